@@ -1,0 +1,91 @@
+"""Defines every exception that this package raises on purpose, and the exit status of each; it never prints."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ErrorKind(IntEnum):
+    """What went wrong, as one vocabulary for exit statuses and for ERROR frames between peers."""
+
+    INTERNAL = 1
+    CONFIGURATION = 2
+    INPUT = 3
+    UNAVAILABLE = 4
+    REFUSED = 5
+    DEADLINE = 6
+    PARTIAL = 7
+
+
+class SwarmError(Exception):
+    """The root of the tree. Its message is one line: what happened, and what the reader can do about it."""
+
+    kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
+
+
+class ConfigurationError(SwarmError):
+    """A flag, a configuration key or the environment is wrong; the message names it and the allowed values."""
+
+    kind = ErrorKind.CONFIGURATION
+
+
+class InputError(SwarmError):
+    """The caller's data cannot be processed: a bad image, tensor, model, skill manifest or file."""
+
+    kind = ErrorKind.INPUT
+
+
+class UnavailableError(SwarmError):
+    """There is no node, peer or skill to do this; trying again later or elsewhere may help."""
+
+    kind = ErrorKind.UNAVAILABLE
+
+
+class RefusedError(SwarmError):
+    """A peer, or this node, declined on purpose: not allowed, overloaded, or out of credit."""
+
+    kind = ErrorKind.REFUSED
+
+
+class DeadlineError(SwarmError):
+    """The deadline passed before the answer came."""
+
+    kind = ErrorKind.DEADLINE
+
+
+class PartialResultError(SwarmError):
+    """Some items were answered and kept, others were not; the message counts both."""
+
+    kind = ErrorKind.PARTIAL
+
+
+class ProtocolError(SwarmError):
+    """The other side sent bytes that are not a valid message; nothing was changed because of them."""
+
+
+class PeerLostError(UnavailableError):
+    """The connection to a peer ended while a call was under way, or could not be made."""
+
+
+class ModelFailureError(SwarmError):
+    """A model crashed, or its worker process exceeded a limit, while it ran the caller's items."""
+
+
+def error_from_kind(kind: int, message: str) -> SwarmError:
+    """Rebuild the exception that a peer reported as (kind, message); an unknown kind is an internal error."""
+    return _BY_KIND.get(kind, SwarmError)(message)
+
+
+_BY_KIND: dict[int, type[SwarmError]] = {
+    cls.kind: cls
+    for cls in (
+        SwarmError,
+        ConfigurationError,
+        InputError,
+        UnavailableError,
+        RefusedError,
+        DeadlineError,
+        PartialResultError,
+    )
+}

@@ -1,0 +1,1 @@
+"""The wire format: how typed messages become bytes and how hostile bytes become messages or errors; all pure."""

@@ -1,0 +1,223 @@
+"""Turns frozen dataclasses into canonical MessagePack and back, refusing everything else; it never does I/O.
+
+A message is an array `[version, field, field, …]` in the order of the dataclass. Field types are `int`, `bool`, `float`,
+`str`, `bytes`, enums of int, nested messages, `tuple[T, ...]`, and `T | None`; limits ride on the
+annotation: `Annotated[str, Size(64)]`, `Annotated[int, Range(0, 10)]`. Every string, byte string and tuple must have a `Size`.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import IntEnum
+from functools import cache
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from swarmharness.errors import ProtocolError
+
+M = TypeVar("M")
+
+_Reader = Callable[[Any, str], Any]
+_Writer = Callable[[Any], Any]
+
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The most elements (of a tuple) or bytes (of a string, in UTF-8) that a field may have, and the fewest."""
+
+    most: int
+    fewest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The inclusive bounds of an integer or float field."""
+
+    least: float
+    most: float
+
+
+Count = Annotated[int, Range(0, INT64_MAX)]
+"""A non-negative 64-bit integer."""
+Digest = Annotated[bytes, Size(32, 32)]
+"""A SHA-256 digest."""
+Signature = Annotated[bytes, Size(64, 64)]
+"""An Ed25519 signature."""
+PeerText = Annotated[str, Size(64, 1)]
+"""A peer id in base58."""
+
+
+def encode(message: Any) -> bytes:
+    """Return the canonical bytes of a message: equal messages give equal bytes."""
+    return _packb(_plan(type(message)).write(message))
+
+
+def decode(cls: type[M], data: bytes | memoryview) -> M:
+    """Return the message of type `cls` in `data`; any other bytes raise ProtocolError with the field's path."""
+    try:
+        value = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
+    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
+        raise ProtocolError(f"{cls.__name__}: not MessagePack ({error or type(error).__name__})") from None
+    message: M = _plan(cls).read(value, cls.__name__)
+    return message
+
+
+def signable(domain: str, message: Any) -> bytes:
+    """Return the bytes that a signature covers: the domain's tag, then the canonical message."""
+    return domain.encode() + b"\x00" + encode(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    read: _Reader
+    write: _Writer
+
+
+def _packb(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
+@cache
+def _plan(cls: type) -> _Plan:
+    if not is_dataclass(cls):
+        raise TypeError(f"{cls!r} is not a dataclass")
+    version: int = getattr(cls, "VERSION", 1)
+    hints = get_type_hints(cls, include_extras=True)
+    names = [field.name for field in fields(cls)]
+    plans = [(name, *_field(hints[name], f"{cls.__name__}.{name}")) for name in names]
+
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not list or not value or type(value[0]) is not int:
+            raise ProtocolError(f"{path}: expected an array that begins with its version")
+        if value[0] != version:
+            raise ProtocolError(f"{path}: version {value[0]} is not supported (this node speaks {version})")
+        if len(value) <= len(plans):
+            raise ProtocolError(f"{path}: {len(value) - 1} fields, at least {len(plans)} needed")
+        return cls(*[plan[1](item, f"{path}.{plan[0]}") for plan, item in zip(plans, value[1:], strict=False)])
+
+    def write(message: Any) -> Any:
+        return [version, *[writer(getattr(message, name)) for name, _, writer in plans]]
+
+    return _Plan(read, write)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _field(hint: Any, where: str) -> tuple[_Reader, _Writer]:
+    limits: tuple[Any, ...] = ()
+    while get_origin(hint) is Annotated:
+        hint, *extra = get_args(hint)
+        limits = (*extra, *limits)
+    hint = getattr(hint, "__supertype__", hint)
+    size = next((limit for limit in limits if isinstance(limit, Size)), None)
+    bounds = next((limit for limit in limits if isinstance(limit, Range)), None)
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _optional(hint, limits, where)
+    if origin is tuple:
+        return _tuple(get_args(hint), size, where)
+    if hint is bool:
+        return _bool, _same
+    if isinstance(hint, type) and issubclass(hint, IntEnum):
+        return _enum(hint), int
+    if hint is int:
+        return _int(bounds or Range(-INT64_MAX - 1, INT64_MAX)), _same
+    if hint is float:
+        return _float(bounds or Range(-math.inf, math.inf)), float
+    if hint in (str, bytes):
+        if size is None:
+            raise TypeError(f"{where}: a {hint.__name__} needs a Size")
+        return _sized(hint, size), _same
+    if isinstance(hint, type) and is_dataclass(hint):
+        return (lambda value, path: _plan(hint).read(value, path)), (lambda message: _plan(hint).write(message))
+    raise TypeError(f"{where}: no wire form for {hint!r}")
+
+
+def _optional(hint: Any, limits: tuple[Any, ...], where: str) -> tuple[_Reader, _Writer]:
+    inner = [arg for arg in get_args(hint) if arg is not type(None)]
+    if len(inner) != 1 or len(get_args(hint)) != 2:
+        raise TypeError(f"{where}: only T | None has a wire form")
+    read, write = _field(Annotated[inner[0], *limits] if limits else inner[0], where)
+    return (
+        lambda value, path: None if value is None else read(value, path),
+        lambda value: None if value is None else write(value),
+    )
+
+
+def _tuple(args: tuple[Any, ...], size: Size | None, where: str) -> tuple[_Reader, _Writer]:
+    if len(args) != 2 or args[1] is not Ellipsis:
+        raise TypeError(f"{where}: only tuple[T, ...] has a wire form")
+    if size is None:
+        raise TypeError(f"{where}: a tuple needs a Size")
+    read, write = _field(args[0], where)
+
+    def read_tuple(value: Any, path: str) -> Any:
+        if type(value) is not list:
+            raise ProtocolError(f"{path}: expected an array, got {type(value).__name__}")
+        _check_size(len(value), size, path, "elements")
+        return tuple([read(item, f"{path}[{index}]") for index, item in enumerate(value)])
+
+    return read_tuple, lambda value: [write(item) for item in value]
+
+
+def _bool(value: Any, path: str) -> bool:
+    if type(value) is not bool:
+        raise ProtocolError(f"{path}: expected a boolean, got {type(value).__name__}")
+    return value
+
+
+def _enum(cls: type[IntEnum]) -> _Reader:
+    def read(value: Any, path: str) -> IntEnum:
+        if type(value) is not int or value not in cls._value2member_map_:
+            raise ProtocolError(f"{path}: expected one of {[int(member) for member in cls]}")
+        return cls(value)
+
+    return read
+
+
+def _int(bounds: Range) -> _Reader:
+    def read(value: Any, path: str) -> int:
+        if type(value) is not int:
+            raise ProtocolError(f"{path}: expected an integer, got {type(value).__name__}")
+        if not bounds.least <= value <= bounds.most:
+            raise ProtocolError(f"{path}: {value} is outside {bounds.least} to {bounds.most}")
+        return value
+
+    return read
+
+
+def _float(bounds: Range) -> _Reader:
+    def read(value: Any, path: str) -> float:
+        if type(value) is not float:
+            raise ProtocolError(f"{path}: expected a float, got {type(value).__name__}")
+        if not (math.isfinite(value) and bounds.least <= value <= bounds.most):
+            raise ProtocolError(f"{path}: {value} is outside {bounds.least} to {bounds.most}")
+        return value
+
+    return read
+
+
+def _sized(kind: type, size: Size) -> _Reader:
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not kind:
+            raise ProtocolError(f"{path}: expected {kind.__name__}, got {type(value).__name__}")
+        # UTF-8 needs at least one byte a character, so a long string is refused before it is encoded again.
+        length = len(value) if kind is bytes or len(value) > size.most else len(value.encode())
+        _check_size(length, size, path, "bytes")
+        return value
+
+    return read
+
+
+def _check_size(count: int, size: Size, path: str, unit: str) -> None:
+    if not size.fewest <= count <= size.most:
+        raise ProtocolError(f"{path}: {count} {unit}, allowed are {size.fewest} to {size.most}")
