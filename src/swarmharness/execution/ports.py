@@ -1,0 +1,62 @@
+"""The port through which a node runs a skill on items; this module holds no implementation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutput:
+    """What became of one item: its encoded output, or why this item (and only this one) could not be processed."""
+
+    data: bytes
+    """The output in the skill's encoding (see `execution.items`); empty when there is an error."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The outputs of one call, in input order, and what they cost."""
+
+    outputs: tuple[ItemOutput, ...]
+    service_us: int
+    """Time that the model's worker spent on these items, without waiting; a merged batch is shared by item count."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkillInfo:
+    """What this node can run, as its advert states it."""
+
+    name: str
+    version: str
+    task: str
+    model_digest: bytes
+    """SHA-256 over the digests of the skill's files, so equal digests mean equal models and labels."""
+    comparison_class: str
+    """Results are comparable only within one class: model digest, arithmetic, quantisation (for example `fp32`)."""
+    batch_invariant: bool
+    batch_items_max: int
+    work_microcredits: int
+    """The price of one item at factor 1: micro-seconds of a reference core."""
+    service_us: int
+    """Measured time of one item on this node; 0 while unmeasured."""
+    provider: str
+    """The ONNX Runtime execution provider in use, or empty while no session is open."""
+
+
+class Executor(Protocol):
+    """Runs skills. A failing model costs its caller an error and this node nothing."""
+
+    def skills(self) -> tuple[SkillInfo, ...]:
+        """What can be run now."""
+
+    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+        """Run the skill on encoded items, merging concurrent calls into micro-batches.
+
+        Raises UnavailableError (no such skill), InputError (not one item is usable as given), ModelFailureError
+        (the worker crashed or exceeded its memory), DeadlineError, RefusedError (its queue is full).
+        """
+
+    def queued_items(self, skill: str) -> int:
+        """Items accepted for this skill and not yet answered."""

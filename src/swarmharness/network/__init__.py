@@ -1,0 +1,1 @@
+"""How nodes reach each other: the ports `Transport` and `Dht`, their libp2p adapters and their in-memory twins."""
