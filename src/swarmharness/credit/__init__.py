@@ -1,0 +1,1 @@
+"""SwarmCredit: who earned what, in receipts that both parties sign."""

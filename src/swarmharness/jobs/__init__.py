@@ -1,0 +1,1 @@
+"""Jobs: a submission split into tasks, tried on peers, collected in order."""

@@ -1,0 +1,1 @@
+"""SwarmRouter: which peer gets a task, and why the others did not."""
