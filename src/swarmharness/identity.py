@@ -86,5 +86,7 @@ def _public_key(peer_id: str) -> Ed25519PublicKey:
         except ValueError:
             raw = b""
     if len(raw) != len(_PREFIX) + 32 or not raw.startswith(_PREFIX):
-        raise ProtocolError(f"{peer_id[:_PEER_ID_CHARS_MAX]!r} is not the peer id of an Ed25519 key (it should begin with 12D3Koo)")
+        raise ProtocolError(
+            f"{peer_id[:_PEER_ID_CHARS_MAX]!r} is not the peer id of an Ed25519 key (it should begin with 12D3Koo)"
+        )
     return Ed25519PublicKey.from_public_bytes(raw[len(_PREFIX) :])

@@ -1,15 +1,16 @@
 """Turns frozen dataclasses into canonical MessagePack and back, refusing everything else; it never does I/O.
 
-A message is an array `[version, field, field, …]` in the order of the dataclass. Field types are `int`, `bool`, `float`,
-`str`, `bytes`, enums of int, nested messages, `tuple[T, ...]`, and `T | None`; limits ride on the
-annotation: `Annotated[str, Size(64)]`, `Annotated[int, Range(0, 10)]`. Every string, byte string and tuple must have a `Size`.
+A message is an array `[version, field, field, …]` in the order of the dataclass. Field types are `int`, `bool`,
+`float`, `str`, `bytes`, enums of int, nested messages, `tuple[T, ...]`, and `T | None`; limits ride on the
+annotation: `Annotated[str, Size(64)]`, `Annotated[int, Range(0, 10)]`. Every string, byte string and tuple must have
+a `Size`.
 """
 
 from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
@@ -84,9 +85,14 @@ def _packb(value: Any) -> bytes:
     return packed
 
 
-@cache
 def _plan(cls: type) -> _Plan:
-    if not is_dataclass(cls):
+    key: Hashable = cls
+    return _compiled(key)
+
+
+@cache
+def _compiled(cls: Any) -> _Plan:
+    if not (isinstance(cls, type) and is_dataclass(cls)):
         raise TypeError(f"{cls!r} is not a dataclass")
     version: int = getattr(cls, "VERSION", 1)
     hints = get_type_hints(cls, include_extras=True)
@@ -100,7 +106,8 @@ def _plan(cls: type) -> _Plan:
             raise ProtocolError(f"{path}: version {value[0]} is not supported (this node speaks {version})")
         if len(value) <= len(plans):
             raise ProtocolError(f"{path}: {len(value) - 1} fields, at least {len(plans)} needed")
-        return cls(*[plan[1](item, f"{path}.{plan[0]}") for plan, item in zip(plans, value[1:], strict=False)])
+        known = zip(plans, value[1:], strict=False)  # trailing fields come from newer versions
+        return cls(*[reader(item, f"{path}.{name}") for (name, reader, _), item in known])
 
     def write(message: Any) -> Any:
         return [version, *[writer(getattr(message, name)) for name, _, writer in plans]]
@@ -138,8 +145,12 @@ def _field(hint: Any, where: str) -> tuple[_Reader, _Writer]:
             raise TypeError(f"{where}: a {hint.__name__} needs a Size")
         return _sized(hint, size), _same
     if isinstance(hint, type) and is_dataclass(hint):
-        return (lambda value, path: _plan(hint).read(value, path)), (lambda message: _plan(hint).write(message))
+        return _nested(hint)
     raise TypeError(f"{where}: no wire form for {hint!r}")
+
+
+def _nested(cls: type) -> tuple[_Reader, _Writer]:
+    return (lambda value, path: _plan(cls).read(value, path)), (lambda message: _plan(cls).write(message))
 
 
 def _optional(hint: Any, limits: tuple[Any, ...], where: str) -> tuple[_Reader, _Writer]:
@@ -206,13 +217,11 @@ def _float(bounds: Range) -> _Reader:
     return read
 
 
-def _sized(kind: type, size: Size) -> _Reader:
+def _sized(kind: type[str] | type[bytes], size: Size) -> _Reader:
     def read(value: Any, path: str) -> Any:
         if type(value) is not kind:
             raise ProtocolError(f"{path}: expected {kind.__name__}, got {type(value).__name__}")
-        # UTF-8 needs at least one byte a character, so a long string is refused before it is encoded again.
-        length = len(value) if kind is bytes or len(value) > size.most else len(value.encode())
-        _check_size(length, size, path, "bytes")
+        _check_size(len(value) if isinstance(value, bytes) else len(value.encode()), size, path, "bytes")
         return value
 
     return read
