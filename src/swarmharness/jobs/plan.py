@@ -1,0 +1,183 @@
+"""Decides which items of a job go to which peer next, and what a failure means; it has no clock and does no I/O.
+
+`JobPlan` is told what happened (`feed`, `answered`, `failed`) and asked what to do (`take`); time is an argument.
+Chunks follow each peer's measured speed (guided self-scheduling): a chunk is what the peer does in the target time, and
+at most half of its share of what is left, so that the last chunks are small. Long items go first and like lengths go
+together, because a batch is padded to its longest item. When nothing is left to hand out, an idle peer repeats
+the chunk that would otherwise finish last; the first answer wins (J-1).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+ChunkId = NewType("ChunkId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """The constants of a plan."""
+
+    chunk_target_us: int = 400_000
+    """How long one chunk should keep its peer busy."""
+    chunk_floor_us: int = 60_000
+    """Chunks do not shrink below this much work, or batches become inefficient."""
+    first_chunk_items: int = 16
+    """Chunk size for a peer whose speed nobody has measured."""
+    chunk_items_max: int = 512
+    chunk_bytes_max: int = 32 * 2**20
+    attempts_max: int = 4
+    """Tries of one item that broke its worker, before the error becomes its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Items on their way to one peer. `indices` are positions in the job's input."""
+
+    chunk_id: ChunkId
+    peer: str
+    indices: tuple[int, ...]
+    started_us: int
+    expected_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """An item that ran out of attempts."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Items that travel together, answered all or none; two flying chunks may carry the same unit."""
+
+    indices: tuple[int, ...]
+    failed_on: frozenset[str] = frozenset()
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class JobPlan:
+    """The state of one job."""
+
+    settings: PlanSettings = field(default_factory=PlanSettings)
+    _fresh: list[tuple[int, int]] = field(default_factory=list)  # (length in bytes, index), ascending
+    _retry: deque[_Unit] = field(default_factory=deque)
+    _flying: dict[ChunkId, tuple[Chunk, _Unit]] = field(default_factory=dict)
+    _unanswered: set[int] = field(default_factory=set)
+    _next_id: int = 0
+
+    def feed(self, items: Iterable[tuple[int, int]]) -> None:
+        """Add items as (index, length in bytes); every index is new."""
+        arrived = [(length, index) for index, length in items]
+        self._unanswered.update(index for _, index in arrived)
+        self._fresh = sorted([*self._fresh, *arrived])
+
+    @property
+    def unanswered(self) -> frozenset[int]:
+        """Indices that have neither an answer nor a final failure."""
+        return frozenset(self._unanswered)
+
+    @property
+    def finished(self) -> bool:
+        """Everything fed so far is settled."""
+        return not self._unanswered
+
+    def take(self, peer: str, *, now_us: int, rates: Mapping[str, float]) -> Chunk | None:
+        """Return the next chunk for an idle peer, or None if it has nothing useful to do.
+
+        `rates` holds items per second of every peer in use, this one included; 0 where unmeasured.
+        """
+        rate = rates.get(peer, 0.0)
+        unit = self._next_retry(peer, rates) or self._cut(rate, rates) or self._take_over(peer, rate, now_us)
+        return None if unit is None else self._launch(peer, unit, rate, now_us)
+
+    def answered(self, chunk_id: ChunkId) -> tuple[int, ...]:
+        """Record a chunk's answer; returns the indices that it settles: all of them, or none if a rival was first."""
+        chunk, unit = self._flying.pop(chunk_id)
+        if self._settled(unit):
+            return ()
+        self._unanswered.difference_update(unit.indices)
+        return chunk.indices
+
+    def failed(self, chunk_id: ChunkId, reason: str, *, blame_items: bool) -> tuple[ItemFailure, ...]:
+        """Record that a chunk brought no answer; returns the items that are out of attempts.
+
+        `blame_items` says that the items may be the cause (a model crashed on them): the unit is then halved, so that
+        after a few tries only the culprit fails. The loss of a peer does not count as an attempt.
+        """
+        chunk, unit = self._flying.pop(chunk_id)
+        if self._settled(unit) or any(other is unit for _, other in self._flying.values()):
+            return ()
+        attempts = unit.attempts + blame_items
+        if attempts >= self.settings.attempts_max and len(unit.indices) == 1:
+            self._unanswered.difference_update(unit.indices)
+            return (ItemFailure(unit.indices[0], reason),)
+        middle = (len(unit.indices) + 1) // 2 if blame_items else len(unit.indices)
+        halves = (unit.indices[:middle], unit.indices[middle:])
+        self._retry.extend(_Unit(half, unit.failed_on | {chunk.peer}, attempts) for half in halves if half)
+        return ()
+
+    def superfluous(self) -> tuple[ChunkId, ...]:
+        """Return the flying chunks whose items are all settled; their work can be cancelled."""
+        return tuple(chunk_id for chunk_id, (_, unit) in self._flying.items() if self._settled(unit))
+
+    def _settled(self, unit: _Unit) -> bool:
+        return unit.indices[0] not in self._unanswered
+
+    def _next_retry(self, peer: str, rates: Mapping[str, float]) -> _Unit | None:
+        for position, unit in enumerate(self._retry):
+            if peer not in unit.failed_on or all(other in unit.failed_on for other in rates):
+                del self._retry[position]
+                return unit
+        return None
+
+    def _cut(self, rate: float, rates: Mapping[str, float]) -> _Unit | None:
+        if not self._fresh:
+            return None
+        wanted = self.settings.first_chunk_items
+        if rate > 0:
+            share = len(self._fresh) * rate / sum(rates.values())
+            target, floor = (rate * us / 1e6 for us in (self.settings.chunk_target_us, self.settings.chunk_floor_us))
+            wanted = round(min(target, max(floor, share / 2 if len(rates) > 1 else share)))
+        return _Unit(self._pop_longest(min(max(wanted, 1), self.settings.chunk_items_max)))
+
+    def _pop_longest(self, wanted: int) -> tuple[int, ...]:
+        taken: list[int] = []
+        size_bytes = 0
+        while self._fresh and len(taken) < wanted:
+            size_bytes += self._fresh[-1][0]
+            if taken and size_bytes > self.settings.chunk_bytes_max:
+                break
+            taken.append(self._fresh.pop()[1])
+        return tuple(taken)
+
+    def _take_over(self, peer: str, rate: float, now_us: int) -> _Unit | None:
+        """Pick the unit that this idle peer would finish sooner than its only holder is expected to."""
+        holders: dict[int, int] = {}
+        for _, unit in self._flying.values():
+            holders[id(unit)] = holders.get(id(unit), 0) + 1
+        best_gain_us, best = 0, None
+        for chunk, unit in self._flying.values():
+            if self._settled(unit) or chunk.peer == peer or holders[id(unit)] > 1:
+                continue
+            mine_us = round(len(unit.indices) / rate * 1e6) if rate > 0 else self.settings.chunk_target_us
+            # Nobody knows how long a late chunk will still take: suppose, as long as it is late already.
+            left_us = abs(chunk.expected_us - (now_us - chunk.started_us))
+            if left_us - mine_us > best_gain_us:
+                best_gain_us, best = left_us - mine_us, unit
+        return best
+
+    def _launch(self, peer: str, unit: _Unit, rate: float, now_us: int) -> Chunk:
+        self._next_id += 1
+        ahead = sum(len(chunk.indices) for chunk, _ in self._flying.values() if chunk.peer == peer)
+        items = ahead + len(unit.indices)
+        expected_us = round(items / rate * 1e6) if rate > 0 else self.settings.chunk_target_us
+        chunk = Chunk(ChunkId(self._next_id), peer, unit.indices, now_us, expected_us)
+        self._flying[chunk.chunk_id] = (chunk, unit)
+        return chunk
