@@ -16,6 +16,9 @@ from typing import NewType
 
 ChunkId = NewType("ChunkId", int)
 
+_RATE_MIN = 1e-6
+"""Items per second below which a rate says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
@@ -141,7 +144,7 @@ class JobPlan:
         if not self._fresh:
             return None
         wanted = self.settings.first_chunk_items
-        if rate > 0:
+        if rate >= _RATE_MIN:
             share = len(self._fresh) * rate / sum(rates.values())
             target, floor = (rate * us / 1e6 for us in (self.settings.chunk_target_us, self.settings.chunk_floor_us))
             wanted = round(min(target, max(floor, share / 2 if len(rates) > 1 else share)))
@@ -166,7 +169,7 @@ class JobPlan:
         for chunk, unit in self._flying.values():
             if self._settled(unit) or chunk.peer == peer or holders[id(unit)] > 1:
                 continue
-            mine_us = round(len(unit.indices) / rate * 1e6) if rate > 0 else self.settings.chunk_target_us
+            mine_us = self._duration_us(len(unit.indices), rate)
             # Nobody knows how long a late chunk will still take: suppose, as long as it is late already.
             left_us = abs(chunk.expected_us - (now_us - chunk.started_us))
             if left_us - mine_us > best_gain_us:
@@ -176,8 +179,10 @@ class JobPlan:
     def _launch(self, peer: str, unit: _Unit, rate: float, now_us: int) -> Chunk:
         self._next_id += 1
         ahead = sum(len(chunk.indices) for chunk, _ in self._flying.values() if chunk.peer == peer)
-        items = ahead + len(unit.indices)
-        expected_us = round(items / rate * 1e6) if rate > 0 else self.settings.chunk_target_us
+        expected_us = self._duration_us(ahead + len(unit.indices), rate)
         chunk = Chunk(ChunkId(self._next_id), peer, unit.indices, now_us, expected_us)
         self._flying[chunk.chunk_id] = (chunk, unit)
         return chunk
+
+    def _duration_us(self, items: int, rate: float) -> int:
+        return round(items / rate * 1e6) if rate >= _RATE_MIN else self.settings.chunk_target_us

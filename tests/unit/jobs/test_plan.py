@@ -1,0 +1,105 @@
+from swarmharness.jobs.plan import ItemFailure, JobPlan, PlanSettings
+
+FAST_AND_SLOW = {"fast": 100.0, "slow": 10.0}
+
+
+def plan_of(lengths: list[int], **settings: int) -> JobPlan:
+    plan = JobPlan(PlanSettings(**settings))
+    plan.feed(enumerate(lengths))
+    return plan
+
+
+def test_chunks_follow_the_measured_speed_of_each_peer() -> None:
+    plan = plan_of([10] * 1000, chunk_target_us=400_000)
+    fast = plan.take("fast", now_us=0, rates=FAST_AND_SLOW)
+    slow = plan.take("slow", now_us=0, rates=FAST_AND_SLOW)
+    assert fast is not None
+    assert slow is not None
+    assert (len(fast.indices), len(slow.indices)) == (40, 4)
+
+
+def test_items_of_like_length_travel_together_and_the_longest_go_first() -> None:
+    plan = plan_of([5, 90, 6, 91], chunk_target_us=200_000, chunk_floor_us=200_000)
+    chunk = plan.take("p", now_us=0, rates={"p": 10.0})
+    assert chunk is not None
+    assert set(chunk.indices) == {1, 3}
+
+
+def test_an_unmeasured_peer_gets_a_small_first_chunk() -> None:
+    chunk = plan_of([1] * 100, first_chunk_items=7).take("new", now_us=0, rates={"new": 0.0})
+    assert chunk is not None
+    assert len(chunk.indices) == 7
+
+
+def test_a_chunk_never_exceeds_its_bytes_but_carries_at_least_one_item() -> None:
+    plan = plan_of([600, 600, 5000], chunk_bytes_max=1200)
+    sizes = []
+    while (chunk := plan.take("p", now_us=0, rates={"p": 0.0})) is not None:
+        sizes.append(len(chunk.indices))
+    assert sizes == [1, 2]
+
+
+def test_the_chunk_of_a_lost_peer_goes_to_another_and_not_back() -> None:
+    plan = plan_of([1] * 4)
+    rates = {"a": 0.0, "b": 0.0}
+    chunk = plan.take("a", now_us=0, rates=rates)
+    assert chunk is not None
+    assert plan.failed(chunk.chunk_id, "lost", blame_items=False) == ()
+    assert plan.take("a", now_us=0, rates=rates) is None
+    again = plan.take("b", now_us=0, rates=rates)
+    assert again is not None
+    assert again.indices == chunk.indices
+
+
+def test_a_chunk_that_failed_everywhere_is_tried_again_anywhere() -> None:
+    plan = plan_of([1])
+    for peer in ("a", "b", "a"):
+        chunk = plan.take(peer, now_us=0, rates={"a": 0.0, "b": 0.0})
+        assert chunk is not None
+        plan.failed(chunk.chunk_id, "lost", blame_items=False)
+    assert plan.unanswered == {0}
+
+
+def test_a_poison_item_fails_alone() -> None:
+    plan = plan_of([1] * 16, first_chunk_items=16)
+    failures: list[ItemFailure] = []
+    answered: list[int] = []
+    while not plan.finished:
+        chunk = plan.take("p", now_us=0, rates={"p": 0.0})
+        assert chunk is not None
+        if 11 in chunk.indices:
+            failures.extend(plan.failed(chunk.chunk_id, "crashed", blame_items=True))
+        else:
+            answered.extend(plan.answered(chunk.chunk_id))
+    assert failures == [ItemFailure(11, "crashed")]
+    assert sorted(answered) == [index for index in range(16) if index != 11]
+
+
+def test_an_idle_fast_peer_repeats_the_chunk_of_a_slow_one_and_the_first_answer_wins() -> None:
+    plan = plan_of([1] * 16)
+    slow = plan.take("slow", now_us=0, rates={"slow": 0.0})
+    assert slow is not None
+    copy = plan.take("fast", now_us=300_000_000, rates={"slow": 0.1, "fast": 100.0})
+    assert copy is not None
+    assert copy.indices == slow.indices
+    assert plan.answered(copy.chunk_id) == copy.indices
+    assert plan.superfluous() == (slow.chunk_id,)
+    assert plan.answered(slow.chunk_id) == ()
+    assert plan.finished
+
+
+def test_a_slow_idle_peer_does_not_repeat_what_a_fast_one_will_finish_sooner() -> None:
+    plan = plan_of([1] * 16)
+    assert plan.take("fast", now_us=0, rates={"fast": 1000.0}) is not None
+    assert plan.take("slow", now_us=1000, rates={"fast": 1000.0, "slow": 0.1}) is None
+
+
+def test_the_failure_of_one_copy_leaves_the_other_flying() -> None:
+    plan = plan_of([1])
+    first = plan.take("slow", now_us=0, rates={"slow": 0.0})
+    assert first is not None
+    copy = plan.take("fast", now_us=10**9, rates={"slow": 0.0, "fast": 10.0})
+    assert copy is not None
+    assert plan.failed(copy.chunk_id, "lost", blame_items=False) == ()
+    assert plan.take("other", now_us=10**9, rates={"other": 0.0}) is not None  # takes over, does not retry
+    assert plan.answered(first.chunk_id) == (0,)
