@@ -1,0 +1,147 @@
+"""Lists the commands, loads the one that was asked for, and turns what it raises into one line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import swarmharness
+from swarmharness.errors import ErrorKind, SwarmError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "node": ("node_command", "Start, stop and look at a node."),
+    "submit": ("submit_command", "Run a skill on inputs, somewhere in the swarm."),
+    "skills": ("skills_command", "List, show, add and fetch skills."),
+    "peers": ("peers_command", "List the peers that the node knows."),
+    "router": ("router_command", "Explain which peer would get a task, and why."),
+    "credit": ("credit_command", "Show balances and receipts."),
+    "config": ("config_command", "Write, check and show the configuration."),
+    "invite": ("invite_command", "Print the line with which another node joins."),
+    "demo": ("demo_command", "Run a swarm of six processes on this machine and watch it work."),
+    "doctor": ("doctor_command", "Find what keeps a node from working, and say how to mend it."),
+}
+"""Name, module in `swarmharness.cli` (it has a Typer app called `app`), and the line in the help."""
+
+INTERRUPTED = 130
+_log = logging.getLogger("swarmharness")
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they run; listing them imports none."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """See click."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """See click."""
+        if cmd_name not in COMMANDS:
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(f"no such command: {cmd_name}" + (f"; did you mean {near[0]}?" if near else ""))
+        module = importlib.import_module(f"swarmharness.cli.{COMMANDS[cmd_name][0]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """See click."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    rich_markup_mode=None,  # rich takes longer to import than everything else together
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say more, and show where an internal error arose.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    """Run AI models together: idle devices become one swarm, without a central server."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if version:
+        typer.echo(swarmharness.__version__)
+        raise typer.Exit
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit status; only the message of an error reaches the terminal."""
+    try:
+        return _flushed(_invoke(arguments))
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`: that is its right, and nothing to report.
+        _silence_stdout()
+        return 0
+    except BaseException as error:
+        return report(error)
+
+
+def report(error: BaseException) -> int:
+    """Print one line about an exception on standard error, and return the exit status."""
+    cause = _leaf(error)
+    if isinstance(cause, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(cause, SwarmError):
+        print(f"error: {_one_line(str(cause))}", file=sys.stderr)
+        if _log.isEnabledFor(logging.DEBUG):
+            traceback.print_exception(error)
+        return int(cause.kind)
+    if not isinstance(cause, Exception):
+        raise error
+    if _log.isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    print(f"error: internal error: {type(cause).__name__}: {_one_line(str(cause))}", file=sys.stderr)
+    if not _log.isEnabledFor(logging.DEBUG):
+        print("run `swarmharness --verbose …` again to see where it arose, and please report it", file=sys.stderr)
+    return int(ErrorKind.INTERNAL)
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        typer.main.get_command(app).main(arguments, prog_name="swarmharness")
+    except SystemExit as end:  # click ends every run this way, after printing its own usage errors
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _flushed(status: int) -> int:
+    sys.stdout.flush()
+    return status
+
+
+def _silence_stdout() -> None:
+    # The interpreter flushes once more at its end, and would complain about the broken pipe.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """Return what an exception group is really about: an interruption, else one of ours, else its first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_leaf(inner) for inner in error.exceptions]
+    for wanted in (KeyboardInterrupt, SwarmError):
+        for leaf in leaves:
+            if isinstance(leaf, wanted):
+                return leaf
+    return leaves[0]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,299 @@
+"""The configuration of a node: every key with its default, limits and documentation, read from one TOML file.
+
+It never starts anything and holds no secret: keys lie in files of their own, and the configuration names them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from swarmharness.errors import ConfigurationError, ProtocolError, SwarmError
+from swarmharness.identity import parse_peer_id
+from swarmharness.node.config_schema import Source, documented, key, read_table, toml_table
+
+VERSION = 1
+FILE_BYTES_MAX = 1024 * 1024
+PSK_BYTES = 32
+
+_SKILL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_LISTEN = re.compile(r"/(?:ip4|ip6)/([0-9a-fA-F.:]+)/tcp/(\d{1,5})(?:/ws)?")
+_REMOTE = re.compile(
+    r"/(?:ip4|ip6|dns|dns4|dns6)/([^/\s]{1,253})/tcp/(\d{1,5})(?:/ws|/wss|/tls/ws)?(?:/p2p/([^/\s]+))?"
+)
+
+
+def complain_about_listen(text: str) -> str | None:
+    """Say why `text` is not an address to listen on, or None."""
+    example = "; an example is /ip4/127.0.0.1/tcp/4001 or, for browsers, /ip4/127.0.0.1/tcp/4002/ws"
+    found = _LISTEN.fullmatch(text)
+    if not found:
+        return f'has "{text}", which is not an address to listen on{example}'
+    try:
+        prefix = f"/ip{ipaddress.ip_address(found.group(1)).version}/"
+    except ValueError:
+        prefix = ""
+    if not prefix or not text.startswith(prefix):
+        return f'has "{text}", whose IP address is not one{example}'
+    return _complain_about_port(text, found.group(2))
+
+
+def complain_about_remote(text: str) -> str | None:
+    """Say why `text` is not the address of another node without its peer id, or None."""
+    found = _REMOTE.fullmatch(text)
+    if not found or found.group(3):
+        return f'has "{text}", which is not an address; an example is /ip4/192.0.2.7/tcp/4001'
+    return _complain_about_port(text, found.group(2))
+
+
+def complain_about_join(text: str) -> str | None:
+    """Say why `text` is neither an invite nor the full address of a node, or None; an invite is only parsed on use."""
+    if not text.startswith("/"):
+        return None if re.fullmatch(r"\S{8,}", text) else f'has "{text}", which is not an invite'
+    found = _REMOTE.fullmatch(text)
+    if not found or not found.group(3):
+        return f'has "{text}"; give an invite, or an address with its peer id: /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…'
+    return complain_about_peer(found.group(3)) or _complain_about_port(text, found.group(2))
+
+
+def complain_about_peer(text: str) -> str | None:
+    """Say why `text` is not a peer id, or None."""
+    try:
+        parse_peer_id(text)
+    except ProtocolError:
+        return f'has "{text}", which is not a peer id; they begin with 12D3Koo (see `swarmharness peers`)'
+    return None
+
+
+def complain_about_skill(text: str) -> str | None:
+    """Say why `text` is neither a skill name nor `*`, or None."""
+    if text == "*" or _SKILL.fullmatch(text):
+        return None
+    return f'has "{text}"; a skill name has lower-case letters, digits, ".", "_" and "-"; "*" means all'
+
+
+def _complain_about_port(text: str, port: str) -> str | None:
+    return None if int(port) <= 65535 else f'has "{text}", whose port is above 65535'
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """`[network]`."""
+
+    listen: tuple[str, ...] = key(
+        ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws"),
+        "Where to listen. Port 0 is replaced by a free port on first start, which the data directory remembers. The\n"
+        'default is reachable from this machine only; "/ip4/0.0.0.0/tcp/4001" opens the node to every network.',
+        complain=complain_about_listen,
+    )
+    announce: tuple[str, ...] = key(
+        (),
+        "Addresses to tell others in place of those that the node listens on, for example behind a forwarded port.",
+        complain=complain_about_remote,
+    )
+    bootstrap: tuple[str, ...] = key(
+        (),
+        "Nodes to meet first: invites, or addresses that end in /p2p/ and a peer id.",
+        complain=complain_about_join,
+    )
+    psk_file: str = key(
+        "",
+        "File with the pre-shared key of a private swarm: 64 hexadecimal digits, mode 0600 (`openssl rand -hex 32`).\n"
+        "A relative path starts at this file's folder. Empty: the swarm is open to whoever can reach it.",
+    )
+    allow: tuple[str, ...] = key((), "Peer ids that may connect; empty means everyone.", complain=complain_about_peer)
+    deny: tuple[str, ...] = key(
+        (), "Peer ids that may not connect, whatever `allow` says.", complain=complain_about_peer
+    )
+    mdns: bool = key(False, "Look for nodes on the local network by multicast DNS, and answer others who look.")
+    bulk_max_mib: int = key(256, "Largest payload that one call may carry, in MiB.", least=1, most=4096)
+    heartbeat_s: float = key(
+        3.0, "Seconds between two heartbeats on a channel; a peer that misses two is dropped.", least=0.5, most=4.5
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryConfig:
+    """`[registry]`."""
+
+    refresh_s: float = key(
+        60.0,
+        "Seconds after which adverts and provider records are refreshed; a silent node is forgotten after three times\n"
+        "as long.",
+        least=1,
+        most=3600,
+    )
+    peers_per_skill_max: int = key(128, "Most peers remembered for one skill.", least=1, most=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionConfig:
+    """`[execution]`."""
+
+    skills: tuple[str, ...] = key(
+        ("*",),
+        'Skills to offer. "*" is every skill whose model is on this machine; with an empty list the node only asks.',
+        complain=complain_about_skill,
+    )
+    threads: int = key(0, "Threads that a model may use; 0 means one for each core.", least=0, most=1024)
+    memory_limit_mib: int = key(
+        4096,
+        "Memory that one worker process may use, in MiB; beyond it the process is ended.",
+        least=64,
+        most=1_048_576,
+    )
+    queue_items_max: int = key(
+        4096, "Items of one skill that may wait here; further requests are refused.", least=1, most=1_000_000
+    )
+    providers: tuple[str, ...] = key(
+        ("auto",),
+        'ONNX Runtime execution providers, best first, such as "CUDAExecutionProvider". "auto" takes the best that is\n'
+        "installed; the CPU is always the last resort.",
+        complain=lambda text: None if re.fullmatch(r"auto|\w{1,64}", text) else f'has "{text}", not a provider\'s name',
+    )
+    model_size_max_mib: int = key(2048, "Largest model file that may be loaded, in MiB.", least=1, most=1_048_576)
+    idle_unload_s: float = key(
+        600.0, "Seconds without a request after which a model's worker process ends.", least=1, most=86_400
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CreditConfig:
+    """`[credit]`."""
+
+    price_factor: float = key(
+        1.0, "The price asked here, as a multiple of each skill's declared work.", least=0, most=1000
+    )
+    lines: Mapping[str, int] = key(
+        {},
+        "Credit lines in micro-credits for peers of yours: their requests are served up to this debt.\n"
+        'Written as "12D3Koo…" = 600_000_000',
+        least=0,
+        most=2**53,
+        complain=complain_about_peer,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobsConfig:
+    """`[jobs]`."""
+
+    chunk_target_ms: int = key(
+        400, "How long one chunk of a job should keep its peer busy, in milliseconds.", least=10, most=60_000
+    )
+    attempts_max: int = key(
+        4, "Tries of one item that breaks the worker which runs it, before its error is the answer.", least=1, most=100
+    )
+    deadline_s: float = key(600.0, "Deadline of a job that names none, in seconds.", least=0.1, most=604_800)
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """`[log]`."""
+
+    level: str = key(
+        "warning", "How much the node writes to standard error.", choices=("debug", "info", "warning", "error")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, valid configuration."""
+
+    version: int = key(VERSION, "The version of this format.")
+    network: NetworkConfig = field(
+        default_factory=NetworkConfig, metadata=documented("Addresses, neighbours and who may connect.")
+    )
+    registry: RegistryConfig = field(
+        default_factory=RegistryConfig, metadata=documented("Who is out there, and what each can do.")
+    )
+    execution: ExecutionConfig = field(
+        default_factory=ExecutionConfig, metadata=documented("What this node offers, and what it may cost the machine.")
+    )
+    routing: Mapping[str, Any] = key({}, "Which peer gets a task. Changes here are read without a restart.")
+    credit: CreditConfig = field(default_factory=CreditConfig, metadata=documented("Prices, and who may owe how much."))
+    jobs: JobsConfig = field(default_factory=JobsConfig, metadata=documented("How a submission is split and tried."))
+    log: LogConfig = field(default_factory=LogConfig, metadata=documented("Diagnostics."))
+
+
+def parse_config(source: Source) -> Config:
+    """Return the configuration in a TOML text; raises ConfigurationError at the first mistake."""
+    table = toml_table(source)
+    # Before anything else, so that a file of a newer version is not reported as a misspelt key.
+    if "version" not in table:
+        raise ConfigurationError(f"{source.name}: `version = {VERSION}` is missing at the top")
+    if table["version"] != VERSION:
+        raise source.error(("version",), f"is {table['version']}; this program reads version {VERSION}")
+    config = read_table(Config, table, source, ())
+    _check_routing(config.routing, source)
+    return config
+
+
+def load_config(path: Path | None) -> Config:
+    """Return the configuration in the file at `path`, or the defaults if `path` is None.
+
+    A relative `psk_file` is resolved against the file's folder, and its permissions are checked.
+    """
+    if path is None:
+        return Config()
+    text, mode = _read(path)
+    source = Source(str(path), text)
+    config = parse_config(source)
+    if mode & 0o077 and any(not target.startswith("/") for target in config.network.bootstrap):
+        problem = f"holds an invite, which may carry the swarm's key, and others can read this file: chmod 600 {path}"
+        raise source.error(("network", "bootstrap"), problem)
+    if config.network.psk_file:
+        psk_file = path.parent / config.network.psk_file
+        try:
+            read_psk(psk_file)
+        except ConfigurationError as error:
+            raise source.error(("network", "psk_file"), f"cannot be used: {error}") from None
+        config = replace(config, network=replace(config.network, psk_file=str(psk_file)))
+    return config
+
+
+def read_psk(path: Path) -> bytes:
+    """Return the 32-byte pre-shared key in a file of 64 hexadecimal digits that only its owner can read."""
+    text, mode = _read(path)
+    if mode & 0o077:
+        raise ConfigurationError(f"{path} can be read by others: chmod 600 {path}")
+    try:
+        psk = bytes.fromhex(text.strip())
+    except ValueError:
+        psk = b""
+    if len(psk) != PSK_BYTES:
+        raise ConfigurationError(
+            f"{path} should hold {2 * PSK_BYTES} hexadecimal digits: openssl rand -hex 32 > {path}"
+        )
+    return psk
+
+
+def _read(path: Path) -> tuple[str, int]:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
+            raise ConfigurationError(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a configuration")
+        return data.decode(), mode
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path} does not exist: `swarmharness config init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+
+
+def _check_routing(table: Mapping[str, Any], source: Source) -> None:
+    if not table:
+        return
+    from swarmharness.routing.policy import RoutingPolicy  # here, because most commands need no policy
+
+    try:
+        RoutingPolicy.from_mapping(table)
+    except SwarmError as error:
+        raise source.error(("routing",), f": {error}") from None

@@ -1,0 +1,260 @@
+"""The data directory: where a node keeps its identity, its lock and its socket; it never reads the configuration."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import socket
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarmharness.errors import ConfigurationError
+from swarmharness.identity import SEED_BYTES, Identity
+
+DATA_DIR_VARIABLE = "SWARMHARNESS_DATA_DIR"
+SOCKET_PATH_BYTES_MAX = 100
+"""Linux allows 107 bytes and macOS 103 for the path of a Unix socket."""
+
+
+def default_data_dir() -> Path:
+    """`$SWARMHARNESS_DATA_DIR`, else `$XDG_DATA_HOME/swarmharness`, else `~/.local/share/swarmharness`."""
+    chosen = os.environ.get(DATA_DIR_VARIABLE)
+    return Path(chosen).expanduser().absolute() if chosen else _xdg("XDG_DATA_HOME", ".local/share")
+
+
+def cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/swarmharness`, else `~/.cache/swarmharness`: models, which can be fetched again."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable, "")
+    # The XDG specification says that relative paths are to be ignored.
+    return (Path(base) if base.startswith("/") else Path.home() / fallback) / "swarmharness"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """One node's directory. Building the object touches nothing; `create` makes the directory."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path | None) -> DataDir:
+        """Return the directory that a `--data-dir` option names, or the default one."""
+        return cls(path.expanduser().absolute() if path else default_data_dir())
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration that `node start` reads unless told otherwise; it need not exist."""
+        return self.path / "node.toml"
+
+    @property
+    def identity_file(self) -> Path:
+        """The raw Ed25519 seed, 0600."""
+        return self.path / "identity.key"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of receipts."""
+        return self.path / "swarm.sqlite"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the node listens for commands; elsewhere than in the directory if that path were too long."""
+        inside = self.path / "control.sock"
+        if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES_MAX:
+            return inside
+        name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        if runtime.startswith("/") and len(os.fsencode(runtime)) <= SOCKET_PATH_BYTES_MAX - 40:
+            return Path(runtime) / f"swarmharness-{name}.sock"
+        return Path(tempfile.gettempdir()) / f"swarmharness-{os.getuid()}" / f"{name}.sock"
+
+    def create(self) -> None:
+        """Make the directory, 0700, and the one of the control socket; a foreign or open one is refused."""
+        _make_private_directory(self.path)
+        if self.control_socket.parent.name == f"swarmharness-{os.getuid()}":
+            _make_private_directory(self.control_socket.parent)
+
+    def identity(self) -> Identity:
+        """Return the node's identity, made on first use; refuses a key that is damaged or that others can read."""
+        path = self.identity_file
+        seed = self.read_secret(path.name)
+        if seed is None:
+            self.write_secret(path.name, os.urandom(SEED_BYTES), replace=False)
+            seed = self.read_secret(path.name)
+        if seed is None or len(seed) != SEED_BYTES:
+            raise ConfigurationError(
+                f"{path} is damaged ({len(seed or b'')} bytes instead of {SEED_BYTES}): restore it from a backup, or "
+                "move it away to start as a new peer without the old one's credit"
+            )
+        return Identity(seed)
+
+    def read_secret(self, name: str) -> bytes | None:
+        """Return a small file that only its owner may read, or None if there is none."""
+        path = self.path / name
+        with _disk(path):
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return None
+            with file:
+                if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                    raise ConfigurationError(f"{path} can be read by others: chmod 600 {path}")
+                return file.read(4096)
+
+    def write_secret(self, name: str, data: bytes, *, replace: bool = True) -> None:
+        """Write a 0600 file at once and durably; without `replace`, an existing one stays."""
+        path = self.path / name
+        with _disk(path):
+            handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")  # mkstemp creates 0600
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if replace:
+                    Path(temporary).replace(path)
+                else:
+                    with _ignoring_existing():
+                        path.hardlink_to(temporary)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+            _sync_directory(self.path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for this process until the block ends; refuses while another process holds it.
+
+        The kernel drops the lock with its process, so a crash leaves nothing to clean up.
+        """
+        path = self.path / "lock"
+        with _disk(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(
+                    f"{self.path} is in use by the node with pid {_read_pid(handle)}: stop that one with `swarmharness "
+                    f"node stop --data-dir {self.path}`, or start this one with another --data-dir"
+                ) from None
+            with _disk(path):
+                os.ftruncate(handle, 0)
+                os.write(handle, str(os.getpid()).encode())
+            yield
+        finally:
+            os.close(handle)
+
+    def holder_pid(self) -> int | None:
+        """The process that holds the directory now, or None."""
+        try:
+            handle = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_pid(handle)
+        finally:
+            os.close(handle)
+        return None
+
+    def concrete_listen(self, listen: tuple[str, ...]) -> tuple[str, ...]:
+        """Replace port 0 in each address by the port chosen for it before, or by a free one that is remembered."""
+        path = self.path / "ports.json"
+        remembered = _read_ports(path)
+        chosen = dict(remembered)
+        with ExitStack() as held, _disk(path):
+            for address in listen:
+                if _port(address) == 0 and address not in chosen:
+                    chosen[address] = _free_port(address, held.enter_context)
+        if chosen != remembered:
+            self.write_secret(path.name, json.dumps(chosen, indent=1).encode())
+        return tuple(_with_port(address, chosen[address]) if _port(address) == 0 else address for address in listen)
+
+
+def _port(address: str) -> int:
+    found = re.search(r"/tcp/(\d+)", address)
+    return int(found.group(1)) if found else -1
+
+
+def _with_port(address: str, port: int) -> str:
+    return re.sub(r"/tcp/\d+", f"/tcp/{port}", address, count=1)
+
+
+def _free_port(address: str, hold: Callable[[socket.socket], socket.socket]) -> int:
+    # Held until all are chosen, so that no two addresses get the same port.
+    host = address.split("/")[2]
+    probe = hold(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM))
+    probe.bind((host, 0))
+    port: int = probe.getsockname()[1]
+    return port
+
+
+def _read_ports(path: Path) -> dict[str, int]:
+    try:
+        table = json.loads(path.read_text())
+        return {str(address): int(port) for address, port in table.items() if 0 < int(port) < 65536}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # losing it costs a new port, nothing else
+
+
+def _read_pid(handle: int) -> int:
+    text = os.pread(handle, 20, 0)
+    return int(text) if text.isdigit() else 0
+
+
+def _make_private_directory(path: Path) -> None:
+    with _disk(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+        if found.st_uid != os.getuid():
+            raise ConfigurationError(f"{path} belongs to another user: choose another directory with --data-dir")
+        if stat.S_IMODE(found.st_mode) & 0o022:
+            raise ConfigurationError(f"others can write to {path}: chmod 700 {path}")
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _ignoring_existing() -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        return
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "choose another directory with --data-dir")
+        raise ConfigurationError(f"cannot use {path}: {error.strerror or error}; {remedy}") from error
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some of your quota on that disk",
+    errno.EROFS: "that file system is read-only; choose another directory with --data-dir",
+    errno.EACCES: "give yourself permission, or choose another directory with --data-dir",
+    errno.ENOTDIR: "a file stands where a directory should be; choose another one with --data-dir",
+    errno.EEXIST: "a file stands where a directory should be; choose another one with --data-dir",
+}
