@@ -10,17 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
+from swarmharness.credit.receipt import Epoch, TaskId, salted_digest
 from swarmharness.protocol.codec import Count, Digest, Size
 
 ITEMS_PER_TASK_MAX = 4096
 PAYLOAD_BYTES_MAX = 2**31 - 1
 """The codec's own ceiling for one item; the transport's configured maximum is far lower."""
 
-TaskId = Annotated[bytes, Size(16, 16)]
-Salt = Annotated[bytes, Size(16, 16)]
 Blob = Annotated[bytes, Size(PAYLOAD_BYTES_MAX)]
 
-_TAG_ITEMS = b"swarmharness/items/1"
 _TAG_COMMITMENT = b"swarmharness/commitment/1"
 
 
@@ -32,7 +30,7 @@ class Proposal:
     skill: Annotated[str, Size(64, 1)]
     model_digest: Digest
     price_microcredits: Count
-    salt: Salt
+    salt: Digest
     """Salts the digests of inputs and outputs, so that nobody who sees a receipt can confirm a guess."""
     items: Annotated[tuple[Blob, ...], Size(ITEMS_PER_TASK_MAX, 1)]
 
@@ -42,7 +40,7 @@ class Commitment:
     """ACCEPT and COMMIT: the worker took the task, ran it, and binds itself to an answer not yet shown."""
 
     task_id: TaskId
-    epoch: Count
+    epoch: Epoch
     """The worker's hour, which dates the receipt."""
     commitment: Digest
     service_us: Count
@@ -74,17 +72,8 @@ class Reveal:
     outputs: Annotated[tuple[Output, ...], Size(ITEMS_PER_TASK_MAX, 1)]
 
 
-def salted_digest(salt: bytes, parts: Iterable[bytes]) -> bytes:
-    """Return SHA-256 over tag, salt and every part with its length, so that no two lists of parts collide."""
-    digest = hashlib.sha256(_TAG_ITEMS + salt)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
-
-
 def output_digest(salt: bytes, outputs: Iterable[Output]) -> bytes:
-    """Return the salted digest of outputs, errors included."""
+    """Return the salted digest of outputs, each with its error."""
     return salted_digest(salt, (part for output in outputs for part in (output.data, output.error.encode())))
 
 

@@ -1,0 +1,110 @@
+"""Runs one task on one peer: proposes, checks the opened commitment, hands the receipt to settlement; never retries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swarmharness.credit.receipt import ZERO_DIGEST, ReceiptBody, body_digest, salted_digest
+from swarmharness.credit.service import CreditService
+from swarmharness.errors import ProtocolError
+from swarmharness.identity import PeerId
+from swarmharness.jobs.messages import (
+    Commitment,
+    Output,
+    Proposal,
+    Reveal,
+    RevealRequest,
+    commitment_of,
+    output_digest,
+)
+from swarmharness.network.ports import Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.protocol.codec import decode, encode
+from swarmharness.registry.advert import SkillAdvert
+
+TASK_ID_BYTES = 16
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswer:
+    """What a peer answered for one task, in the order of its items."""
+
+    outputs: tuple[Output, ...]
+    service_us: int
+    queued_items: int
+    elapsed_us: int
+    receipt: str
+    """Hex digest of the receipt's body; empty for a task that this node ran for itself."""
+
+
+class TaskRequester:
+    """The requester's side of every task."""
+
+    def __init__(self, transport: Transport, credit: CreditService, clock: Clock, randomness: Randomness) -> None:
+        self._transport = transport
+        self._credit = credit
+        self._clock = clock
+        self._randomness = randomness
+
+    async def run(
+        self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
+    ) -> TaskAnswer:
+        """Return the peer's answer; settlement follows in the background.
+
+        Raises what the worker raised, PeerLostError, DeadlineError, or ProtocolError for an answer that does not
+        open its commitment or does not fit the items.
+        """
+        started_us = self._clock.monotonic_us()
+        proposal = Proposal(
+            task_id=self._randomness.token(TASK_ID_BYTES),
+            skill=skill.name,
+            model_digest=skill.model_digest,
+            price_microcredits=skill.price_microcredits * len(items),
+            salt=self._randomness.token(SALT_BYTES),
+            items=items,
+        )
+        answer = await self._transport.call(peer_id, "task.run", encode(proposal), timeout_s=timeout_s)
+        commitment = decode(Commitment, answer)
+        left_s = timeout_s - (self._clock.monotonic_us() - started_us) / 1e6
+        wanted = encode(RevealRequest(proposal.task_id))
+        answer = await self._transport.call(peer_id, "task.reveal", wanted, timeout_s=max(left_s, 0.0))
+        reveal = decode(Reveal, answer)
+        digest = output_digest(proposal.salt, reveal.outputs)
+        self._check(peer_id, proposal, commitment, reveal, digest)
+        elapsed_us = self._clock.monotonic_us() - started_us
+        receipt = ""
+        if peer_id != self._transport.peer_id:
+            receipt = self._settle(peer_id, proposal, commitment, digest)
+        service_us = min(commitment.service_us, elapsed_us)
+        return TaskAnswer(reveal.outputs, service_us, commitment.queued_items, elapsed_us, receipt)
+
+    def _check(
+        self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, reveal: Reveal, digest: bytes
+    ) -> None:
+        opened = commitment_of(proposal.task_id, peer_id, reveal.nonce, digest)
+        if commitment.task_id != proposal.task_id or reveal.task_id != proposal.task_id:
+            raise ProtocolError(f"{peer_id} answered for another task")
+        if opened != commitment.commitment:
+            raise ProtocolError(f"{peer_id} revealed another answer than it had committed to")
+        if len(reveal.outputs) != len(proposal.items):
+            raise ProtocolError(f"{peer_id} answered {len(reveal.outputs)} of {len(proposal.items)} items")
+
+    def _settle(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> str:
+        body = ReceiptBody(
+            tasks=(proposal.task_id,),
+            requester=self._transport.peer_id,
+            worker=peer_id,
+            epoch=commitment.epoch,
+            price_microcredits=proposal.price_microcredits,
+            share_microcredits=proposal.price_microcredits,
+            game_digest=ZERO_DIGEST,
+            model_digest=proposal.model_digest,
+            input_digest=salted_digest(proposal.salt, proposal.items),
+            output_digest=digest,
+            skill=proposal.skill,
+            items=len(proposal.items),
+            service_us=commitment.service_us,
+        )
+        self._credit.settle_later(body)
+        return body_digest(body).hex()

@@ -1,0 +1,182 @@
+"""Serves tasks to peers: takes a proposal, runs it, commits to the answer, reveals it; it never chooses peers.
+
+An answer is kept for a while after it was made, and for a shorter while after its requester fetched it, since messages
+get lost on their way. A proposal that arrives twice is run once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from swarmharness.credit.receipt import epoch_of
+from swarmharness.credit.service import CreditService, Expectation
+from swarmharness.errors import InputError, RefusedError, SwarmError, UnavailableError
+from swarmharness.execution.ports import Executor, SkillInfo
+from swarmharness.identity import PeerId
+from swarmharness.jobs.messages import (
+    Commitment,
+    Output,
+    Proposal,
+    Reveal,
+    RevealRequest,
+    commitment_of,
+    output_digest,
+    salted_digest,
+)
+from swarmharness.network.ports import Request, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.protocol.codec import decode, encode
+
+UNFETCHED_KEPT_US = 60_000_000
+FETCHED_KEPT_US = 10_000_000
+SWEEP_US = 1_000_000
+TASKS_PER_PEER_MAX = 16_384
+ANSWER_BYTES_MAX = 512 * 2**20
+"""All kept answers together; beyond it, new tasks are refused."""
+ERROR_CHARS_MAX = 250
+
+_NONCE_BYTES = 32
+
+
+@dataclass(slots=True)
+class _Task:
+    """One proposal under way or answered."""
+
+    failure: SwarmError | None
+    """Why there is no answer; None once there is one."""
+    done: trio.Event = field(default_factory=trio.Event)
+    commitment: bytes = b""
+    reveal: bytes = b""
+    expires_us: int = 0
+
+
+class TaskServer:
+    """The worker's side of every task."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        credit: CreditService,
+        transport: Transport,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        price_of: Callable[[SkillInfo], int],
+    ) -> None:
+        self._executor = executor
+        self._credit = credit
+        self._clock = clock
+        self._randomness = randomness
+        self._price_of = price_of
+        self._own_id = transport.peer_id
+        self._tasks: dict[tuple[PeerId, bytes], _Task] = {}
+        self._tasks_of: Counter[PeerId] = Counter()
+        self._kept_bytes = 0
+        self._next_sweep_us = 0
+        transport.handle("task.run", self._run)
+        transport.handle("task.reveal", self._reveal)
+
+    @property
+    def active(self) -> int:
+        """Tasks accepted and not yet answered; a node that stops waits for these."""
+        return sum(not task.done.is_set() for task in self._tasks.values())
+
+    async def _run(self, request: Request) -> bytes:
+        proposal = decode(Proposal, request.payload)
+        self._forget_expired()
+        task = self._tasks.get((request.peer_id, proposal.task_id))
+        if task is not None:
+            await task.done.wait()
+        else:
+            task = await self._admit_and_execute(request, proposal)
+        if task.failure is not None:
+            raise task.failure
+        return task.commitment
+
+    async def _admit_and_execute(self, request: Request, proposal: Proposal) -> _Task:
+        skill = self._admit(request.peer_id, proposal)
+        key = request.peer_id, proposal.task_id
+        task = self._tasks[key] = _Task(RefusedError("the requester gave this task up"))
+        self._tasks_of[request.peer_id] += 1
+        try:
+            await self._execute(request, proposal, skill, task)
+            task.failure = None
+        except SwarmError as error:
+            task.failure = error
+        finally:
+            if task.failure is not None:
+                self._drop(key)
+            task.done.set()
+        return task
+
+    def _admit(self, peer_id: PeerId, proposal: Proposal) -> SkillInfo:
+        skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
+        if skill is None:
+            raise UnavailableError(f"this node does not serve {proposal.skill!r}")
+        if proposal.model_digest != skill.model_digest:
+            raise UnavailableError(f"this node serves {skill.name!r} with another model; fetch its advert again")
+        price = self._price_of(skill) * len(proposal.items)
+        if proposal.price_microcredits < price:
+            raise RefusedError(
+                f"{len(proposal.items)} items of {skill.name!r} cost {price} micro-credits here, "
+                f"{proposal.price_microcredits} were offered; fetch its advert again"
+            )
+        if self._tasks_of[peer_id] >= TASKS_PER_PEER_MAX:
+            raise RefusedError(f"{TASKS_PER_PEER_MAX} tasks of this requester are open; fetch their answers first")
+        if self._kept_bytes >= ANSWER_BYTES_MAX:
+            raise RefusedError("too many answers wait here for their requesters; try again in a minute")
+        return skill
+
+    async def _execute(self, request: Request, proposal: Proposal, skill: SkillInfo, task: _Task) -> None:
+        execution = await self._executor.run(skill.name, proposal.items, timeout_s=request.timeout_s)
+        outputs = tuple(Output(output.data, output.error[:ERROR_CHARS_MAX]) for output in execution.outputs)
+        nonce = self._randomness.token(_NONCE_BYTES)
+        digest = output_digest(proposal.salt, outputs)
+        epoch = epoch_of(self._clock.unix_us())
+        commitment = commitment_of(proposal.task_id, self._own_id, nonce, digest)
+        if request.peer_id != self._own_id:
+            self._credit.expect(
+                Expectation(
+                    task_id=proposal.task_id,
+                    requester=request.peer_id,
+                    epoch=epoch,
+                    price_microcredits=proposal.price_microcredits,
+                    model_digest=proposal.model_digest,
+                    input_digest=salted_digest(proposal.salt, proposal.items),
+                    output_digest=digest,
+                    skill=skill.name,
+                    items=len(proposal.items),
+                    service_us=execution.service_us,
+                )
+            )
+        queued = self._executor.queued_items(skill.name)
+        task.commitment = encode(Commitment(proposal.task_id, epoch, commitment, execution.service_us, queued))
+        task.reveal = encode(Reveal(proposal.task_id, nonce, outputs))
+        task.expires_us = self._clock.monotonic_us() + UNFETCHED_KEPT_US
+        self._kept_bytes += len(task.reveal)
+
+    async def _reveal(self, request: Request) -> bytes:
+        wanted = decode(RevealRequest, request.payload)
+        task = self._tasks.get((request.peer_id, wanted.task_id))
+        if task is None or not task.reveal:
+            raise InputError(f"task {wanted.task_id.hex()} has no answer here; propose it again")
+        task.expires_us = min(task.expires_us, self._clock.monotonic_us() + FETCHED_KEPT_US)
+        return task.reveal
+
+    def _forget_expired(self) -> None:
+        now_us = self._clock.monotonic_us()
+        if now_us < self._next_sweep_us:
+            return
+        self._next_sweep_us = now_us + SWEEP_US
+        for key in [key for key, task in self._tasks.items() if task.done.is_set() and task.expires_us < now_us]:
+            self._drop(key)
+
+    def _drop(self, key: tuple[PeerId, bytes]) -> None:
+        self._kept_bytes -= len(self._tasks.pop(key).reveal)
+        self._tasks_of[key[0]] -= 1
+        if not self._tasks_of[key[0]]:
+            del self._tasks_of[key[0]]
