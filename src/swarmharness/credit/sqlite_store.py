@@ -1,0 +1,91 @@
+"""`ReceiptStore` on SQLite, off the event loop: one writing thread at a time, one reading; it holds no SQL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from swarmharness.credit.accounts import Balance, Entry
+from swarmharness.credit.receipt import Half
+from swarmharness.credit.sqlite_file import ReceiptFile
+from swarmharness.errors import InputError
+from swarmharness.identity import PeerId
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteReceiptStore:
+    """See `ReceiptStore`; made by `open_sqlite_store`."""
+
+    def __init__(self, writer: ReceiptFile, reader: ReceiptFile, set_aside: Path | None) -> None:
+        self.set_aside = set_aside
+        """Where a damaged predecessor was moved, or None."""
+        self._writer, self._writing = writer, trio.CapacityLimiter(1)
+        self._reader, self._reading = reader, trio.CapacityLimiter(1)
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """See `ReceiptStore`."""
+        await trio.to_thread.run_sync(self._writer.commit, entries, limiter=self._writing)
+
+    async def head(self, signer: PeerId) -> Half | None:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.head, signer))
+
+    async def entry(self, digest: bytes) -> Entry | None:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.entry, digest))
+
+    async def unfinished(self, requester: PeerId, *, stored_after_us: int, limit: int) -> list[Entry]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.unfinished, requester, stored_after_us, limit))
+
+    async def balance(self, peer_id: PeerId) -> Balance:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.balance, peer_id))
+
+    async def history(self, peer_id: PeerId, *, limit: int) -> list[Entry]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.history, peer_id, limit))
+
+    async def _read(self, query: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(query, limiter=self._reading)
+
+
+@asynccontextmanager
+async def open_sqlite_store(path: Path, *, owner: PeerId, unix_us: int) -> AsyncIterator[SqliteReceiptStore]:
+    """Open, and at the end close, the database at `path`.
+
+    A damaged one is renamed to `<name>.damaged-<unix_us>` with a warning, and an empty one is started: the node
+    then signs a new incarnation of its chain, and its partners give back what they have.
+    """
+    writer, set_aside = await trio.to_thread.run_sync(_open, path, unix_us)
+    try:
+        await trio.to_thread.run_sync(writer.set_owner, owner)
+        reader = await trio.to_thread.run_sync(partial(ReceiptFile, path, read_only=True))
+        try:
+            yield SqliteReceiptStore(writer, reader, set_aside)
+        finally:
+            reader.close()
+    finally:
+        writer.close()
+
+
+def _open(path: Path, unix_us: int) -> tuple[ReceiptFile, Path | None]:
+    try:
+        return ReceiptFile(path), None
+    except InputError as error:
+        aside = path.with_name(f"{path.name}.damaged-{unix_us}")
+        _log.warning("%s; it is now %s, and an empty one is started", error, aside)
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return ReceiptFile(path), aside

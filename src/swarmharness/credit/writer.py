@@ -1,0 +1,126 @@
+"""The one local writer: numbers, signs and commits this node's half-entries in groups; it never calls a peer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from swarmharness.credit.accounts import Entry
+from swarmharness.credit.chain import Place, opening, place_after
+from swarmharness.credit.receipt import Half, ReceiptBody, body_digest, sign_half
+from swarmharness.credit.store import ReceiptStore
+from swarmharness.errors import RefusedError, SwarmError, UnavailableError
+from swarmharness.identity import Signer
+from swarmharness.ports import Clock
+
+GROUP_MAX = 64
+"""The most entries of one commit; a group's signatures take about 2 ms."""
+QUEUE_MAX = 16_384
+_SIGNATURES_PER_TURN = 8
+
+
+@dataclass(slots=True)
+class _Write:
+    body: ReceiptBody
+    other: Half | None
+    signs: bool
+    done: trio.Event = field(default_factory=trio.Event)
+    half: Half | None = None
+    stored: bool = False
+    error: SwarmError | None = None
+
+
+class ChainWriter:
+    """Gives every half its number when it signs, and lets no signature out before it is on disk (S-1).
+
+    Calls that arrive during a commit share the next one, so none waits for more than two.
+    """
+
+    def __init__(self, store: ReceiptStore, signer: Signer, clock: Clock) -> None:
+        self._store, self._signer, self._clock = store, signer, clock
+        self._queue: list[_Write] = []
+        self._wake = trio.Event()
+        self._place: Place | None = None
+        self._stopped = False
+
+    async def sign(self, body: ReceiptBody, other: Half | None = None) -> Half:
+        """Return this node's half over `body`, stored, together with the other party's verified half if given."""
+        half = (await self._write(_Write(body, other, signs=True))).half
+        assert half is not None
+        return half
+
+    async def keep(self, body: ReceiptBody, other: Half) -> None:
+        """Store the other party's verified half of an entry that this node signed before."""
+        await self._write(_Write(body, other, signs=False))
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; then whoever still waits gets an UnavailableError."""
+        try:
+            self._place = await self._next_place()
+            task_status.started()
+            while True:
+                await self._wake.wait()
+                group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
+                if not self._queue:
+                    self._wake = trio.Event()
+                try:
+                    await self._commit(group)
+                finally:
+                    self._finish(group)
+        finally:
+            self._stopped = True
+            self._finish(self._queue)
+
+    async def _write(self, write: _Write) -> _Write:
+        if self._stopped:
+            raise UnavailableError("this node is stopping: its receipts are closed")
+        if len(self._queue) >= QUEUE_MAX:
+            raise RefusedError(f"{QUEUE_MAX} receipts wait to be stored: is the disk too slow? try again later")
+        self._queue.append(write)
+        self._wake.set()
+        await write.done.wait()
+        if write.error is not None:
+            raise write.error
+        return write
+
+    async def _commit(self, group: list[_Write]) -> None:
+        try:
+            place = self._place or await self._next_place()
+            entries = []
+            for index, write in enumerate(group):
+                if write.signs:
+                    write.half = sign_half(
+                        self._signer,
+                        body_digest(write.body),
+                        incarnation=place.incarnation,
+                        number=place.number,
+                        previous=place.previous,
+                    )
+                    place = place_after(write.half)
+                entries.append(self._entry(write))
+                if index % _SIGNATURES_PER_TURN == _SIGNATURES_PER_TURN - 1:
+                    await trio.lowlevel.checkpoint()
+            await self._store.commit(entries)
+            self._place = place
+            for write in group:
+                write.stored = True
+        except SwarmError as error:
+            self._place = None  # whether the disk took part of it is unknown: ask it again before the next signature
+            for write in group:
+                write.error = error
+
+    async def _next_place(self) -> Place:
+        head = await self._store.head(self._signer.peer_id)
+        return opening(0, self._clock.unix_us()) if head is None else place_after(head)
+
+    def _entry(self, write: _Write) -> Entry:
+        halves = {half.content.signer: half for half in (write.half, write.other) if half is not None}
+        body = write.body
+        return Entry(body, halves.get(body.requester), halves.get(body.worker), self._clock.unix_us())
+
+    def _finish(self, group: list[_Write]) -> None:
+        for write in group:
+            if not write.stored and write.error is None:
+                write.error = UnavailableError("this node stopped before the receipt was stored")
+            write.done.set()
