@@ -85,7 +85,8 @@ def _public_key(peer_id: str) -> Ed25519PublicKey:
             raw = base58.b58decode(peer_id)
         except ValueError:
             raw = b""
-    if len(raw) != len(_PREFIX) + 32 or not raw.startswith(_PREFIX):
+    # b58decode ignores white space at the end: without the comparison one key would have many ids.
+    if len(raw) != len(_PREFIX) + 32 or not raw.startswith(_PREFIX) or base58.b58encode(raw).decode() != peer_id:
         raise ProtocolError(
             f"{peer_id[:_PEER_ID_CHARS_MAX]!r} is not the peer id of an Ed25519 key (it should begin with 12D3Koo)"
         )
