@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from swarmharness.errors import ConfigurationError
 
 DataDirOption = Annotated[
     Path | None,
@@ -52,6 +54,14 @@ def new_app(summary: str | None = None) -> typer.Typer:
     )
 
 
+def checked(flag: str, values: Sequence[str] | None, complain: Callable[[str], str | None]) -> tuple[str, ...]:
+    """Return the values of a repeated option; raises ConfigurationError with what `complain` says about one."""
+    for value in values or ():
+        if problem := complain(value):
+            raise ConfigurationError(f"{flag} {problem}")
+    return tuple(values or ())
+
+
 def print_json(value: Any) -> None:
     """Print one value as one line of JSON."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain) + "\n")
@@ -71,6 +81,22 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in content:
         table.add_row(*[_cell(value) for value in row])
     Console(highlight=False, markup=False).print(table)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Print a mapping as aligned lines; nested values are indented below their name."""
+    width = max([len(name) for name in fields], default=0)
+    for name, value in fields.items():
+        label = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            print(f"{label}:")
+            for inner, content in value.items():
+                print(f"  {inner}: {_cell(content)}")
+        elif isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                print(f"{label if number == 0 else '':<{width}}  {_cell(item)}")
+        else:
+            print(f"{label:<{width}}  {_cell(value)}")
 
 
 def _cell(value: object) -> str:

@@ -5,80 +5,26 @@ It never starts anything and holds no secret: keys lie in files of their own, an
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from swarmharness.errors import ConfigurationError, ProtocolError, SwarmError
-from swarmharness.identity import parse_peer_id
+from swarmharness.errors import ConfigurationError, SwarmError
 from swarmharness.node.config_schema import Source, documented, key, read_table, toml_table
+from swarmharness.node.config_values import (
+    complain_about_join,
+    complain_about_listen,
+    complain_about_peer,
+    complain_about_provider,
+    complain_about_remote,
+    complain_about_skill,
+)
 
 VERSION = 1
 FILE_BYTES_MAX = 1024 * 1024
 PSK_BYTES = 32
-
-_SKILL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_LISTEN = re.compile(r"/(?:ip4|ip6)/([0-9a-fA-F.:]+)/tcp/(\d{1,5})(?:/ws)?")
-_REMOTE = re.compile(
-    r"/(?:ip4|ip6|dns|dns4|dns6)/([^/\s]{1,253})/tcp/(\d{1,5})(?:/ws|/wss|/tls/ws)?(?:/p2p/([^/\s]+))?"
-)
-
-
-def complain_about_listen(text: str) -> str | None:
-    """Say why `text` is not an address to listen on, or None."""
-    example = "; an example is /ip4/127.0.0.1/tcp/4001 or, for browsers, /ip4/127.0.0.1/tcp/4002/ws"
-    found = _LISTEN.fullmatch(text)
-    if not found:
-        return f'has "{text}", which is not an address to listen on{example}'
-    try:
-        prefix = f"/ip{ipaddress.ip_address(found.group(1)).version}/"
-    except ValueError:
-        prefix = ""
-    if not prefix or not text.startswith(prefix):
-        return f'has "{text}", whose IP address is not one{example}'
-    return _complain_about_port(text, found.group(2))
-
-
-def complain_about_remote(text: str) -> str | None:
-    """Say why `text` is not the address of another node without its peer id, or None."""
-    found = _REMOTE.fullmatch(text)
-    if not found or found.group(3):
-        return f'has "{text}", which is not an address; an example is /ip4/192.0.2.7/tcp/4001'
-    return _complain_about_port(text, found.group(2))
-
-
-def complain_about_join(text: str) -> str | None:
-    """Say why `text` is neither an invite nor the full address of a node, or None; an invite is only parsed on use."""
-    if not text.startswith("/"):
-        return None if re.fullmatch(r"\S{8,}", text) else f'has "{text}", which is not an invite'
-    found = _REMOTE.fullmatch(text)
-    if not found or not found.group(3):
-        return f'has "{text}"; give an invite, or an address with its peer id: /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…'
-    return complain_about_peer(found.group(3)) or _complain_about_port(text, found.group(2))
-
-
-def complain_about_peer(text: str) -> str | None:
-    """Say why `text` is not a peer id, or None."""
-    try:
-        parse_peer_id(text)
-    except ProtocolError:
-        return f'has "{text}", which is not a peer id; they begin with 12D3Koo (see `swarmharness peers`)'
-    return None
-
-
-def complain_about_skill(text: str) -> str | None:
-    """Say why `text` is neither a skill name nor `*`, or None."""
-    if text == "*" or _SKILL.fullmatch(text):
-        return None
-    return f'has "{text}"; a skill name has lower-case letters, digits, ".", "_" and "-"; "*" means all'
-
-
-def _complain_about_port(text: str, port: str) -> str | None:
-    return None if int(port) <= 65535 else f'has "{text}", whose port is above 65535'
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +100,7 @@ class ExecutionConfig:
         ("auto",),
         'ONNX Runtime execution providers, best first, such as "CUDAExecutionProvider". "auto" takes the best that is\n'
         "installed; the CPU is always the last resort.",
-        complain=lambda text: None if re.fullmatch(r"auto|\w{1,64}", text) else f'has "{text}", not a provider\'s name',
+        complain=complain_about_provider,
     )
     model_size_max_mib: int = key(2048, "Largest model file that may be loaded, in MiB.", least=1, most=1_048_576)
     idle_unload_s: float = key(

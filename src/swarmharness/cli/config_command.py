@@ -1,0 +1,69 @@
+"""`swarmharness config`: writes the documented defaults, checks a file, and shows what is in force."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from swarmharness.cli.options import ConfigOption, DataDirOption, JsonOption, new_app, print_json
+from swarmharness.errors import ConfigurationError
+
+app = new_app("Write, check and show the configuration.")
+
+
+@app.command()
+def init(
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a configuration file that documents every key with its default."""
+    from swarmharness.node.config_template import render
+    from swarmharness.node.data_dir import DataDir
+
+    directory = DataDir.at(data_dir)
+    path = config.expanduser().absolute() if config else directory.config_file
+    if config is None:
+        directory.create()
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(render())
+    except FileExistsError:
+        raise ConfigurationError(f"{path} exists already: edit it, or replace it with --force") from None
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
+    if json:
+        print_json({"file": str(path)})
+    else:
+        print(path)
+
+
+@app.command()
+def check(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Read the configuration and report the first mistake, with its line."""
+    from swarmharness.cli.settings import config_path, read_settings
+
+    directory, _ = read_settings(data_dir, config)
+    path = config_path(directory, config)
+    if json:
+        print_json({"file": str(path) if path else None, "ok": True})
+    else:
+        print(f"{path}: good" if path else f"there is no {directory.config_file}: the defaults are in force")
+
+
+@app.command()
+def show(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show every key with the value in force."""
+    from swarmharness.cli.settings import read_settings
+    from swarmharness.node.config_template import render
+
+    _, settings = read_settings(data_dir, config)
+    if json:
+        print_json(asdict(settings))
+    else:
+        print(render(settings), end="")

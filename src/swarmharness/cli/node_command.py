@@ -1,0 +1,116 @@
+"""`swarmharness node`: starts a node in the foreground, asks a running one how it is, and stops it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from swarmharness.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JoinOption,
+    JsonOption,
+    checked,
+    new_app,
+    print_fields,
+    print_json,
+)
+from swarmharness.errors import DeadlineError
+
+STOP_TIMEOUT_S = 60.0
+
+app = new_app("Start, stop and look at a node.")
+
+
+@app.command()
+def start(
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option("--listen", metavar="MULTIADDR", help="Listen here instead. May be repeated.", show_default=False),
+    ] = None,
+    join: JoinOption = None,
+    skill: Annotated[
+        list[str] | None,
+        typer.Option("--skill", metavar="NAME", help="Offer only this skill. May be repeated.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a node in the foreground until it is told to stop."""
+    from swarmharness.cli.settings import read_settings
+    from swarmharness.node import config_values
+
+    directory, settings = read_settings(data_dir, config)
+    addresses = checked("--listen", listen, config_values.complain_about_listen) or settings.network.listen
+    targets = checked("--join", join, config_values.complain_about_join)
+    skills = checked("--skill", skill, config_values.complain_about_skill) or None
+    log = logging.getLogger("swarmharness")
+    if not log.isEnabledFor(logging.DEBUG):  # --verbose wins
+        log.setLevel(settings.log.level.upper())
+
+    import trio
+
+    from swarmharness.node.node import run_node
+
+    def on_ready(event: dict[str, Any]) -> None:
+        ready = {
+            "event": "ready",
+            "peer_id": event["peer_id"],
+            "addresses": list(event["addresses"]),
+            "data_dir": str(directory.path),
+            "pid": os.getpid(),
+        }
+        if json:
+            print_json(ready)
+        else:
+            print(_welcome(ready, directory.path), flush=True)
+
+    async def run() -> None:
+        await run_node(directory, settings, listen=addresses, join=targets, skills=skills, on_ready=on_ready)
+
+    trio.run(run)
+
+
+@app.command()
+def status(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """Show what the running node is doing."""
+    from swarmharness.cli.connection import call_node
+
+    answer = call_node(data_dir, "node.status", {})
+    if json:
+        print_json(answer)
+    else:
+        print_fields(answer)
+
+
+@app.command()
+def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """Stop the running node; it finishes or hands back what it has, and this waits for that."""
+    from swarmharness.cli.connection import call_node
+    from swarmharness.node.data_dir import DataDir
+
+    directory = DataDir.at(data_dir)
+    pid = directory.holder_pid()
+    call_node(data_dir, "node.stop", {})
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while directory.holder_pid() == pid and pid is not None:
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"the node (pid {pid}) still runs {STOP_TIMEOUT_S:.0f} s after it was told to stop")
+        time.sleep(0.02)  # the lock is the condition; the kernel offers no wait on it with a deadline
+    if json:
+        print_json({"event": "stopped", "pid": pid})
+    else:
+        print(f"the node (pid {pid}) has stopped", file=sys.stderr)
+
+
+def _welcome(ready: dict[str, Any], path: Path) -> str:
+    lines = [f"node {ready['peer_id']} is ready (pid {ready['pid']})", f"  data      {path}"]
+    lines += [f"  listening {address}" for address in ready["addresses"]]
+    return "\n".join([*lines, "  `swarmharness invite` prints the line with which others join; Ctrl-C stops the node"])

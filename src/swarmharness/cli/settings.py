@@ -1,0 +1,21 @@
+"""Finds the data directory and the configuration that a command's options name; it creates neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swarmharness.node.config import Config, load_config
+from swarmharness.node.data_dir import DataDir
+
+
+def config_path(directory: DataDir, option: Path | None) -> Path | None:
+    """Return the file to read: the one that was named, else the data directory's own if it exists, else None."""
+    if option is not None:
+        return option.expanduser().absolute()
+    return directory.config_file if directory.config_file.exists() else None
+
+
+def read_settings(data_dir: Path | None, config: Path | None) -> tuple[DataDir, Config]:
+    """Return the data directory and the configuration in force."""
+    directory = DataDir.at(data_dir)
+    return directory, load_config(config_path(directory, config))
