@@ -23,7 +23,7 @@ from swarmharness.credit.receipt import (
 )
 from swarmharness.credit.retry import RetrySchedule, Settlement
 from swarmharness.credit.store import ReceiptStore
-from swarmharness.credit.terms import Expectation, UnsettledTasks, differing_field
+from swarmharness.credit.terms import TaskTerms, UnsettledTasks, differing_field
 from swarmharness.credit.writer import ChainWriter
 from swarmharness.errors import DeadlineError, InputError, ProtocolError, RefusedError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId, Signer
@@ -38,8 +38,6 @@ MALFORMED = "malformed"
 _JITTER_US = 500_000
 _RESUMED_EPOCHS = 24
 _RESUMED_MAX = 4_096
-
-__all__ = ["CreditService", "Expectation"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +63,7 @@ class CreditService:
 
     # --- the worker's side
 
-    def expect(self, terms: Expectation) -> None:
+    def expect(self, terms: TaskTerms) -> None:
         """Remember a task that this node has just answered; only such tasks are settled, and each once."""
         self._unsettled.add(terms)
 

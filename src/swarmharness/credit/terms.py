@@ -13,16 +13,17 @@ UNSETTLED_MAX = 32_768
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a worker remembers of a task that it has answered: the receipt must say the same."""
+class TaskTerms:
+    """What requester and worker both know of one answered task, each from its own side of the exchange."""
 
-    task_id: bytes
+    task: bytes
     """16 random bytes, chosen by the requester."""
     requester: PeerId
+    worker: PeerId
     epoch: int
     """The worker's hour when it answered."""
-    price_microcredits: int
-    """What this worker gets for it, as both agreed."""
+    share_microcredits: int
+    """What the worker gets for it: the price that both agreed on."""
     model_digest: bytes
     input_digest: bytes
     """See `receipt.salted_digest`; so is the next."""
@@ -33,8 +34,7 @@ class Expectation:
 
 
 def settlement_body(
-    tasks: Sequence[Expectation],
-    worker: PeerId,
+    tasks: Sequence[TaskTerms],
     *,
     game_digest: bytes = ZERO_DIGEST,
     price_microcredits: int | None = None,
@@ -45,11 +45,11 @@ def settlement_body(
     workers shared one. The epoch is the latest of the tasks.
     """
     first = tasks[0]
-    share = sum(task.price_microcredits for task in tasks)
+    share = sum(task.share_microcredits for task in tasks)
     return ReceiptBody(
-        tasks=tuple(task.task_id for task in tasks),
+        tasks=tuple(task.task for task in tasks),
         requester=first.requester,
-        worker=worker,
+        worker=first.worker,
         epoch=max(task.epoch for task in tasks),
         price_microcredits=share if price_microcredits is None else price_microcredits,
         share_microcredits=share,
@@ -63,7 +63,7 @@ def settlement_body(
     )
 
 
-def differing_field(body: ReceiptBody, tasks: Sequence[Expectation]) -> str | None:
+def differing_field(body: ReceiptBody, tasks: Sequence[TaskTerms]) -> str | None:
     """Return the name of a field in which `body` contradicts what this worker remembers of the tasks, or None.
 
     The game is the requester's statement, and the epoch may be later than the tasks: both are checked elsewhere.
@@ -74,9 +74,7 @@ def differing_field(body: ReceiptBody, tasks: Sequence[Expectation]) -> str | No
         for task in tasks
     ):
         return "tasks"
-    expected = settlement_body(
-        tasks, PeerId(body.worker), game_digest=body.game_digest, price_microcredits=body.price_microcredits
-    )
+    expected = settlement_body(tasks, game_digest=body.game_digest, price_microcredits=body.price_microcredits)
     names = (item.name for item in fields(ReceiptBody) if item.name != "epoch")
     return next((name for name in names if getattr(body, name) != getattr(expected, name)), None)
 
@@ -86,20 +84,20 @@ class UnsettledTasks:
     """What a worker has answered and not yet been given a receipt for; bounded, and fair when it is full."""
 
     most: int = UNSETTLED_MAX
-    _by_requester: dict[str, dict[bytes, Expectation]] = field(default_factory=dict)
+    _by_requester: dict[str, dict[bytes, TaskTerms]] = field(default_factory=dict)
     _count: int = 0
 
-    def add(self, terms: Expectation) -> None:
+    def add(self, terms: TaskTerms) -> None:
         """Remember an answered task; when full, the requester with the most unsettled tasks loses its oldest one."""
         tasks = self._by_requester.setdefault(terms.requester, {})
-        if terms.task_id not in tasks:
+        if terms.task not in tasks:
             self._count += 1
-        tasks[terms.task_id] = terms
+        tasks[terms.task] = terms
         if self._count > self.most:
             greediest = max(self._by_requester, key=lambda peer: len(self._by_requester[peer]))
             self._drop(greediest, next(iter(self._by_requester[greediest])))
 
-    def take(self, requester: str, tasks: Sequence[bytes]) -> list[Expectation] | None:
+    def take(self, requester: str, tasks: Sequence[bytes]) -> list[TaskTerms] | None:
         """Return and forget these tasks of this requester, or None (and forget nothing) if one is unknown."""
         known = self._by_requester.get(requester, {})
         if not tasks or not all(task in known for task in tasks):
@@ -112,7 +110,7 @@ class UnsettledTasks:
     def owed(self, requester: str) -> tuple[int, int]:
         """Return how many tasks, and how many micro-credits, this requester has not settled."""
         tasks = self._by_requester.get(requester, {})
-        return len(tasks), sum(terms.price_microcredits for terms in tasks.values())
+        return len(tasks), sum(terms.share_microcredits for terms in tasks.values())
 
     def __len__(self) -> int:
         return self._count
