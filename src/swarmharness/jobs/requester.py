@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swarmharness.credit.receipt import ZERO_DIGEST, ReceiptBody, body_digest, salted_digest
+from swarmharness.credit.receipt import SALT_BYTES, TASK_ID_BYTES, body_digest, salted_digest
 from swarmharness.credit.service import CreditService
+from swarmharness.credit.terms import TaskTerms, settlement_body
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
@@ -21,9 +22,6 @@ from swarmharness.network.ports import Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.registry.advert import SkillAdvert
-
-TASK_ID_BYTES = 16
-SALT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +89,12 @@ class TaskRequester:
             raise ProtocolError(f"{peer_id} answered {len(reveal.outputs)} of {len(proposal.items)} items")
 
     def _settle(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> str:
-        body = ReceiptBody(
-            tasks=(proposal.task_id,),
+        terms = TaskTerms(
+            task=proposal.task_id,
             requester=self._transport.peer_id,
             worker=peer_id,
             epoch=commitment.epoch,
-            price_microcredits=proposal.price_microcredits,
             share_microcredits=proposal.price_microcredits,
-            game_digest=ZERO_DIGEST,
             model_digest=proposal.model_digest,
             input_digest=salted_digest(proposal.salt, proposal.items),
             output_digest=digest,
@@ -106,5 +102,6 @@ class TaskRequester:
             items=len(proposal.items),
             service_us=commitment.service_us,
         )
+        body = settlement_body([terms])
         self._credit.settle_later(body)
         return body_digest(body).hex()

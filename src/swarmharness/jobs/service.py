@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -39,7 +39,7 @@ CHUNKS_PER_PEER = 2
 class JobSettings:
     """What an operator can tune about jobs."""
 
-    plan: PlanSettings = PlanSettings()
+    plan: PlanSettings = field(default_factory=PlanSettings)
     deadline_s: float = 3600.0
     task_timeout_s: float = 60.0
     peers_max: int = 16
@@ -233,15 +233,15 @@ class Job:
         for index, output in zip(chunk.indices, answer.outputs, strict=True):
             if index in news:
                 kind = ErrorKind.INPUT if output.error else None
-                self._settle(
-                    ItemResult(index, output.data, output.error, kind, peer_id, service_us, answer.receipt)
-                )
+                self._settle(ItemResult(index, output.data, output.error, kind, peer_id, service_us, answer.receipt))
         for chunk_id in self._plan.superfluous():
             self._flying[chunk_id].cancel()
 
     def _reject(self, chunk: Chunk, peer_id: PeerId, failure: SwarmError) -> None:
         superfluous = chunk.chunk_id in self._plan.superfluous()
-        broken_by_items = failure.kind in (ErrorKind.INTERNAL, ErrorKind.INPUT) and not isinstance(failure, ProtocolError)
+        broken_by_items = failure.kind in (ErrorKind.INTERNAL, ErrorKind.INPUT) and not isinstance(
+            failure, ProtocolError
+        )
         for item in self._plan.failed(chunk.chunk_id, str(failure), blame_items=broken_by_items):
             self._give_up(item.index, failure)
         if superfluous:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from swarmharness.credit.receipt import epoch_of
-from swarmharness.credit.service import CreditService, Expectation
+from swarmharness.credit.receipt import epoch_of, salted_digest
+from swarmharness.credit.service import CreditService
+from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import InputError, RefusedError, SwarmError, UnavailableError
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId
@@ -25,7 +26,6 @@ from swarmharness.jobs.messages import (
     RevealRequest,
     commitment_of,
     output_digest,
-    salted_digest,
 )
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, Randomness
@@ -140,11 +140,12 @@ class TaskServer:
         commitment = commitment_of(proposal.task_id, self._own_id, nonce, digest)
         if request.peer_id != self._own_id:
             self._credit.expect(
-                Expectation(
-                    task_id=proposal.task_id,
+                TaskTerms(
+                    task=proposal.task_id,
                     requester=request.peer_id,
+                    worker=self._own_id,
                     epoch=epoch,
-                    price_microcredits=proposal.price_microcredits,
+                    share_microcredits=proposal.price_microcredits,
                     model_digest=proposal.model_digest,
                     input_digest=salted_digest(proposal.salt, proposal.items),
                     output_digest=digest,

@@ -1,0 +1,133 @@
+"""The control socket: a node's own user calls its API over a Unix socket that only that user can open.
+
+Both ends speak the framed channel of the network package, without heartbeat, with MessagePack maps as payloads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgpack
+import trio
+
+from swarmharness.errors import ConfigurationError, ProtocolError, UnavailableError
+from swarmharness.identity import PeerId
+from swarmharness.network.channel import Channel
+from swarmharness.network.ports import Handler, Request
+from swarmharness.network.settings import ChannelSettings
+from swarmharness.node.data_dir import DataDir
+
+MESSAGE_BYTES_MAX = 256 * 2**20
+_METHOD = "control"
+_SETTINGS = ChannelSettings(
+    heartbeat_s=0,
+    inline_bytes_max=MESSAGE_BYTES_MAX,
+    window_bytes=3 * MESSAGE_BYTES_MAX,
+    queue_bytes_max=3 * MESSAGE_BYTES_MAX,
+)
+_USER = PeerId("")
+
+
+class Control(Protocol):
+    """Whatever answers the calls of a command: a running node behind its socket, or a short-lived client."""
+
+    async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
+        """Return the answer, or raise the node's SwarmError."""
+
+
+class RemoteControl:
+    """A running node, seen through its socket."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
+        """See `Control`."""
+        payload: bytes = msgpack.packb([method, dict(params)])
+        return _unpacked(await self._channel.call(_METHOD, payload, timeout_s=timeout_s))
+
+
+@asynccontextmanager
+async def open_control(directory: DataDir) -> AsyncIterator[RemoteControl]:
+    """Connect to the node that runs on a data directory; raises UnavailableError if there is none."""
+    path = directory.control_socket
+    try:
+        stream = await trio.open_unix_socket(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise ConfigurationError(f"{path} belongs to another user's node") from None
+        raise UnavailableError(
+            f"no node runs on {directory.path}: start one with `swarmharness node start --data-dir {directory.path}`"
+        ) from None
+    channel = Channel(stream, _USER, {}, _SETTINGS)
+    await channel.handshake()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(channel.run)
+        try:
+            yield RemoteControl(channel)
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def serve_control(
+    path: Path, api: Control, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Answer calls on the socket at `path`, which is replaced and made 0600, until cancelled."""
+
+    async def answer(request: Request) -> bytes:
+        message = _unpacked(request.payload)
+        if not (isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict)):
+            raise ProtocolError("a control call is [method, parameters]")
+        result: bytes = msgpack.packb(await api.call(str(message[0]), message[1], request.timeout_s))
+        return result
+
+    handlers: dict[str, Handler] = {_METHOD: answer}
+
+    async def serve(stream: trio.SocketStream) -> None:
+        channel = Channel(stream, _USER, handlers, _SETTINGS)
+        try:
+            await channel.handshake()
+        except (ProtocolError, UnavailableError):
+            return  # whoever it was, it left or does not speak our protocol
+        await channel.run()
+
+    listener = _listen(path)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, serve, [listener])
+            task_status.started()
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> trio.SocketListener:
+    if path.is_socket():
+        _remove(path)  # a dead node's: whoever calls this holds the data directory's lock
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)  # so that there is no moment between bind and chmod in which others could connect
+    try:
+        listener.bind(os.fspath(path))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"cannot make the control socket {path}: {error.strerror}") from None
+    finally:
+        os.umask(umask)
+    listener.listen(16)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+
+
+def _unpacked(payload: bytes) -> Any:
+    try:
+        return msgpack.unpackb(payload, strict_map_key=False)
+    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
+        raise ProtocolError(f"a control message is not MessagePack ({error})") from None
