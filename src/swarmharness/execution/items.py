@@ -1,0 +1,134 @@
+"""Turns user input into item bytes and output bytes into JSON values, for each task; it never imports numpy by itself.
+
+| task | item | output |
+|---|---|---|
+| text-embedding | UTF-8 text | one float32 tensor `embedding` |
+| image-ocr | an image file | MessagePack `[[text, [x0, y0, x1, y1], confidence], …]`, pixels of the upright image |
+| file-type | the file's bytes | MessagePack `[label, score, MIME type, group]` |
+| tensor | named tensors (`tensor_codec`) | named tensors |
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, assert_never
+
+import msgpack
+
+from swarmharness.errors import InputError, ProtocolError
+from swarmharness.execution.skill import Task
+from swarmharness.execution.tensor_codec import ITEM_SIZES_BYTES, Tensor, decode_tensors, encode_tensors
+
+ITEM_BYTES_MAX = 64 * 1024 * 1024
+FILE_TYPE_BLOCK_BYTES = 4096
+"""The file-type model looks at no more than this at either end, so the middle of a long file is left at home."""
+
+_FORMATS = {
+    "bool": "?",
+    "float16": "e",
+    "float32": "f",
+    "float64": "d",
+    "int8": "b",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "uint8": "B",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+}
+
+
+def item_from_text(task: Task, text: str) -> bytes:
+    """Return the item for a text that the user typed or that a line holds; InputError when the task takes files."""
+    if task is not Task.TEXT_EMBEDDING:
+        raise InputError(f"{task.value} takes files, not text: {text[:60]!r} is not a file")
+    return text.encode("utf-8", "surrogateescape")
+
+
+def items_from_file(task: Task, name: str, data: bytes) -> tuple[bytes, ...]:
+    """Return the items in a file's bytes: a line each of a text, one of everything else; InputError names the file."""
+    if len(data) > ITEM_BYTES_MAX and task is not Task.FILE_TYPE:
+        raise InputError(f"{name}: {len(data)} bytes; an item has at most {ITEM_BYTES_MAX}")
+    match task:
+        case Task.TEXT_EMBEDDING:
+            lines = [line.strip() for line in data.splitlines()]
+            items = tuple(line for line in lines if line)
+            if not items:
+                raise InputError(f"{name}: there is no text in it")
+            return items
+        case Task.IMAGE_OCR:
+            if not data:
+                raise InputError(f"{name}: the file is empty")
+            return (data,)
+        case Task.FILE_TYPE:
+            return (shorten_file(data),)
+        case Task.TENSOR:
+            from swarmharness.execution.tensor_arrays import read_npz
+
+            return (encode_tensors(read_npz(data, name, size_bytes_max=ITEM_BYTES_MAX)),)
+        case _:
+            assert_never(task)
+
+
+def shorten_file(data: bytes) -> bytes:
+    """Return what the file-type model can see of a file: its first and last block, which give the same answer."""
+    if len(data) <= 2 * FILE_TYPE_BLOCK_BYTES:
+        return data
+    return data[:FILE_TYPE_BLOCK_BYTES] + data[-FILE_TYPE_BLOCK_BYTES:]
+
+
+def to_json(task: Task, data: bytes) -> Any:
+    """Return an output as a value for JSON; numbers that JSON lacks become None. ProtocolError: not such an output."""
+    try:
+        match task:
+            case Task.TEXT_EMBEDDING:
+                (tensor,) = decode_tensors(data)
+                return numbers(tensor)
+            case Task.IMAGE_OCR:
+                return [
+                    {"text": str(text), "box": [int(edge) for edge in box], "confidence": round(float(confidence), 4)}
+                    for text, box, confidence in _unpack(data)
+                ]
+            case Task.FILE_TYPE:
+                label, score, mime_type, group = _unpack(data)
+                return {
+                    "label": str(label),
+                    "score": round(float(score), 4),
+                    "mime": str(mime_type),
+                    "group": str(group),
+                }
+            case Task.TENSOR:
+                return {tensor.name: tensor_to_json(tensor) for tensor in decode_tensors(data)}
+            case _:
+                assert_never(task)
+    except (InputError, ValueError, TypeError) as error:
+        raise ProtocolError(f"not an output of the task {task.value}: {error}") from None
+
+
+def tensor_to_json(tensor: Tensor) -> dict[str, Any]:
+    """Return a tensor as `{"dtype", "shape", "data"}`, the data flat, last dimension fastest."""
+    return {"dtype": tensor.dtype, "shape": list(tensor.shape), "data": numbers(tensor)}
+
+
+def numbers(tensor: Tensor) -> list[Any]:
+    """Return the elements of a tensor, flat; a NaN or an infinity becomes None."""
+    count = len(tensor.data) // ITEM_SIZES_BYTES[tensor.dtype]
+    values = list(struct.unpack(f"<{count}{_FORMATS[tensor.dtype]}", tensor.data))
+    if tensor.dtype.startswith("float"):
+        return [value if math.isfinite(value) else None for value in values]
+    return values
+
+
+def pack(value: Any) -> bytes:
+    """Return the MessagePack bytes of an output that is no tensor."""
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
+def _unpack(data: bytes) -> Any:
+    try:
+        return msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
+    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
+        raise ValueError(f"not MessagePack ({error or type(error).__name__})") from None

@@ -1,0 +1,182 @@
+"""Keeps model files by their SHA-256 and fetches the missing ones; never a file with another digest."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
+from swarmharness.execution.model_sources import SourceReader, describe
+from swarmharness.execution.skill import ModelFile, SkillManifest, Source
+
+Progress = Callable[[str, int, int], None]
+"""Called with (file name, bytes so far, bytes in all), from the thread that fetches."""
+
+FETCHES_MAX = 4
+_PARTIAL = ".partial-"
+_PARTIAL_AGE_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Where one file of a skill came from."""
+
+    file: ModelFile
+    origin: str
+    """`cache`, or the description of the source."""
+
+
+class ModelStore:
+    """A folder of files named by their SHA-256 in hexadecimal."""
+
+    def __init__(self, folder: Path, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._folder = folder
+        self._ssl_context = ssl_context
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self._folder
+
+    def path(self, sha256: bytes) -> Path:
+        """Return where the file with this digest lies, or would lie."""
+        return self._folder / sha256.hex()
+
+    def has(self, file: ModelFile) -> bool:
+        """Tell whether the file is there in full; its digest was checked when it came, and is when it is loaded."""
+        try:
+            return self.path(file.sha256).stat().st_size == file.size_bytes
+        except OSError:
+            return False
+
+    def missing(self, manifest: SkillManifest) -> tuple[ModelFile, ...]:
+        """Return the files of a skill that are not in the store."""
+        return tuple(file for file in manifest.files if not self.has(file))
+
+    def fetch(
+        self, manifest: SkillManifest, skill_folder: Path | None, progress: Progress | None = None
+    ) -> tuple[Fetched, ...]:
+        """Bring every file of a skill into the store, several at a time, and say where each came from.
+
+        A file that is there already is checked again. Raises UnavailableError (no source has it, or the disk is full),
+        InputError (every source gave something else), ConfigurationError (the store cannot be written).
+        """
+        report = progress or _silent
+        with self._writable(), tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=self._folder) as workspace:
+            reader = SourceReader(skill_folder=skill_folder, workspace=Path(workspace), ssl_context=self._ssl_context)
+            with ThreadPoolExecutor(FETCHES_MAX, thread_name_prefix="fetch") as pool:
+                tasks = [pool.submit(self._bring, manifest, file, reader, report) for file in manifest.files]
+            return tuple(task.result() for task in tasks)
+
+    def _bring(self, manifest: SkillManifest, file: ModelFile, reader: SourceReader, report: Progress) -> Fetched:
+        with self._writable():
+            if self.has(file) and digest_of(self.path(file.sha256)) == file.sha256:
+                report(file.name, file.size_bytes, file.size_bytes)
+                return Fetched(file, "cache")
+            self._check_space(file)
+        problems: list[str] = []
+        wrong = False
+        for source in sources_in_order(file):
+            try:
+                self._receive(source, file, reader, report)
+                return Fetched(file, describe(source))
+            except (InputError, UnavailableError) as error:
+                wrong = wrong or isinstance(error, InputError)
+                problems.append(f"{describe(source)}: {error}")
+        kind: type[SwarmError] = InputError if wrong else UnavailableError
+        raise kind(f"{file.name} of skill {manifest.name} could not be fetched: {'; '.join(problems)}")
+
+    def _receive(self, source: Source, file: ModelFile, reader: SourceReader, report: Progress) -> None:
+        report(file.name, 0, file.size_bytes)
+        with self._writable():
+            descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, dir=self._folder)
+            temporary = Path(name)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    digest, size_bytes = hashlib.sha256(), 0
+                    for chunk in reader.chunks(source, file):
+                        size_bytes += len(chunk)
+                        digest.update(chunk)
+                        stream.write(chunk)
+                        report(file.name, min(size_bytes, file.size_bytes), file.size_bytes)
+                    stream.flush()
+                    os.fsync(descriptor)
+                _check(file, size_bytes, digest.digest())
+                temporary.replace(self.path(file.sha256))
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(self._folder)
+
+    def _check_space(self, file: ModelFile) -> None:
+        free_bytes = shutil.disk_usage(self._folder).free
+        if free_bytes < file.size_bytes:
+            raise disk_full(self._folder, file.size_bytes)
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Make the folder, and turn the system's errors about it into ours."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._sweep()
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_full(self._folder) from None
+            raise ConfigurationError(
+                f"the model store {self._folder} cannot be used: {error.strerror or error}; "
+                "make it writable, or set XDG_CACHE_HOME to a folder that is"
+            ) from None
+
+    def _sweep(self) -> None:
+        """Remove what an interrupted fetch left behind, once it is a day old."""
+        for path in self._folder.glob(f"{_PARTIAL}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _PARTIAL_AGE_S:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def sources_in_order(file: ModelFile) -> Sequence[Source]:
+    """Return the sources to try after the store itself, in order; other peers of the swarm will come first here."""
+    return file.sources
+
+
+def digest_of(path: Path) -> bytes:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def disk_full(folder: Path, needed_bytes: int = 0) -> UnavailableError:
+    """Return the error that says so, and what to do."""
+    needed = f" ({needed_bytes / 2**20:.0f} MiB needed)" if needed_bytes else ""
+    return UnavailableError(f"the disk that holds {folder} is full{needed}; free some space and try again")
+
+
+def _check(file: ModelFile, size_bytes: int, digest: bytes) -> None:
+    if size_bytes != file.size_bytes:
+        amount = f"{size_bytes}" if size_bytes < file.size_bytes else f"more than {file.size_bytes}"
+        raise InputError(f"{amount} bytes, expected {file.size_bytes}")
+    if digest != file.sha256:
+        raise InputError(f"wrong content: SHA-256 {digest.hex()}, expected {file.sha256.hex()}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _silent(name: str, done_bytes: int, all_bytes: int) -> None:
+    """Report to nobody."""

