@@ -1,1 +1,66 @@
-"""Pytest fixtures that give tests a swarm: of in-memory nodes, or of real node processes on loopback."""
+"""Pytest fixtures that give tests a swarm: of in-memory nodes, or of real node processes on loopback.
+
+async def test_with_memory(memory_swarm):          # needs pytest-trio
+    async with memory_swarm(3) as nodes:
+        results = await nodes[0].map("echo", [b"a", b"b"])
+
+def test_with_processes(process_swarm):
+    nodes = process_swarm(3, skills=["text-embedding"])
+    nodes[0].kill()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:  # a plugin is imported in every pytest run of its user, so it loads nothing by itself
+    from swarmharness.node.process import NodeProcess
+    from swarmharness.simulation.memory_swarm import MemoryNode
+
+
+class ProcessSwarm(Protocol):
+    """Starts nodes that join the first one, and returns them when all are ready."""
+
+    def __call__(
+        self, count: int, *, skills: Sequence[str] | None = None, config: str | None = None
+    ) -> list[NodeProcess]:
+        """See the fixture `process_swarm`."""
+
+
+@pytest.fixture()
+def memory_swarm() -> Callable[..., AbstractAsyncContextManager[list[MemoryNode]]]:
+    """`async with memory_swarm(n) as nodes`: n nodes of real services on in-memory ports, all knowing each other.
+
+    Every node serves the skill `echo`, whose output is its input. See `simulation.memory_swarm.memory_swarm`.
+    """
+    from swarmharness.simulation.memory_swarm import memory_swarm as make
+
+    return make
+
+
+@pytest.fixture()
+def process_swarm(tmp_path: Path) -> Iterator[ProcessSwarm]:
+    """`process_swarm(n, skills=…, config=…)`: n real node processes on loopback, stopped when the test ends.
+
+    `skills` None offers every skill whose model is in the cache, an empty list none; `config` is TOML text for all.
+    Each node's data directory, with its log, lies in the test's `tmp_path`.
+    """
+    from swarmharness.node.process import launch_node, node_processes, ready_nodes
+
+    with node_processes() as nodes:
+
+        def start(count: int, *, skills: Sequence[str] | None = None, config: str | None = None) -> list[NodeProcess]:
+            first = len(nodes)
+            for number in range(first, first + count):
+                join = [nodes[0].join_address] if nodes else []
+                launched = launch_node(tmp_path / f"node-{number}", join, skills, config)
+                # The first node is waited for, because the others need its address; the rest start side by side.
+                nodes.extend(ready_nodes([launched]))
+            return nodes[first:]
+
+        yield start
