@@ -26,13 +26,11 @@ if TYPE_CHECKING:  # a plugin is imported in every pytest run of its user, so it
 class ProcessSwarm(Protocol):
     """Starts nodes that join the first one, and returns them when all are ready."""
 
-    def __call__(
-        self, count: int, *, skills: Sequence[str] | None = None, config: str | None = None
-    ) -> list[NodeProcess]:
+    def __call__(self, count: int, *, skills: Sequence[str] | None = None, config: str = ...) -> list[NodeProcess]:
         """See the fixture `process_swarm`."""
 
 
-@pytest.fixture()
+@pytest.fixture
 def memory_swarm() -> Callable[..., AbstractAsyncContextManager[list[MemoryNode]]]:
     """`async with memory_swarm(n) as nodes`: n nodes of real services on in-memory ports, all knowing each other.
 
@@ -43,24 +41,27 @@ def memory_swarm() -> Callable[..., AbstractAsyncContextManager[list[MemoryNode]
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def process_swarm(tmp_path: Path) -> Iterator[ProcessSwarm]:
     """`process_swarm(n, skills=…, config=…)`: n real node processes on loopback, stopped when the test ends.
 
-    `skills` None offers every skill whose model is in the cache, an empty list none; `config` is TOML text for all.
+    `skills` None offers what `config`, TOML text, says: by default every skill whose model is in the cache.
     Each node's data directory, with its log, lies in the test's `tmp_path`.
     """
-    from swarmharness.node.process import launch_node, node_processes, ready_nodes
+    from swarmharness.node.process import NodeGroup, NodeLaunch
 
-    with node_processes() as nodes:
+    with NodeGroup() as group:
 
-        def start(count: int, *, skills: Sequence[str] | None = None, config: str | None = None) -> list[NodeProcess]:
-            first = len(nodes)
-            for number in range(first, first + count):
-                join = [nodes[0].join_address] if nodes else []
-                launched = launch_node(tmp_path / f"node-{number}", join, skills, config)
-                # The first node is waited for, because the others need its address; the rest start side by side.
-                nodes.extend(ready_nodes([launched]))
-            return nodes[first:]
+        def start(
+            count: int, *, skills: Sequence[str] | None = None, config: str = "version = 1\n"
+        ) -> list[NodeProcess]:
+            first = len(group.nodes)
+            paths = [tmp_path / f"node-{number}" for number in range(first, first + count)]
+            offered = None if skills is None else tuple(skills)
+            if not group.nodes:  # the others need the first one's address
+                group.start(NodeLaunch(paths.pop(0), skills=offered, config=config))
+            join = (group.nodes[0].join_address,)
+            group.start(*[NodeLaunch(path, join, offered, config) for path in paths])
+            return group.nodes[first:]
 
         yield start

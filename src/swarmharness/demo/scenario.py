@@ -8,8 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from swarmharness.errors import SwarmError, UnavailableError
 from swarmharness.execution.items import item_from_text, to_json
 from swarmharness.execution.skill import Task
 from swarmharness.node.control import Control, open_control
-from swarmharness.node.process import NodeProcess, launch_node, node_processes, ready_nodes
+from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
+
+Narrator = Callable[[str], None]
 
 SKILL = "text-embedding"
 CPU_SHARES = (1.0, 0.7, 0.4, 0.2)
@@ -35,7 +36,13 @@ QUERIES = (
 )
 FOUND_PER_QUERY = 3
 JOB_DEADLINE_S = 120.0
-WORKER_CONFIG = """
+ASKING_CONFIG = """\
+version = 1
+
+[execution]
+skills = []
+"""
+WORKER_CONFIG = """\
 version = 1
 
 [execution]
@@ -60,18 +67,18 @@ class Story:
 
 def run(*, as_json: bool) -> None:
     """Run the demonstration; raises SwarmError if any text was left without an answer."""
-    with tempfile.TemporaryDirectory(prefix="swarmharness-demo-") as base, node_processes() as nodes:
-        story = trio.run(_play, Path(base), nodes, as_json)
+    with tempfile.TemporaryDirectory(prefix="swarmharness-demo-") as base, NodeGroup() as group:
+        story = trio.run(_play, Path(base), group, as_json)
     if as_json:
         print_json({"event": "done", **{name: getattr(story, name) for name in Story.__slots__}})
 
 
-async def _play(base: Path, nodes: list[NodeProcess], as_json: bool) -> Story:
+async def _play(base: Path, group: NodeGroup, as_json: bool) -> Story:
     words, glosses = zip(*load_corpus(), strict=True)
     story = Story(items=len(glosses))
     say = _narrator(as_json)
     started = time.monotonic()
-    client, workers = _start_swarm(base, nodes, say)
+    client, workers = _start_swarm(base, group, say)
     story.seconds_to_ready = round(time.monotonic() - started, 2)
     names = {node.peer_id: f"worker {number}" for number, node in enumerate(workers, start=1)}
     async with open_control(client.data_dir) as control:
@@ -89,32 +96,17 @@ async def _play(base: Path, nodes: list[NodeProcess], as_json: bool) -> Story:
     return story
 
 
-def _start_swarm(base: Path, nodes: list[NodeProcess], say: Any) -> tuple[NodeProcess, list[NodeProcess]]:
-    """Start a bootstrap node, then the workers and the client at once; all are on `nodes` as soon as they run."""
+def _start_swarm(base: Path, group: NodeGroup, say: Narrator) -> tuple[NodeProcess, list[NodeProcess]]:
+    """Start a bootstrap node, then the workers and the client side by side; returns the client and the workers."""
     say("starting a bootstrap node, four workers of uneven speed and a client, each a process of its own")
-    with _launched(nodes) as launched:
-        launched.append(launch_node(base / "bootstrap", skills=()))
-    bootstrap = nodes[0]
-    with _launched(nodes) as launched:
-        for number, cpu_share in enumerate(CPU_SHARES, start=1):
-            config = WORKER_CONFIG.format(cpu_share=cpu_share)
-            launched.append(launch_node(base / f"worker-{number}", [bootstrap.join_address], [SKILL], config))
-        launched.append(launch_node(base / "client", [bootstrap.join_address], ()))
-    return nodes[-1], nodes[1:-1]
-
-
-@contextmanager
-def _launched(nodes: list[NodeProcess]) -> Iterator[list[Any]]:
-    """Collect launches, wait for their ready lines, and leave no process behind if one of them fails."""
-    launched: list[Any] = []
-    try:
-        yield launched
-        nodes.extend(ready_nodes(launched))
-    except BaseException:
-        for process, _ in launched:
-            process.kill()
-            process.wait()
-        raise
+    (bootstrap,) = group.start(NodeLaunch(base / "bootstrap", config=ASKING_CONFIG))
+    join = (bootstrap.join_address,)
+    workers = [
+        NodeLaunch(base / f"worker-{number}", join, (SKILL,), WORKER_CONFIG.format(cpu_share=cpu_share))
+        for number, cpu_share in enumerate(CPU_SHARES, start=1)
+    ]
+    *started, client = group.start(*workers, NodeLaunch(base / "client", join, config=ASKING_CONFIG))
+    return client, started
 
 
 async def _until_known(control: Control, workers: int) -> None:
@@ -132,7 +124,7 @@ async def _until_known(control: Control, workers: int) -> None:
 
 
 async def _embed_all(
-    control: Control, glosses: Sequence[str], story: Story, victim: NodeProcess, say: Any
+    control: Control, glosses: Sequence[str], story: Story, victim: NodeProcess, say: Narrator
 ) -> tuple[list[list[float]], list[dict[str, Any]]]:
     """Embed every gloss, killing `victim` when half are answered; returns the vectors and every result."""
     job = await control.call("job.open", {"skill": SKILL, "deadline_s": JOB_DEADLINE_S})
@@ -162,7 +154,9 @@ async def _search(
     control: Control, query: str, words: Sequence[str], glosses: Sequence[str], vectors: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
     job = await control.call("job.open", {"skill": SKILL, "deadline_s": 30.0})
-    await control.call("job.feed", {"job": job["job"], "items": [item_from_text(Task.TEXT_EMBEDDING, query)], "last": True})
+    await control.call(
+        "job.feed", {"job": job["job"], "items": [item_from_text(Task.TEXT_EMBEDDING, query)], "last": True}
+    )
     results: list[dict[str, Any]] = []
     while not results:
         results = (await control.call("job.results", {"job": job["job"]}))["results"]
@@ -199,7 +193,7 @@ async def _reckoning(control: Control, names: dict[str, str], results: list[dict
     return rows
 
 
-def _narrator(as_json: bool) -> Any:
+def _narrator(as_json: bool) -> Narrator:
     """Return a function that tells a person what happens; with `--json`, on standard error."""
     return lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 

@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from swarmharness.errors import DeadlineError, SwarmError
 from swarmharness.node.data_dir import DataDir
 
+LOG_NAME = "node.log"
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 
@@ -54,77 +53,75 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
+        return _wait_or_kill(self.process)
 
 
-@contextmanager
-def node_processes() -> Iterator[list[NodeProcess]]:
-    """Yield a list of running nodes; whatever is on it at the end is stopped, even after Ctrl-C."""
-    nodes: list[NodeProcess] = []
+@dataclass(frozen=True, slots=True)
+class NodeLaunch:
+    """How to start one node on loopback."""
+
+    data_dir: Path
+    join: tuple[str, ...] = ()
+    skills: tuple[str, ...] | None = None
+    """Skills to offer: None is what the configuration says."""
+    config: str = "version = 1\n"
+    """The configuration, TOML text."""
+
+
+class NodeGroup:
+    """Node processes that end together: leaving the block stops every one, even after Ctrl-C or a failed start."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProcess] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> NodeGroup:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        running = [process for process in self._processes if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in running:
+            _wait_or_kill(process)
+
+    def start(self, *launches: NodeLaunch) -> list[NodeProcess]:
+        """Start nodes side by side; returns when all are ready, or raises SwarmError with the log of one that is not."""
+        started = [(self._spawn(launch), DataDir.at(launch.data_dir)) for launch in launches]
+        ready = []
+        for process, directory in started:
+            event = _ready_line(process, directory)
+            ready.append(NodeProcess(process, directory, event["peer_id"], tuple(event["addresses"])))
+        self.nodes.extend(ready)
+        return ready
+
+    def _spawn(self, launch: NodeLaunch) -> subprocess.Popen[bytes]:
+        directory = DataDir.at(launch.data_dir)
+        directory.create()
+        directory.config_file.write_text(launch.config)
+        command = [sys.executable, "-m", "swarmharness", "node", "start", "--json", "--data-dir", str(directory.path)]
+        command += [word for target in launch.join for word in ("--join", target)]
+        command += [word for skill in launch.skills or () for word in ("--skill", skill)]
+        with (directory.path / LOG_NAME).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # Ctrl-C reaches the parent alone, which then stops its nodes in order.
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> int:
     try:
-        yield nodes
-    finally:
-        for node in nodes:
-            if node.process.poll() is None:
-                node.process.send_signal(signal.SIGCONT)
-                node.process.terminate()
-        for node in nodes:
-            node.stop()
-
-
-def start_node(
-    data_dir: Path,
-    *,
-    join: Sequence[str] = (),
-    skills: Sequence[str] | None = None,
-    config: str | None = None,
-    environment: dict[str, str] | None = None,
-) -> NodeProcess:
-    """Start a node on loopback and return it when it is ready; see `launch_node` to start several at once."""
-    return next(iter(ready_nodes([launch_node(data_dir, join, skills, config, environment)])))
-
-
-def launch_node(
-    data_dir: Path,
-    join: Sequence[str] = (),
-    skills: Sequence[str] | None = None,
-    config: str | None = None,
-    environment: dict[str, str] | None = None,
-) -> tuple[subprocess.Popen[bytes], DataDir]:
-    """Start a node without waiting for it. `config` is TOML text; `skills` None means all, empty means none."""
-    directory = DataDir.at(data_dir)
-    directory.create()
-    text = config or "version = 1\n"
-    if skills is not None and not skills:
-        text += "\n[execution]\nskills = []\n"
-    directory.config_file.write_text(text)
-    command = [sys.executable, "-m", "swarmharness", "node", "start", "--json", "--data-dir", str(directory.path)]
-    for target in join:
-        command += ["--join", target]
-    for skill in skills or ():
-        command += ["--skill", skill]
-    with (directory.path / "node.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **(environment or {})},
-            # Ctrl-C reaches the parent alone, which then stops its nodes in order.
-            start_new_session=True,
-        )
-    return process, directory
-
-
-def ready_nodes(launched: Iterable[tuple[subprocess.Popen[bytes], DataDir]]) -> Iterator[NodeProcess]:
-    """Wait for each launched node's ready line; raises SwarmError with the end of its log if one does not start."""
-    for process, directory in launched:
-        ready = _ready_line(process, directory)
-        yield NodeProcess(process, directory, ready["peer_id"], tuple(ready["addresses"]))
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _ready_line(process: subprocess.Popen[bytes], directory: DataDir) -> dict[str, Any]:
@@ -146,6 +143,6 @@ def _ready_line(process: subprocess.Popen[bytes], directory: DataDir) -> dict[st
 
 
 def _log_tail(directory: DataDir) -> str:
-    log = directory.path / "node.log"
+    log = directory.path / LOG_NAME
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return f"the last lines of {log}: " + " | ".join(lines[-5:])
