@@ -87,6 +87,12 @@ class ExecutionConfig:
         complain=complain_about_skill,
     )
     threads: int = key(0, "Threads that a model may use; 0 means one for each core.", least=0, most=1024)
+    cpu_share: float = key(
+        1.0,
+        "Share of the time that a model may compute: with 0.5 it rests for as long as it worked.",
+        least=0.05,
+        most=1,
+    )
     memory_limit_mib: int = key(
         4096,
         "Memory that one worker process may use, in MiB; beyond it the process is ended.",
@@ -135,7 +141,7 @@ class JobsConfig:
     attempts_max: int = key(
         4, "Tries of one item that breaks the worker which runs it, before its error is the answer.", least=1, most=100
     )
-    deadline_s: float = key(600.0, "Deadline of a job that names none, in seconds.", least=0.1, most=604_800)
+    deadline_s: float = key(3600.0, "Deadline of a job that names none, in seconds.", least=0.1, most=604_800)
 
 
 @dataclass(frozen=True, slots=True)
