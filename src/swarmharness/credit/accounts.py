@@ -122,3 +122,8 @@ def balance_of(peer_id: PeerId, flows: Iterable[tuple[str, str, int, int]], half
 def history_of(peer_id: PeerId, entries: Iterable[Entry]) -> tuple[HistoryEntry, ...]:
     """Return the entries as `peer_id`, one of the parties of each, sees them."""
     return tuple(HistoryEntry(entry, "worker" if entry.body.worker == peer_id else "requester") for entry in entries)
+
+
+def history_answer(entries: Iterable[HistoryEntry]) -> dict[str, Any]:
+    """Return the answer of the control method `credit.history` (its parameter is `limit`)."""
+    return {"entries": [entry.as_dict() for entry in entries]}

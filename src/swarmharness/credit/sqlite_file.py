@@ -91,9 +91,9 @@ class ReceiptFile:
 
     def unfinished(self, requester: PeerId, stored_after_us: int, limit: int) -> list[Entry]:
         """See `store.ReceiptStore.unfinished`."""
-        condition = "requester = ? AND complete = 0 AND stored_us > ? ORDER BY id DESC LIMIT ?"
-        found = self._entries(condition, requester, stored_after_us, limit)
-        return [entry for entry in found if entry.requester_half is not None]
+        signed = "EXISTS (SELECT 1 FROM halves WHERE halves.digest = entries.digest AND signer = requester)"
+        condition = f"requester = ? AND complete = 0 AND stored_us > ? AND {signed} ORDER BY id DESC LIMIT ?"
+        return self._entries(condition, requester, stored_after_us, limit)
 
     def balance(self, peer_id: PeerId) -> Balance:
         """See `store.ReceiptStore.balance`."""
@@ -187,6 +187,8 @@ class ReceiptFile:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+            raise  # our own mistake
         except sqlite3.DatabaseError as error:
             raise _swarm_error(self.path, error) from error
 

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
+from swarmharness.credit.receipt import EPOCH_US, Half, Problem, Receipt, ReceiptBody, body_digest, receipt_problem
+from swarmharness.credit.retry import RETRY_DELAYS_US
+from swarmharness.credit.service import MALFORMED, CreditService
+from swarmharness.credit.store import MemoryReceiptStore
+from swarmharness.credit.terms import settlement_body
+from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
+from swarmharness.identity import Identity, PeerId
+from swarmharness.network.ports import PeerEvent
+from swarmharness.protocol.codec import decode, encode
+from tests.unit.credit.builders import (
+    ALICE,
+    BOB,
+    CAROL,
+    HandClock,
+    Wire,
+    WireTransport,
+    ZeroRandomness,
+    body,
+    half,
+    identity,
+    terms,
+)
+
+
+class TrioClock(HandClock):
+    """Goes with trio's clock, so that `autojump_clock` moves it."""
+
+    def monotonic_us(self) -> int:
+        return int(trio.current_time() * 1e6)
+
+
+class Party:
+    def __init__(self, wire: Wire, who: Identity, store: MemoryReceiptStore | None = None) -> None:
+        self.store = store or MemoryReceiptStore()
+        self.clock = TrioClock()
+        self.transport = WireTransport(wire, who.peer_id)
+        self.credit = CreditService(self.store, who, self.transport, self.clock, ZeroRandomness())
+
+    async def send(self, to: Identity, statement: ReceiptBody, signed: Half) -> Half:
+        request = encode(SettleRequest(statement, signed))
+        return decode(Half, await self.transport.call(to.peer_id, SETTLE_METHOD, request, timeout_s=1))
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+async def alice(wire: Wire, nursery: trio.Nursery) -> Party:
+    party = Party(wire, ALICE)
+    await nursery.start(party.credit.run)
+    return party
+
+
+@pytest.fixture
+async def bob(wire: Wire, nursery: trio.Nursery) -> Party:
+    party = Party(wire, BOB)
+    await nursery.start(party.credit.run)
+    return party
+
+
+async def test_a_settled_task_is_a_receipt_on_both_sides_s_2(alice: Party, bob: Party) -> None:
+    bob.credit.expect(terms())
+    receipt = await alice.credit.settle(body())
+    assert receipt_problem(receipt) is None
+    for party in (alice, bob):
+        kept = await party.store.entry(body_digest(body()))
+        assert kept is not None
+        assert kept.receipt == receipt
+    assert (await alice.credit.balance()).spent_microcredits == 1_001
+    assert (await bob.credit.balance()).earned_microcredits == 1_001
+    (shown,) = await bob.credit.history(9)
+    assert shown.as_dict()["role"] == "worker"
+
+
+async def test_twenty_tasks_settle_in_one_receipt(alice: Party, bob: Party) -> None:
+    tasks = [terms(number) for number in range(20)]
+    for task in tasks:
+        bob.credit.expect(task)
+    assert bob.credit.owed(ALICE.peer_id)[0] == 20
+    receipt = await alice.credit.settle(settlement_body(tasks))
+    assert receipt.body.share_microcredits == sum(range(1_000, 1_020))
+    assert bob.credit.owed(ALICE.peer_id) == (0, 0)
+
+
+async def test_hundreds_in_parallel_with_several_peers_all_settle(
+    wire: Wire, alice: Party, nursery: trio.Nursery
+) -> None:
+    workers = [identity(number) for number in range(10, 14)]
+    for worker in workers:
+        party = Party(wire, worker)
+        await nursery.start(party.credit.run)
+        for number in range(100):
+            party.credit.expect(terms(number, worker=worker))
+    for number in range(100):
+        for worker in workers:
+            alice.credit.settle_later(body(number, worker=worker))
+    await alice.credit.drain()
+    balance = await alice.credit.balance()
+    assert [peer.receipts for peer in balance.by_peer] == [100] * 4
+    assert balance.half_entries == 0
+
+
+async def test_the_same_request_again_gets_the_same_half_and_pays_once(alice: Party, bob: Party) -> None:
+    bob.credit.expect(terms())
+    receipt = await alice.credit.settle(body())
+    assert await alice.send(BOB, receipt.body, receipt.requester_half) == receipt.worker_half
+    assert (await bob.credit.balance()).earned_microcredits == 1_001
+
+
+async def test_the_same_request_twice_at_once_is_signed_once(alice: Party, bob: Party) -> None:
+    bob.credit.expect(terms())
+    halves: list[Half] = []
+    signed = half(body(), ALICE)
+
+    async def send() -> None:
+        halves.append(await alice.send(BOB, body(), signed))
+
+    async with trio.open_nursery() as both:
+        both.start_soon(send)
+        both.start_soon(send)
+    assert halves[0] == halves[1]
+
+
+async def test_one_task_is_not_paid_twice(alice: Party, bob: Party) -> None:
+    bob.credit.expect(terms())
+    await alice.credit.settle(body())
+    with pytest.raises(RefusedError, match="not among those"):
+        await alice.credit.settle(body(epoch=body().epoch + 1))
+    assert bob.credit.refused[Problem.UNKNOWN_TASK] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"share_microcredits": 1_000}, Problem.OTHER_TERMS),
+        ({"service_us": 1}, Problem.OTHER_TERMS),
+        ({"share_microcredits": 5_000}, Problem.SHARE_ABOVE_PRICE),
+        ({"epoch": body().epoch + 2}, Problem.WRONG_EPOCH),
+        ({"epoch": body().epoch - 2}, Problem.WRONG_EPOCH),
+        ({"worker": CAROL}, Problem.WRONG_SIGNER),
+        ({"requester": CAROL}, Problem.WRONG_SIGNER),
+    ],
+)
+async def test_a_worker_refuses_another_statement_and_keeps_the_task(
+    alice: Party, bob: Party, changes: dict[str, Any], problem: Problem
+) -> None:
+    bob.credit.expect(terms())
+    statement = body(**changes)
+    with pytest.raises(RefusedError, match="not signed here"):
+        await alice.send(BOB, statement, half(statement, changes.get("requester", ALICE)))
+    assert bob.credit.refused == {problem: 1}
+    assert await bob.store.head(BOB.peer_id) is None
+    assert (await alice.credit.settle(body())).body == body()
+
+
+async def test_a_worker_refuses_a_wrong_signature_and_malformed_bytes(alice: Party, bob: Party) -> None:
+    bob.credit.expect(terms())
+    signed = half(body(), ALICE)
+    with pytest.raises(RefusedError, match="signature"):
+        await alice.send(BOB, body(), replace(signed, signature=bytes(64)))
+    with pytest.raises(ProtocolError):
+        await alice.transport.call(BOB.peer_id, SETTLE_METHOD, b"\xff", timeout_s=1)
+    assert bob.credit.refused == {Problem.WRONG_SIGNATURE: 1, MALFORMED: 1}
+
+
+async def test_a_requester_does_not_sign_what_it_must_not(alice: Party) -> None:
+    for statement in (body(epoch=body().epoch + 2), body(requester=CAROL), body(worker=ALICE)):
+        with pytest.raises(InputError, match="does not sign"):
+            await alice.credit.settle(statement)
+    assert await alice.store.head(ALICE.peer_id) is None
+
+
+async def test_an_invalid_answer_is_not_kept_but_ones_own_half_is(alice: Party, wire: Wire) -> None:
+    mallory = WireTransport(wire, BOB.peer_id)
+
+    async def answer(request: object) -> bytes:
+        return encode(half(body(2), BOB))
+
+    mallory.handle(SETTLE_METHOD, answer)
+    with pytest.raises(ProtocolError, match="invalid half"):
+        await alice.credit.settle(body())
+    kept = await alice.store.entry(body_digest(body()))
+    assert kept is not None
+    assert kept.requester_half is not None
+    assert kept.worker_half is None
+    assert alice.credit.refused == {Problem.WRONG_BODY: 1}
+
+
+async def test_a_settlement_that_finds_nobody_is_tried_again_later(
+    alice: Party, bob: Party, wire: Wire, autojump_clock: object
+) -> None:
+    bob.credit.expect(terms())
+    lost = 0
+
+    async def fail(peer_id: PeerId) -> None:
+        nonlocal lost
+        if lost < 3:
+            lost += 1
+            raise PeerLostError("gone")
+
+    wire.before = fail
+    alice.credit.settle_later(body())
+    await alice.credit.drain()
+    assert (await alice.credit.balance()).half_entries == 1
+    await trio.sleep(sum(RETRY_DELAYS_US[:3]) / 1e6 + 1)
+    assert (await alice.credit.balance()).half_entries == 0
+    assert (await alice.store.head(ALICE.peer_id) or half(body(), ALICE)).content.number == 0, "signed once"
+
+
+async def test_an_answer_lost_on_the_way_is_fetched_by_the_retry(
+    alice: Party, bob: Party, wire: Wire, autojump_clock: object
+) -> None:
+    bob.credit.expect(terms())
+    lost = 0
+
+    async def lose(peer_id: PeerId) -> None:
+        nonlocal lost
+        lost += 1
+        if lost == 1:
+            raise DeadlineError("too late")
+
+    wire.after = lose
+    alice.credit.settle_later(body())
+    await trio.sleep(2)
+    assert (await alice.credit.balance()).spent_microcredits == 1_001
+    assert (await bob.credit.balance()).earned_microcredits == 1_001
+
+
+async def test_a_worker_that_reconnects_is_asked_at_once(
+    alice: Party, bob: Party, wire: Wire, autojump_clock: object
+) -> None:
+    bob.credit.expect(terms())
+    end = wire.ends.pop(BOB.peer_id)
+    alice.credit.settle_later(body())
+    await trio.sleep(sum(RETRY_DELAYS_US) / 1e6 + 100)
+    assert (await alice.credit.balance()).half_entries == 1
+    wire.ends[BOB.peer_id] = end
+    for listener in alice.transport.listeners:
+        listener(PeerEvent(BOB.peer_id, connected=True))
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await alice.credit.balance()).half_entries == 0
+
+
+async def test_a_refused_settlement_is_not_tried_again(
+    alice: Party, bob: Party, wire: Wire, autojump_clock: object
+) -> None:
+    calls = 0
+
+    async def count(peer_id: PeerId) -> None:
+        nonlocal calls
+        calls += 1
+
+    wire.before = count
+    alice.credit.settle_later(body())
+    await trio.sleep(10_000)
+    assert calls == 1
+
+
+async def test_what_was_unfinished_is_settled_after_a_restart(wire: Wire, bob: Party, autojump_clock: object) -> None:
+    store = MemoryReceiptStore()
+    end = wire.ends.pop(BOB.peer_id)
+    async with trio.open_nursery() as nursery:
+        first = Party(wire, ALICE, store)
+        await nursery.start(first.credit.run)
+        with pytest.raises(PeerLostError):
+            await first.credit.settle(body())
+        nursery.cancel_scope.cancel()
+    wire.ends[BOB.peer_id] = end
+    bob.credit.expect(terms())
+    async with trio.open_nursery() as nursery:
+        second = Party(wire, ALICE, store)
+        await nursery.start(second.credit.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await second.credit.balance()).spent_microcredits == 1_001
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_late_settlement_may_name_the_hour_of_the_answer(alice: Party, bob: Party) -> None:
+    bob.credit.expect(terms())
+    signed = half(body(), ALICE)
+    bob.clock.now_us += 30 * EPOCH_US
+    made = Receipt(body(), signed, await alice.send(BOB, body(), signed))
+    assert receipt_problem(made) is None
+
+
+async def test_settling_later_never_waits_and_one_deaf_peer_delays_nobody(
+    alice: Party, bob: Party, wire: Wire, autojump_clock: object
+) -> None:
+    async def deaf(peer_id: PeerId) -> None:
+        if peer_id == CAROL.peer_id:
+            await trio.sleep(10)
+            raise DeadlineError("no answer")
+
+    wire.before = deaf
+    for number in range(1_000):
+        alice.credit.settle_later(body(number, worker=CAROL))
+    bob.credit.expect(terms(1))
+    alice.credit.settle_later(body(1))
+    await trio.sleep(1)
+    assert (await bob.credit.balance()).earned_microcredits == 1_001

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from swarmharness.credit import sqlite_file
+from swarmharness.credit.receipt import body_digest
+from swarmharness.credit.sqlite_file import MIGRATIONS, ReceiptFile
+from swarmharness.credit.sqlite_store import open_sqlite_store
+from swarmharness.errors import ConfigurationError, UnavailableError
+from tests.unit.credit.builders import ALICE, BOB, entry, half, receipt
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "credit.db"
+
+
+async def test_what_is_committed_survives_reopening(path: Path) -> None:
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+        await store.commit([entry(receipt())])
+        assert store.set_aside is None
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=2) as store:
+        assert await store.entry(body_digest(receipt().body)) == entry(receipt())
+
+
+async def test_a_commit_is_durable_and_off_the_event_loop(path: Path) -> None:
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+        database = store._writer._db
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+        threads: list[int] = []
+        database.set_trace_callback(lambda _: threads.append(threading.get_ident()))
+        await store.commit([entry(receipt())])
+        assert threads
+        assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("damage", [b"this is not a database" * 100, None], ids=["no database", "a broken page"])
+async def test_a_damaged_database_is_set_aside_and_a_new_one_started(
+    path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+        await store.commit([entry(receipt(number)) for number in range(200)])
+    overwrite(path, damage)
+    with caplog.at_level(logging.WARNING):
+        async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=77) as store:
+            assert store.set_aside == path.with_name("credit.db.damaged-77")
+            assert await store.head(ALICE.peer_id) is None
+            await store.commit([entry(receipt(500))])
+    assert "is damaged" in caplog.text
+    assert "credit.db.damaged-77" in caplog.text
+    assert path.with_name("credit.db.damaged-77").stat().st_size > 0
+
+
+def overwrite(path: Path, damage: bytes | None) -> None:
+    content = path.read_bytes()
+    path.write_bytes(damage or content[:8192] + b"\xff" * 16384 + content[8192 + 16384 :])
+
+
+async def test_a_full_disk_changes_nothing_and_says_so(path: Path) -> None:
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+        await store.commit([entry(receipt(1))])
+        database = store._writer._db
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(UnavailableError, match="is full: free some space"):
+            await store.commit([entry(receipt(number)) for number in range(2, 200)])
+        database.execute(f"PRAGMA max_page_count = {pages * 100}")
+        assert len(await store.history(ALICE.peer_id, limit=999)) == 1
+        await store.commit([entry(receipt(2))])
+
+
+async def test_two_halves_at_one_place_are_both_kept_as_evidence(path: Path) -> None:
+    async with open_sqlite_store(path, owner=BOB.peer_id, unix_us=1) as store:
+        await store.commit([entry(receipt(1)), entry(receipt(2))])  # both of Alice's open her chain
+        assert len(store._writer._halves("signer = ?", ALICE.peer_id)) == 2
+
+
+def test_a_newer_database_is_refused(path: Path) -> None:
+    ReceiptFile(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO migrations VALUES (99)")
+    database.close()
+    with pytest.raises(ConfigurationError, match="newer SwarmHarness"):
+        ReceiptFile(path)
+
+
+def test_an_older_database_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ReceiptFile(path)
+    file.commit([entry(receipt())])
+    file.close()
+    monkeypatch.setattr(sqlite_file, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE entries ADD COLUMN extra",)))
+    file = ReceiptFile(path)
+    assert file.entry(body_digest(receipt().body)) == entry(receipt())
+    file._db.execute("SELECT extra FROM entries")
+    file.close()
+
+
+def test_a_directory_that_is_not_there_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"nowhere/credit\.db cannot be used"):
+        ReceiptFile(tmp_path / "nowhere" / "credit.db")
+
+
+async def test_the_owner_is_remembered_and_replaced(path: Path) -> None:
+    for owner in (ALICE, ALICE, BOB):
+        async with open_sqlite_store(path, owner=owner.peer_id, unix_us=1):
+            pass
+        reader = ReceiptFile(path, read_only=True)
+        assert reader.owner() == owner.peer_id
+        reader.close()
+
+
+def test_the_half_order_in_a_file_is_that_of_the_chain(path: Path) -> None:
+    file = ReceiptFile(path)
+    first = half(receipt(1).body, ALICE)
+    second = half(receipt(2).body, ALICE, first)
+    for number, made in ((2, second), (1, first)):
+        kept = receipt(number)
+        file.commit([entry(type(kept)(kept.body, made, made), worker=False)])
+    assert file.head(ALICE.peer_id) == second
+    file.close()
