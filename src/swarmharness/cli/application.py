@@ -6,7 +6,6 @@ import importlib
 import logging
 import os
 import sys
-import traceback
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import swarmharness
-from swarmharness.errors import ErrorKind, SwarmError
+from swarmharness.cli.failures import report
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("node_command", "Start, stop and look at a node."),
@@ -30,8 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name, module in `swarmharness.cli` (it has a Typer app called `app`), and the line in the help."""
 
-INTERRUPTED = 130
-_log = logging.getLogger("swarmharness")
+_LOG = logging.getLogger("swarmharness")
 
 
 class LazyGroup(TyperGroup):
@@ -75,7 +73,7 @@ def _root(
 ) -> None:
     """Run AI models together: idle devices become one swarm, without a central server."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    _LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)
     if version:
         typer.echo(swarmharness.__version__)
         raise typer.Exit
@@ -91,26 +89,6 @@ def run(arguments: list[str]) -> int:
         return 0
     except BaseException as error:
         return report(error)
-
-
-def report(error: BaseException) -> int:
-    """Print one line about an exception on standard error, and return the exit status."""
-    cause = _leaf(error)
-    if isinstance(cause, KeyboardInterrupt):
-        return INTERRUPTED
-    if isinstance(cause, SwarmError):
-        print(f"error: {_one_line(str(cause))}", file=sys.stderr)
-        if _log.isEnabledFor(logging.DEBUG):
-            traceback.print_exception(error)
-        return int(cause.kind)
-    if not isinstance(cause, Exception):
-        raise error
-    if _log.isEnabledFor(logging.DEBUG):
-        traceback.print_exception(error)
-    print(f"error: internal error: {type(cause).__name__}: {_one_line(str(cause))}", file=sys.stderr)
-    if not _log.isEnabledFor(logging.DEBUG):
-        print("run `swarmharness --verbose …` again to see where it arose, and please report it", file=sys.stderr)
-    return int(ErrorKind.INTERNAL)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -129,19 +107,3 @@ def _flushed(status: int) -> int:
 def _silence_stdout() -> None:
     # The interpreter flushes once more at its end, and would complain about the broken pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _leaf(error: BaseException) -> BaseException:
-    """Return what an exception group is really about: an interruption, else one of ours, else its first."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    leaves = [_leaf(inner) for inner in error.exceptions]
-    for wanted in (KeyboardInterrupt, SwarmError):
-        for leaf in leaves:
-            if isinstance(leaf, wanted):
-                return leaf
-    return leaves[0]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -19,7 +19,7 @@ def invite(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print_json(answer)
     else:
         print(answer["invite"])
-    if answer.get("loopback_only"):
+    if all(address.startswith(("/ip4/127.", "/ip6/::1/")) for address in answer["addresses"]):
         option = f" --data-dir {data_dir}" if data_dir else ""
         print(
             "warning: this node listens on loopback only, so the invite works on this machine alone; to open it, stop "

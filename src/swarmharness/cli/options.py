@@ -83,6 +83,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     Console(highlight=False, markup=False).print(table)
 
 
+def print_records(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print mappings with the same keys as a table, one column a key."""
+    names = list(records[0])
+    print_table(
+        "", [name.replace("_", " ") for name in names], [[record.get(name) for name in names] for record in records]
+    )
+
+
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Print a mapping as aligned lines; nested values are indented below their name."""
     width = max([len(name) for name in fields], default=0)
@@ -92,6 +100,9 @@ def print_fields(fields: Mapping[str, Any]) -> None:
             print(f"{label}:")
             for inner, content in value.items():
                 print(f"  {inner}: {_cell(content)}")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            print(f"{label}:")
+            print_records(value)
         elif isinstance(value, list | tuple):
             for number, item in enumerate(value):
                 print(f"{label if number == 0 else '':<{width}}  {_cell(item)}")
@@ -100,6 +111,8 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
     if value is None:
         return "-"
     if isinstance(value, bool):

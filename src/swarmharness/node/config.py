@@ -9,9 +9,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from swarmharness.errors import ConfigurationError, SwarmError
+from swarmharness.errors import ConfigurationError
 from swarmharness.node.config_schema import Source, documented, key, read_table, toml_table
 from swarmharness.node.config_values import (
     complain_about_join,
@@ -21,6 +20,7 @@ from swarmharness.node.config_values import (
     complain_about_remote,
     complain_about_skill,
 )
+from swarmharness.routing.policy import RoutingPolicy
 
 VERSION = 1
 FILE_BYTES_MAX = 1024 * 1024
@@ -44,7 +44,8 @@ class NetworkConfig:
     )
     bootstrap: tuple[str, ...] = key(
         (),
-        "Nodes to meet first: invites, or addresses that end in /p2p/ and a peer id.",
+        "Nodes to meet first: invites, or addresses that end in /p2p/ and a peer id.\n"
+        "A file that holds an invite must be private (0600).",
         complain=complain_about_join,
     )
     psk_file: str = key(
@@ -167,7 +168,12 @@ class Config:
     execution: ExecutionConfig = field(
         default_factory=ExecutionConfig, metadata=documented("What this node offers, and what it may cost the machine.")
     )
-    routing: Mapping[str, Any] = key({}, "Which peer gets a task. Changes here are read without a restart.")
+    routing: RoutingPolicy = field(
+        default_factory=RoutingPolicy,
+        metadata=documented(
+            "Which peer gets a task. Changes here are read without a restart.", read=RoutingPolicy.from_mapping
+        ),
+    )
     credit: CreditConfig = field(default_factory=CreditConfig, metadata=documented("Prices, and who may owe how much."))
     jobs: JobsConfig = field(default_factory=JobsConfig, metadata=documented("How a submission is split and tried."))
     log: LogConfig = field(default_factory=LogConfig, metadata=documented("Diagnostics."))
@@ -181,9 +187,7 @@ def parse_config(source: Source) -> Config:
         raise ConfigurationError(f"{source.name}: `version = {VERSION}` is missing at the top")
     if table["version"] != VERSION:
         raise source.error(("version",), f"is {table['version']}; this program reads version {VERSION}")
-    config = read_table(Config, table, source, ())
-    _check_routing(config.routing, source)
-    return config
+    return read_table(Config, table, source, ())
 
 
 def load_config(path: Path | None) -> Config:
@@ -238,14 +242,3 @@ def _read(path: Path) -> tuple[str, int]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(f"{path} cannot be read: {reason}") from None
-
-
-def _check_routing(table: Mapping[str, Any], source: Source) -> None:
-    if not table:
-        return
-    from swarmharness.routing.policy import RoutingPolicy  # here, because most commands need no policy
-
-    try:
-        RoutingPolicy.from_mapping(table)
-    except SwarmError as error:
-        raise source.error(("routing",), f": {error}") from None

@@ -32,6 +32,8 @@ class Key:
     most: float | None = None
     choices: tuple[str, ...] = ()
     complain: Complaint | None = None
+    read: Callable[[Mapping[str, Any]], Any] | None = None
+    """For a table whose keys are declared elsewhere: builds its value, or raises ConfigurationError."""
 
     def allowed(self) -> str:
         """The allowed values in words, or an empty string when any value of the type is."""
@@ -58,9 +60,9 @@ def key(
     return field(default=default, metadata=metadata)
 
 
-def documented(doc: str) -> dict[str, Key]:
-    """Return the metadata of a table: a field whose type is a dataclass of keys."""
-    return {"key": Key(doc)}
+def documented(doc: str, read: Callable[[Mapping[str, Any]], Any] | None = None) -> dict[str, Key]:
+    """Return the metadata of a table: a field whose type is a dataclass of keys, or that `read` builds."""
+    return {"key": Key(doc, read=read)}
 
 
 def key_of(declared: Field[Any]) -> Key:
@@ -108,14 +110,29 @@ def read_table(cls: type[T], table: Mapping[str, Any], source: Source, path: tup
     values: dict[str, Any] = {}
     for name, value in table.items():
         where = (*path, name)
-        hint = hints[name]
-        if is_dataclass(hint):
-            if not isinstance(value, dict):
-                raise source.error(where, f"is a table, written as [{'.'.join(where)}]; got {_type_name(value)}")
+        hint, limits = hints[name], key_of(declared[name])
+        if is_dataclass(hint) and not isinstance(value, dict):
+            raise source.error(where, f"is a table, written as [{'.'.join(where)}]; got {_type_name(value)}")
+        if limits.read:
+            values[name] = _read_foreign(limits.read, value, source, where)
+        elif is_dataclass(hint):
             values[name] = read_table(hint, value, source, where)  # type: ignore[arg-type]
         else:
-            values[name] = _read_value(hint, key_of(declared[name]), value, source, where)
+            values[name] = _read_value(hint, limits, value, source, where)
     return cls(**values)
+
+
+def _read_foreign(
+    read: Callable[[Mapping[str, Any]], Any], table: Mapping[str, Any], source: Source, path: tuple[str, ...]
+) -> Any:
+    try:
+        return read(table)
+    except ConfigurationError as error:
+        message = str(error)
+        at_fault = next((name for name in table if re.match(rf"\W?{re.escape(name)}\b", message)), None)
+        line = line_of(source.text, (*path, at_fault) if at_fault else path)
+        place = f"{source.name}:{line}" if line else source.name
+        raise ConfigurationError(f"{place}: [{'.'.join(path)}] {message}") from None
 
 
 def suggestion(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
@@ -192,10 +209,6 @@ def _read_value(hint: Any, limits: Key, value: Any, source: Source, path: tuple[
         return tuple(value)
     if hint == Mapping[str, int]:
         return _read_mapping(limits, value, source, path)
-    if hint == Mapping[str, Any]:
-        if type(value) is not dict:
-            raise source.error(path, f"is a table, written as [{'.'.join(path)}]; got {_type_name(value)}")
-        return value
     raise TypeError(f"no TOML form for {hint!r}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from swarmharness.node.config import Config
 from swarmharness.node.config_schema import default_of, key_of
+from swarmharness.routing.policy import RoutingPolicy, policy_toml
 
 _HEAD = """\
 # The configuration of a SwarmHarness node: every key, what it means, and its default.
@@ -24,10 +25,10 @@ def render(config: Config | None = None) -> str:
     tables: list[str] = []
     for declared in fields(Config):
         value = getattr(shown, declared.name)
-        if is_dataclass(value):
+        if isinstance(value, RoutingPolicy):
+            tables.append(f"{_comment(key_of(declared).doc)}[{declared.name}]\n\n{policy_toml(value)}")
+        elif is_dataclass(value):
             tables.append(_table((declared.name,), declared, value))
-        elif isinstance(value, Mapping):
-            tables.append(_mapping((declared.name,), declared, value))
         else:
             parts.append(_entry(declared, value))
     return "\n".join([*parts, *tables])

@@ -8,14 +8,13 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from swarmharness.errors import ProtocolError
+from swarmharness.errors import ConfigurationError, ProtocolError
 from swarmharness.identity import parse_peer_id
+from swarmharness.registry.invite import parse_join_target
 
 _SKILL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LISTEN = re.compile(r"/(?:ip4|ip6)/([0-9a-fA-F.:]+)/tcp/(\d{1,5})(?:/ws)?")
-_REMOTE = re.compile(
-    r"/(?:ip4|ip6|dns|dns4|dns6)/([^/\s]{1,253})/tcp/(\d{1,5})(?:/ws|/wss|/tls/ws)?(?:/p2p/([^/\s]+))?"
-)
+_REMOTE = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/\s]{1,253})/tcp/(\d{1,5})(?:/ws|/wss|/tls/ws)?")
 
 
 def complain_about_listen(text: str) -> str | None:
@@ -36,19 +35,18 @@ def complain_about_listen(text: str) -> str | None:
 def complain_about_remote(text: str) -> str | None:
     """Say why `text` is not the address of another node without its peer id, or None."""
     found = _REMOTE.fullmatch(text)
-    if not found or found.group(3):
+    if not found:
         return f'has "{text}", which is not an address; an example is /ip4/192.0.2.7/tcp/4001'
     return _complain_about_port(text, found.group(2))
 
 
 def complain_about_join(text: str) -> str | None:
-    """Say why `text` is neither an invite nor the full address of a node, or None; an invite is only parsed on use."""
-    if not text.startswith("/"):
-        return None if re.fullmatch(r"\S{8,}", text) else f'has "{text}", which is not an invite'
-    found = _REMOTE.fullmatch(text)
-    if not found or not found.group(3):
-        return f'has "{text}"; give an invite, or an address with its peer id: /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…'
-    return complain_about_peer(found.group(3)) or _complain_about_port(text, found.group(2))
+    """Say why `text` is neither a genuine invite nor the full address of a node, or None; it may have expired."""
+    try:
+        parse_join_target(text, now_unix_s=0)
+    except ConfigurationError as error:
+        return f"cannot be used: {error}"
+    return None
 
 
 def complain_about_peer(text: str) -> str | None:

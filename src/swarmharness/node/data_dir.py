@@ -182,6 +182,11 @@ class DataDir:
             self.write_secret(path.name, json.dumps(chosen, indent=1).encode())
         return tuple(_with_port(address, chosen[address]) if _port(address) == 0 else address for address in listen)
 
+    def remembered_listen(self, listen: tuple[str, ...]) -> tuple[str, ...]:
+        """As `concrete_listen`, but chooses nothing: an address without a remembered port keeps its port 0."""
+        remembered = _read_ports(self.path / "ports.json")
+        return tuple(_with_port(a, remembered.get(a, 0)) if _port(a) == 0 else a for a in listen)
+
 
 def _port(address: str) -> int:
     found = re.search(r"/tcp/(\d+)", address)
