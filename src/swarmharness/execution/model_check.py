@@ -1,0 +1,61 @@
+"""Decides whether the files of a skill may be opened: all there, every ONNX file inspected; it opens none itself."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from swarmharness.errors import UnavailableError
+from swarmharness.execution.model_store import ModelStore
+from swarmharness.execution.onnx_inspection import (
+    MODEL_BYTES_MAX,
+    ModelFacts,
+    check_facts,
+    facts_from_json,
+    facts_to_json,
+    inspect_model,
+)
+from swarmharness.execution.skill import ModelFile, SkillManifest
+
+
+def check_models(
+    manifest: SkillManifest, store: ModelStore, *, size_bytes_max: int = MODEL_BYTES_MAX
+) -> dict[str, ModelFacts]:
+    """Return the facts of each ONNX file of a skill. Blocks, some 0.3 s for each file that was never inspected.
+
+    Raises UnavailableError when files are missing, InputError when one must not be run.
+    """
+    missing = store.missing(manifest)
+    if missing:
+        names = ", ".join(file.name for file in missing)
+        raise UnavailableError(
+            f"skill {manifest.name}: {names} not in {store.folder}; run `swarmharness skills pull {manifest.name}`"
+        )
+    facts = {}
+    for file in manifest.files:
+        if file.name.endswith(".onnx"):
+            facts[file.name] = _facts(file, store, size_bytes_max)
+            check_facts(
+                facts[file.name],
+                f"{file.name} of skill {manifest.name}",
+                contrib_operators=manifest.contrib_operators,
+            )
+    return facts
+
+
+def _facts(file: ModelFile, store: ModelStore, size_bytes_max: int) -> ModelFacts:
+    path = store.path(file.sha256)
+    note = path.with_name(f"{path.name}.facts.json")
+    if file.size_bytes <= size_bytes_max:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return facts_from_json(note.read_text())
+    facts = inspect_model(path, file.name, size_bytes_max=size_bytes_max)
+    with contextlib.suppress(OSError):  # a note saves the next inspection; its loss costs only that
+        _write(note, facts_to_json(facts))
+    return facts
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".partial-{path.name}")
+    temporary.write_text(text)
+    temporary.replace(path)

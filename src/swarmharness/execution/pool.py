@@ -1,0 +1,86 @@
+"""Implements the Executor port with one worker process for each skill in use; it routes calls and holds no queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+import trio
+
+from swarmharness.errors import UnavailableError
+from swarmharness.execution.catalog import InstalledSkill
+from swarmharness.execution.lane import SkillLane
+from swarmharness.execution.manifest_table import suggestion
+from swarmharness.execution.model_store import ModelStore
+from swarmharness.execution.ports import Execution, SkillInfo
+from swarmharness.execution.settings import ExecutorSettings
+
+
+class ProcessExecutor:
+    """Runs skills in worker processes: `async with ProcessExecutor(skills, store) as executor`.
+
+    Leaving the block kills the workers; calls under way end with the exception that ended the block.
+    """
+
+    def __init__(
+        self, skills: Iterable[InstalledSkill], store: ModelStore, settings: ExecutorSettings | None = None
+    ) -> None:
+        chosen = settings or ExecutorSettings()
+        self._lanes = {skill.manifest.name: SkillLane(skill, store, chosen) for skill in skills}
+        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery, bool | None] | None = None
+
+    async def __aenter__(self) -> ProcessExecutor:
+        manager = trio.open_nursery()
+        nursery = await manager.__aenter__()
+        self._scope = nursery.cancel_scope
+        self._nursery_manager = manager
+        for name, lane in self._lanes.items():
+            nursery.start_soon(lane.serve, name=f"skill {name}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._nursery_manager is not None
+        self._scope.cancel()
+        return await self._nursery_manager.__aexit__(kind, error, traceback)
+
+    def skills(self) -> tuple[SkillInfo, ...]:
+        """Return the skills whose files are all here; see `ports.Executor`."""
+        return tuple(lane.info() for lane in self._lanes.values() if lane.runnable)
+
+    async def load(self, skill: str) -> SkillInfo:
+        """Start the worker of a skill, so that the first call does not wait for it, and return what was measured.
+
+        Takes about a second. Raises UnavailableError (unknown, or files missing), InputError (the model is refused),
+        ModelFailureError, DeadlineError.
+        """
+        return await self._lane(skill).load()
+
+    async def unload(self, skill: str) -> None:
+        """End the worker of a skill, after the batch that runs; a later call starts it again."""
+        await self._lane(skill).unload()
+
+    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+        """See `ports.Executor`."""
+        return await self._lane(skill).run(items, timeout_s=timeout_s)
+
+    def queued_items(self, skill: str) -> int:
+        """See `ports.Executor`."""
+        lane = self._lanes.get(skill)
+        return lane.queued_items if lane is not None else 0
+
+    def worker_pids(self) -> dict[str, int]:
+        """Return the process id of each worker by the name of its skill."""
+        pids = {name: lane.worker_pid for name, lane in self._lanes.items()}
+        return {name: pid for name, pid in pids.items() if pid is not None}
+
+    def _lane(self, skill: str) -> SkillLane:
+        lane = self._lanes.get(skill)
+        if lane is None:
+            known = ", ".join(sorted(self._lanes)) or "none"
+            raise UnavailableError(
+                f"this node has no skill {skill!r}{suggestion(skill, self._lanes)} (it has: {known})"
+            )
+        return lane

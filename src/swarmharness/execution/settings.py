@@ -1,0 +1,27 @@
+"""Holds the executor's settings with their defaults; reading them from a file is the node's job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swarmharness.execution.onnx_inspection import MODEL_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSettings:
+    """How this machine runs skills."""
+
+    threads: int = 1
+    """Threads that one model may use inside an operator; 0 lets ONNX Runtime take every core."""
+    providers: tuple[str, ...] = ()
+    """Execution providers to try, best first; empty means the known ranking. The CPU always comes last."""
+    queue_items: int = 1024
+    """Items that may wait for one skill before calls are refused."""
+    memory_limit_mib: int = 0
+    """An upper bound on every skill's own memory limit; 0 means none."""
+    model_bytes_max: int = MODEL_BYTES_MAX
+    load_timeout_s: float = 180.0
+    idle_unload_s: float = 600.0
+    """A worker that had nothing to do for so long ends, and starts again when needed; 0 means never."""
+    niceness: int = 0
+    """Steps by which workers let other programs go first."""

@@ -1,0 +1,212 @@
+"""The worker process: opens the models of one skill and runs batches on them; it never opens a network connection.
+
+Started by `worker_process` as `python -m swarmharness.execution.worker FD PARENT_PID NICENESS`; it speaks
+`worker_messages` on the inherited socket and ends when that closes.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarmharness.errors import InputError, SwarmError
+from swarmharness.execution.limits import die_with_parent, limit_process, lower_priority
+from swarmharness.execution.model_store import digest_of
+from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.providers import CPU
+from swarmharness.execution.skill import SkillManifest, Task, parse_manifest
+from swarmharness.execution.worker_messages import (
+    HEAD_BYTES,
+    Done,
+    Failed,
+    Failure,
+    Load,
+    Message,
+    Output,
+    Ready,
+    Run,
+    frame,
+    parse_body,
+    parse_head,
+)
+
+if TYPE_CHECKING:
+    from swarmharness.execution.tasks.session import Runner, SessionFactory
+
+DATA_HEADROOM_BYTES = 256 * 1024**2
+"""Private memory that is reserved without being used, such as thread stacks, beyond a skill's limit."""
+MEASUREMENTS = 5
+MEASURE_S_MAX = 2.0
+_REASON_MAX = 600
+
+
+def main() -> None:
+    """Serve until the parent goes away."""
+    descriptor, parent_pid, niceness = (int(argument) for argument in sys.argv[1:4])
+    die_with_parent(parent_pid)
+    lower_priority(niceness)
+    with socket.socket(fileno=descriptor) as stream:
+        Worker().serve(stream)
+
+
+class Worker:
+    """Answers each message with one message."""
+
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+
+    def serve(self, stream: socket.socket) -> None:
+        """Read and answer frames until the end of the stream; a damaged frame raises ProtocolError."""
+        while (message := read_message(stream)) is not None:
+            stream.sendall(self.answer(message))
+
+    def answer(self, message: Message) -> bytes:
+        """Return the frame that answers a message."""
+        try:
+            match message:
+                case Load():
+                    return frame(self._load(message))
+                case Run():
+                    return frame(self._run(message))
+                case _:
+                    return frame(Failed(Failure.INTERNAL, f"a worker does not take {type(message).__name__}"))
+        except Exception as error:  # whatever a model or a library raises is an answer, not the end of the worker
+            return frame(failed(error))
+
+    def _load(self, load: Load) -> Ready:
+        manifest = parse_manifest(load.manifest, "skill.toml")
+        for file in load.files:
+            if digest_of(Path(file.path)) != file.sha256:
+                raise InputError(
+                    f"{file.name} was damaged in the model store; run `swarmharness skills pull {manifest.name}`"
+                )
+        from swarmharness.execution.tasks.session import SessionFactory
+
+        sessions = SessionFactory(threads=load.threads, wanted_providers=load.providers)
+        if sessions.candidates == (CPU,):  # drivers of accelerators reserve far more than they use
+            limit_process(memory_bytes=load.memory_bytes + DATA_HEADROOM_BYTES)
+        self._runner = open_runner(manifest, {file.name: Path(file.path) for file in load.files}, sessions)
+        service_us = measure(self._runner)
+        return Ready(sessions.provider, service_us, tuple(warning[:_REASON_MAX] for warning in sessions.warnings))
+
+    def _run(self, run: Run) -> Done:
+        if self._runner is None:
+            raise InputError("no skill was loaded")
+        started_ns = time.monotonic_ns()
+        outputs = run_items(self._runner, run.items)
+        service_us = (time.monotonic_ns() - started_ns) // 1000
+        return Done(tuple(Output(output.data, output.error[:_REASON_MAX]) for output in outputs), service_us)
+
+
+def run_items(runner: Runner, items: Sequence[bytes]) -> list[ItemOutput]:
+    """Return an output for each item; when a batch raises, its items are run singly, so that one spoils no other.
+
+    A refused allocation is raised on: the process may be near its limit, and the parent decides.
+    """
+    try:
+        return runner.run(items)
+    except Exception as error:
+        if is_memory(error):
+            raise
+        if len(items) == 1:
+            return [ItemOutput(b"", f"the model failed on this item: {_line(error)}")]
+    return [output for item in items for output in run_items(runner, [item])]
+
+
+def open_runner(manifest: SkillManifest, files: dict[str, Path], sessions: SessionFactory) -> Runner:
+    """Open the models of a skill for its task; the libraries that only one task needs are imported here."""
+    try:
+        match manifest.task:
+            case Task.TEXT_EMBEDDING:
+                from swarmharness.execution.tasks.text_embedding import TextEmbedding
+
+                return TextEmbedding(files, sessions)
+            case Task.IMAGE_OCR:
+                from swarmharness.execution.tasks.image_ocr import ImageOcr
+
+                return ImageOcr(files, sessions)
+            case Task.FILE_TYPE:
+                from swarmharness.execution.tasks.file_type import FileType
+
+                return FileType(files, sessions)
+            case Task.TENSOR:
+                from swarmharness.execution.tasks.tensor import TensorTask
+
+                return TensorTask(files, sessions, manifest.inputs)
+    except ImportError as error:
+        raise InputError(
+            f"the task {manifest.task.value} needs {error.name}: pip install 'swarmharness[models]'"
+        ) from None
+
+
+def measure(runner: Runner) -> int:
+    """Return the median time of a typical item in microseconds, after one to warm up; 0 when the model refuses it."""
+    sample = runner.sample()
+    times_us: list[int] = []
+    first_ns = time.monotonic_ns()
+    for _ in range(1 + MEASUREMENTS):
+        started_ns = time.monotonic_ns()
+        try:
+            (output,) = runner.run([sample])
+        except Exception as error:
+            if is_memory(error):
+                raise
+            return 0
+        if output.error:
+            return 0
+        times_us.append((time.monotonic_ns() - started_ns) // 1000)
+        if time.monotonic_ns() - first_ns > MEASURE_S_MAX * 1e9:
+            break
+    measured = sorted(times_us[1:] or times_us)
+    return max(1, measured[len(measured) // 2])
+
+
+def failed(error: Exception) -> Failed:
+    """Return what an exception means to the parent."""
+    if is_memory(error):
+        return Failed(Failure.MEMORY, _line(error))
+    if isinstance(error, SwarmError):
+        return Failed(Failure.INPUT, str(error)[:_REASON_MAX])
+    return Failed(Failure.INTERNAL, _line(error))
+
+
+def is_memory(error: Exception) -> bool:
+    """Tell whether an exception means that an allocation was refused; ONNX Runtime says so only in words."""
+    text = str(error)
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
+    )
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:_REASON_MAX]
+
+
+def read_message(stream: socket.socket) -> Message | None:
+    """Return the next message, or None at the end of the stream, even in the middle of a frame."""
+    head = _read(stream, HEAD_BYTES)
+    if head is None:
+        return None
+    kind, length = parse_head(head)
+    body = _read(stream, length)
+    return None if body is None else parse_body(kind, body)
+
+
+def _read(stream: socket.socket, length: int) -> memoryview | None:
+    view = memoryview(bytearray(length))
+    at = 0
+    while at < length:
+        count = stream.recv_into(view[at:])
+        if count == 0:
+            return None
+        at += count
+    return view
+
+
+if __name__ == "__main__":
+    main()
