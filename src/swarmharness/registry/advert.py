@@ -1,0 +1,155 @@
+"""Adverts: what a node says it can do, signed by it; this module judges them and has neither clock nor network.
+
+An advert never carries trust: what a node says about its own honesty is worth nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from swarmharness.errors import ProtocolError, RefusedError
+from swarmharness.identity import PeerId, Signer, verify
+from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Signature, Size, decode, encode
+
+ADVERT_BYTES_MAX = 32 * 1024
+ADDRESSES_MAX = 16
+SKILLS_MAX = 64
+CLOCK_SKEW_S_MAX = 300
+"""How far another node's clock may be ahead of, or behind, ours; home devices are rarely worse."""
+LIFETIME_S_MAX = 24 * 3600
+
+_DOMAIN = b"swarmharness/advert/1\x00"
+_KEY_PREFIX = b"swarmharness/skill/"
+_UNIX_S = Range(0, 2**40)
+_US = Range(0, 2**50)
+
+SkillName = Annotated[str, Size(64, 1)]
+Label = Annotated[str, Size(128)]
+
+
+@dataclass(frozen=True, slots=True)
+class SkillAdvert:
+    """What a node says about one skill that it serves."""
+
+    name: SkillName
+    version: Label
+    task: Label
+    model_digest: Digest
+    """Equal digests mean equal models and labels."""
+    comparison_class: Label
+    """Results are comparable only inside one class."""
+    batch_invariant: bool
+    """Whether an item's result is the same in every batch."""
+    batch_items_max: Annotated[int, Range(1, 65_536)]
+    service_us: Annotated[int, _US]
+    """Measured time of one item there; 0 while unmeasured. A claim: requesters measure for themselves."""
+    price_microcredits: Count
+    """For one item."""
+    provider: Label
+    """The execution provider in use; empty while the model is not loaded."""
+    queued_items: Annotated[int, Range(0, 2**32)]
+    """Items that waited there when the advert was signed: a first idea of its load, soon stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """The machine that a node runs on, as the node describes it."""
+
+    cores: Annotated[int, Range(0, 65_536)]
+    memory_mib: Annotated[int, Range(0, 2**40)]
+    accelerators: Annotated[tuple[Label, ...], Size(16)]
+    providers: Annotated[tuple[Label, ...], Size(16)]
+    """ONNX Runtime execution providers that it could use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advert:
+    """Everything a node says about itself."""
+
+    peer_id: PeerText
+    sequence: Count
+    """Grows with every advert that the node signs, across restarts (R-1)."""
+    issued_unix_s: Annotated[int, _UNIX_S]
+    expires_unix_s: Annotated[int, _UNIX_S]
+    addresses: Annotated[tuple[Annotated[str, Size(256, 1)], ...], Size(ADDRESSES_MAX)]
+    """Multiaddrs without `/p2p/…`; empty if the node does not listen."""
+    device: DeviceInfo
+    skills: Annotated[tuple[SkillAdvert, ...], Size(SKILLS_MAX)]
+
+    def skill(self, name: str) -> SkillAdvert | None:
+        """Return what the node says about one skill, or None if it does not serve it."""
+        for skill in self.skills:
+            if skill.name == name:
+                return skill
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAdvert:
+    """An advert as its node signed it, byte for byte, so that fields of newer versions stay signed when relayed."""
+
+    advert: Annotated[bytes, Size(ADVERT_BYTES_MAX, 1)]
+    signature: Signature
+
+
+def sign_advert(advert: Advert, signer: Signer) -> SignedAdvert:
+    """Return the advert with its node's signature; raises ValueError for an advert of another node."""
+    if advert.peer_id != signer.peer_id:
+        raise ValueError(f"{signer.peer_id} cannot sign the advert of {advert.peer_id}")
+    data = encode(advert)
+    return SignedAdvert(data, signer.sign(_DOMAIN + data))
+
+
+def open_advert(signed: SignedAdvert, *, now_unix_s: int, expected: PeerId | None = None) -> Advert:
+    """Return the advert if its own node signed it and it is valid now.
+
+    `expected` is the node that was asked, if one was. Raises ProtocolError (not an advert, or a signature that does
+    not match) or RefusedError (another node's, expired, from the future). The sequence rule is the directory's.
+    """
+    if len(signed.advert) > ADVERT_BYTES_MAX:
+        raise ProtocolError(f"the advert has {len(signed.advert)} bytes, allowed are {ADVERT_BYTES_MAX}")
+    advert = decode(Advert, signed.advert)
+    if expected is not None and advert.peer_id != expected:
+        raise RefusedError(f"{expected} answered with the advert of {advert.peer_id}")
+    _check_dates(advert, now_unix_s)
+    if len({skill.name for skill in advert.skills}) != len(advert.skills):
+        raise ProtocolError(f"the advert of {advert.peer_id} names a skill twice")
+    if not verify(advert.peer_id, _DOMAIN + signed.advert, signed.signature):
+        raise ProtocolError(f"the advert in the name of {advert.peer_id} has a signature that is not by it")
+    return advert
+
+
+def skill_key(name: str) -> bytes:
+    """Return the key of a skill's provider records: SHA-256 of `swarmharness/skill/<name>`."""
+    return hashlib.sha256(_KEY_PREFIX + name.encode()).digest()
+
+
+def changed_materially(old: Advert, new: Advert) -> bool:
+    """Tell whether those who rely on `old` should hear of `new` before their next refresh."""
+    if (old.addresses, old.device) != (new.addresses, new.device) or len(old.skills) != len(new.skills):
+        return True
+    return any(_skill_changed(old.skill(skill.name), skill) for skill in new.skills)
+
+
+def _skill_changed(old: SkillAdvert | None, new: SkillAdvert) -> bool:
+    if old is None or (old.service_us == 0) != (new.service_us == 0):
+        return True
+    facts = [
+        (skill.model_digest, skill.comparison_class, skill.batch_items_max, skill.price_microcredits, skill.version)
+        for skill in (old, new)
+    ]
+    # A measured speed wobbles; only a factor of two is news.
+    return facts[0] != facts[1] or max(old.service_us, new.service_us) > 2 * min(old.service_us, new.service_us)
+
+
+def _check_dates(advert: Advert, now_unix_s: int) -> None:
+    if advert.issued_unix_s > now_unix_s + CLOCK_SKEW_S_MAX:
+        ahead_s = advert.issued_unix_s - now_unix_s
+        raise RefusedError(f"the advert of {advert.peer_id} is from {ahead_s} s in the future; is a clock wrong?")
+    if advert.expires_unix_s < now_unix_s:
+        late_s = now_unix_s - advert.expires_unix_s
+        raise RefusedError(f"the advert of {advert.peer_id} expired {late_s} s ago")
+    if not 0 < advert.expires_unix_s - advert.issued_unix_s <= LIFETIME_S_MAX:
+        raise RefusedError(f"the advert of {advert.peer_id} is not valid for 1 s to {LIFETIME_S_MAX} s")

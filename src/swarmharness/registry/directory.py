@@ -1,0 +1,284 @@
+"""What this node knows of others: adverts by peer and by skill, who is due for a refresh, who is gone; no I/O.
+
+Time is an argument (monotonic microseconds, and Unix seconds where an advert's own dates count). An advert that
+a third node relays tells where to ask; only a node's own answer makes it a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from swarmharness.errors import RefusedError
+from swarmharness.registry.advert import Advert, SignedAdvert, changed_materially
+
+RETRY_FIRST_US = 1_000_000
+SKILLS_IN_USE_MAX = 256
+USED_FOR_REFRESHES = 10
+"""A skill counts as in use for so many refresh periods after somebody asked for it."""
+EVICT_AFTER_REFRESHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySettings:
+    """The limits of a directory."""
+
+    refresh_us: int = 60_000_000
+    peers_per_skill_max: int = 128
+    peers_max: int = 512
+
+
+class Learned(Enum):
+    """What an accepted advert was."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    REFRESHED = "refreshed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One node as this directory knows it."""
+
+    advert: Advert
+    signed: SignedAdvert
+    confirmed: bool
+    """Whether the node itself ever answered; otherwise a third one spoke of it."""
+    heard_us: int
+    """When it last answered, or when it was first spoken of."""
+    due_us: int
+    """When to ask it again."""
+    failures: int = 0
+    """Failures since it last answered; any makes it no candidate."""
+    reason: str = ""
+    """Why the last attempt failed."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the node answered when it was last needed."""
+        return self.confirmed and self.failures == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One node as others in this program see it."""
+
+    advert: Advert
+    usable: bool
+    reason: str
+    """Why it is not usable; empty if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A peer without an advert here that could not be reached, for example a stale provider record."""
+
+    failures: int
+    until_us: int
+
+
+@dataclass(slots=True)
+class Directory:
+    """The state, changed only by `use`, `learn`, `failed` and `evict`."""
+
+    settings: DirectorySettings = field(default_factory=DirectorySettings)
+    _entries: dict[str, Entry] = field(default_factory=dict)
+    _holders: dict[str, dict[str, None]] = field(default_factory=dict)  # skill -> peers kept for it
+    _in_use: dict[str, int] = field(default_factory=dict)  # skill -> until when, the latest used last
+    _highest: dict[str, tuple[int, int]] = field(default_factory=dict)  # peer -> (sequence, expiry): outlives eviction
+    _absent: dict[str, Absence] = field(default_factory=dict)
+    _candidates: dict[str, tuple[Advert, ...]] = field(default_factory=dict)  # answers computed before
+
+    # -- questions --------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def get(self, peer_id: str) -> Entry | None:
+        """Return what is known of one peer."""
+        return self._entries.get(peer_id)
+
+    def candidates(self, skill: str) -> tuple[Advert, ...]:
+        """Return the adverts of nodes that serve the skill and answered when last asked, by peer id.
+
+        The same tuple object is returned until something changes. Expired adverts leave with `evict`.
+        """
+        found = self._candidates.get(skill)
+        if found is None:
+            usable = (self._entries[peer] for peer in sorted(self._holders.get(skill, ())))
+            found = tuple(entry.advert for entry in usable if entry.usable)
+            if skill in self._holders:
+                self._candidates[skill] = found
+        return found
+
+    def holders(self, skill: str) -> tuple[Entry, ...]:
+        """Return every entry for the skill, usable or not, by peer id."""
+        return tuple(self._entries[peer] for peer in sorted(self._holders.get(skill, ())))
+
+    def skills(self) -> tuple[str, ...]:
+        """Return the names of all skills that some known node serves."""
+        return tuple(sorted(self._holders))
+
+    def in_use(self, skill: str, now_us: int) -> bool:
+        """Tell whether somebody here asked for the skill lately."""
+        return self._in_use.get(skill, now_us) > now_us
+
+    def worth_asking(self, peer_id: str, now_us: int) -> bool:
+        """Tell whether a peer may be asked now: it did not fail, or its back-off is over."""
+        entry, absence = self._entries.get(peer_id), self._absent.get(peer_id)
+        if entry is not None and entry.failures:
+            return entry.due_us <= now_us
+        return absence is None or absence.until_us <= now_us
+
+    def due(self, now_us: int, *, connected: Container[str], limit: int) -> tuple[str, ...]:
+        """Return peers to refresh now, longest overdue first: those that are connected or serve a skill in use."""
+        due = [
+            (entry.due_us, peer)
+            for peer, entry in self._entries.items()
+            if entry.due_us <= now_us and (peer in connected or self._wanted(entry, now_us))
+        ]
+        return tuple(peer for _, peer in sorted(due)[:limit])
+
+    # -- transitions ------------------------------------------------------------------------------------------
+
+    def use(self, skill: str, now_us: int) -> None:
+        """Note that somebody here needs the skill: its nodes are kept fresh from now on."""
+        self._in_use.pop(skill, None)
+        self._in_use[skill] = now_us + USED_FOR_REFRESHES * self.settings.refresh_us
+        if len(self._in_use) > SKILLS_IN_USE_MAX:
+            del self._in_use[next(iter(self._in_use))]
+
+    def learn(self, advert: Advert, signed: SignedAdvert, *, direct: bool, now_us: int, due_us: int) -> Learned:
+        """Take in an advert that `open_advert` accepted; `direct` says that its own node has just answered with it.
+
+        Raises RefusedError by the sequence rule (R-1), or because the directory is full of more useful nodes.
+        """
+        peer, old = advert.peer_id, self._entries.get(advert.peer_id)
+        self._check_sequence(advert, signed, old)
+        if direct:
+            self._absent.pop(peer, None)
+            entry = Entry(advert, signed, True, now_us, due_us)
+        elif old is not None:
+            # Somebody spoke of it: ask it soon, but keep what this node found out itself.
+            same = old.advert.sequence == advert.sequence
+            entry = replace(old, advert=advert, signed=signed, due_us=old.due_us if same else min(old.due_us, now_us))
+        else:
+            entry = Entry(advert, signed, False, now_us, now_us)
+        self._remember_sequence(advert)
+        self._store(entry, now_us)
+        if old is None or (direct and not old.confirmed):
+            return Learned.NEW
+        return Learned.CHANGED if changed_materially(old.advert, advert) else Learned.REFRESHED
+
+    def failed(self, peer_id: str, reason: str, *, now_us: int) -> None:
+        """Note that a peer could not be reached or did not answer; it is asked again after a growing while."""
+        entry, absence = self._entries.get(peer_id), self._absent.pop(peer_id, None)
+        if entry is None:
+            failures = 1 if absence is None else absence.failures + 1
+            self._absent[peer_id] = Absence(failures, now_us + self._retry_us(failures))
+            if len(self._absent) > self.settings.peers_max:
+                del self._absent[next(iter(self._absent))]
+            return
+        failures = entry.failures + 1
+        self._entries[peer_id] = replace(
+            entry, failures=failures, reason=reason, due_us=now_us + self._retry_us(failures)
+        )
+        self._stale(entry.advert)
+
+    def suspect(self, peer_id: str, reason: str, *, now_us: int) -> None:
+        """Note that a peer's connection ended: it is no candidate until it answers, and is asked at once."""
+        entry = self._entries.get(peer_id)
+        if entry is not None and entry.usable:
+            self._entries[peer_id] = replace(entry, failures=1, reason=reason, due_us=now_us)
+            self._stale(entry.advert)
+
+    def evict(self, now_us: int, now_unix_s: int) -> tuple[str, ...]:
+        """Forget the nodes that have not answered for three refresh periods, and expired adverts; returns them."""
+        oldest_us = now_us - EVICT_AFTER_REFRESHES * self.settings.refresh_us
+        gone = tuple(
+            peer
+            for peer, entry in self._entries.items()
+            if entry.heard_us <= oldest_us or entry.advert.expires_unix_s < now_unix_s
+        )
+        for peer in gone:
+            self._drop(peer)
+        for peer in [peer for peer, (_, expires) in self._highest.items() if expires < now_unix_s]:
+            del self._highest[peer]
+        for peer in [peer for peer, absence in self._absent.items() if absence.until_us <= oldest_us]:
+            del self._absent[peer]
+        return gone
+
+    # -- parts ------------------------------------------------------------------------------------------------
+
+    def _wanted(self, entry: Entry, now_us: int) -> bool:
+        return any(self.in_use(skill.name, now_us) for skill in entry.advert.skills)
+
+    def _retry_us(self, failures: int) -> int:
+        return min(RETRY_FIRST_US << min(failures - 1, 16), self.settings.refresh_us)
+
+    def _check_sequence(self, advert: Advert, signed: SignedAdvert, old: Entry | None) -> None:
+        highest, _ = self._highest.get(advert.peer_id, (-1, 0))
+        if advert.sequence < highest:
+            raise RefusedError(
+                f"the advert of {advert.peer_id} has sequence number {advert.sequence}, and {highest} is known already"
+            )
+        if advert.sequence == highest and old is not None and old.signed.advert != signed.advert:
+            raise RefusedError(f"{advert.peer_id} signed two adverts with sequence number {highest}")
+
+    def _remember_sequence(self, advert: Advert) -> None:
+        self._highest[advert.peer_id] = (advert.sequence, advert.expires_unix_s)
+        if len(self._highest) > 8 * self.settings.peers_max:
+            known = ((expires, peer) for peer, (_, expires) in self._highest.items() if peer not in self._entries)
+            _, soonest = min(known, default=(0, advert.peer_id))
+            del self._highest[soonest]
+
+    def _store(self, entry: Entry, now_us: int) -> None:
+        peer = entry.advert.peer_id
+        old = self._entries.get(peer)
+        if old is not None:
+            self._unlist(old.advert)
+        self._entries[peer] = entry
+        for skill in entry.advert.skills:
+            self._list(skill.name, peer, now_us)
+        listed = any(peer in self._holders.get(skill.name, ()) for skill in entry.advert.skills)
+        if entry.advert.skills and not listed:
+            self._drop(peer)
+        elif len(self._entries) > self.settings.peers_max:
+            self._drop(min(self._entries, key=lambda other: self._usefulness(other, now_us)))
+        if peer not in self._entries:
+            raise RefusedError(f"the directory is full of nodes more useful than {peer}")
+
+    def _list(self, skill: str, peer: str, now_us: int) -> None:
+        self._candidates.pop(skill, None)
+        holders = self._holders.setdefault(skill, {})
+        holders[peer] = None
+        if len(holders) > self.settings.peers_per_skill_max:
+            worst = min(holders, key=lambda other: self._usefulness(other, now_us))
+            del holders[worst]
+            if worst != peer and not any(worst in others for others in self._holders.values()):
+                self._drop(worst)
+
+    def _usefulness(self, peer: str, now_us: int) -> tuple[bool, bool, bool, int, str]:
+        # Confirmed nodes before rumours, however many: rumours cost their author nothing.
+        entry = self._entries[peer]
+        return entry.confirmed, entry.failures == 0, self._wanted(entry, now_us), -entry.heard_us, peer
+
+    def _drop(self, peer: str) -> None:
+        self._unlist(self._entries.pop(peer).advert)
+
+    def _unlist(self, advert: Advert) -> None:
+        self._stale(advert)
+        for skill in advert.skills:
+            holders = self._holders.get(skill.name)
+            if holders is not None:
+                holders.pop(advert.peer_id, None)
+                if not holders:
+                    del self._holders[skill.name]
+
+    def _stale(self, advert: Advert) -> None:
+        for skill in advert.skills:
+            self._candidates.pop(skill.name, None)

@@ -1,0 +1,46 @@
+"""What nodes ask one another about adverts: the payloads of `registry.advert`, `registry.find` and `registry.push`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from swarmharness.protocol.codec import Range, Size
+from swarmharness.registry.advert import SignedAdvert, SkillName
+
+FIND_LIMIT_MAX = 32
+METHOD_ADVERT = "registry.advert"
+METHOD_FIND = "registry.find"
+METHOD_PUSH = "registry.push"
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertRequest:
+    """Asks a node for its own advert; whoever asks is told of changes for a while. The answer is a SignedAdvert."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindRequest:
+    """Asks a node which others serve a skill."""
+
+    skill: SkillName
+    limit: Annotated[int, Range(1, FIND_LIMIT_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class FindResponse:
+    """Adverts of nodes that the answering node heard from lately; the asker still asks each of them itself."""
+
+    adverts: Annotated[tuple[SignedAdvert, ...], Size(FIND_LIMIT_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A changed advert: the sender's own, or one that the sender has just heard from its node."""
+
+    advert: SignedAdvert
+
+
+@dataclass(frozen=True, slots=True)
+class PushResponse:
+    """Says that a push arrived, whatever became of it."""

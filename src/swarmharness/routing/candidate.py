@@ -1,0 +1,146 @@
+"""A peer as the router sees it at one instant, and the instant as a whole; plain data that reads and writes JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from swarmharness.errors import InputError
+from swarmharness.routing.breaker import BreakerState
+from swarmharness.routing.fixedpoint import MICRO
+from swarmharness.routing.policy import RoutingPolicy
+
+INTEGER_MAX = 2**60
+CANDIDATES_MAX = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """Everything that a decision about one peer and skill may use. Times in microseconds; None means unknown."""
+
+    peer_id: str
+    local: bool = False
+    offers: bool = True
+    """Its advert has the skill."""
+    reachable: bool = True
+    """It answered when it was last needed."""
+    unreachable_reason: str = ""
+    allowed: bool = True
+    """Neither the allow list nor the deny list excludes it."""
+    breaker: BreakerState = BreakerState.CLOSED
+    model_digest: str = ""
+    """In hexadecimal."""
+    provider: str = ""
+    batch_invariant: bool = True
+    batch_items_max: int = 1
+    price_microcredits: int = 0
+    advertised_us: int = 0
+    """Time of one item, as the peer claims; 0 means that it has not measured it."""
+    measured_us: int | None = None
+    """Time of one item, as answers to this node showed."""
+    outstanding_items: int = 0
+    queued_items: int = 0
+    queue_age_us: int | None = None
+    sent_since_items: int = 0
+    round_trip_us: int | None = None
+    trust_valid_micro: int = MICRO
+    trust_invalid_micro: int = MICRO
+    pheromone_micro: int = MICRO
+    """Neutral is 10^6."""
+
+    @property
+    def trust_micro(self) -> int:
+        """Trust in millionths, at least 1."""
+        return max(1, self.trust_valid_micro * MICRO // max(1, self.trust_valid_micro + self.trust_invalid_micro))
+
+    def service_us(self, policy: RoutingPolicy) -> int:
+        """Time of one item: measured, else claimed, else assumed; at least 1."""
+        known = self.measured_us if self.measured_us is not None else self.advertised_us
+        return max(1, known or round(policy.service_unknown_ms * 1000))
+
+    def ahead_items(self, service_us: int) -> int:
+        """Items that would be served before ours: the reported queue and our sends since, less what time has drained.
+
+        It is never less than our own items there, of which we know.
+        """
+        drained = (self.queue_age_us or 0) // service_us
+        return max(self.outstanding_items, self.queued_items + self.sent_since_items - drained)
+
+    def network_us(self, policy: RoutingPolicy) -> int:
+        """Time on the way, there and back; 0 for this node itself."""
+        if self.local:
+            return 0
+        return round(policy.round_trip_unknown_ms * 1000) if self.round_trip_us is None else self.round_trip_us
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequest:
+    """What is to be done."""
+
+    skill: str
+    items: int = 1
+    exclude: frozenset[str] = frozenset()
+    """Peers that the caller does not want."""
+    model_digest: str = ""
+    """In hexadecimal; empty means any model of the skill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that one decision saw: enough to make it again elsewhere."""
+
+    skill: str
+    candidates: tuple[CandidateView, ...]
+
+    def to_json(self) -> str:
+        """Return it as one line of JSON."""
+        return json.dumps({"version": 1, "skill": self.skill, "candidates": [asdict(view) for view in self.candidates]})
+
+
+def snapshot_from_json(text: str) -> Snapshot:
+    """Return the snapshot in a JSON text; raises InputError that names what is wrong in it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the snapshot is not JSON: {error}") from None
+    if not isinstance(value, dict) or value.get("version") != 1:
+        raise InputError('the snapshot should be an object with "version": 1')
+    skill, candidates = value.get("skill"), value.get("candidates")
+    if not isinstance(skill, str) or not isinstance(candidates, list):
+        raise InputError('the snapshot should have a string "skill" and a list "candidates"')
+    if len(candidates) > CANDIDATES_MAX:
+        raise InputError(f"the snapshot has {len(candidates)} candidates, allowed are {CANDIDATES_MAX}")
+    views = tuple(_view(entry, f"candidates[{index}]") for index, entry in enumerate(candidates))
+    if len({view.peer_id for view in views}) != len(views):
+        raise InputError("the snapshot names a peer twice")
+    return Snapshot(skill, views)
+
+
+def _view(entry: Any, where: str) -> CandidateView:
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{where} is not an object")
+    known = {declared.name: str(declared.type) for declared in fields(CandidateView)}
+    for name, value in entry.items():
+        if name not in known:
+            raise InputError(f"{where}.{name} is not a field of a candidate; known are {', '.join(known)}")
+        _check_field(f"{where}.{name}", known[name], value)
+    if not entry.get("peer_id"):
+        raise InputError(f"{where}.peer_id is missing")
+    values = dict(entry)
+    if "breaker" in values:
+        values["breaker"] = BreakerState(values["breaker"])
+    return CandidateView(**values)
+
+
+def _check_field(where: str, type_name: str, value: Any) -> None:
+    if type_name == "BreakerState":
+        if value not in list(BreakerState):
+            raise InputError(f"{where} is {value!r}; allowed is {', '.join(BreakerState)}")
+    elif value is None and type_name.endswith("| None"):
+        return
+    elif type(value).__name__ != type_name.split(" ")[0]:
+        raise InputError(f"{where} should be of type {type_name}, not {type(value).__name__}")
+    elif isinstance(value, int) and not 0 <= value <= INTEGER_MAX:
+        raise InputError(f"{where} is {value}; allowed is 0 to {INTEGER_MAX}")

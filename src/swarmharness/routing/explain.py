@@ -1,0 +1,148 @@
+"""Explains a decision: every candidate, each term's value, weight and contribution, and why the others lost; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
+from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.utility import Term, completion_us, rank, terms
+
+_NEAR = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateExplanation:
+    """One candidate of a decision."""
+
+    view: CandidateView
+    position: int
+    """From 1; 0 if it was excluded."""
+    utility: float
+    expected_us: int
+    """When the work is expected back: wait + service + network."""
+    terms: tuple[Term, ...]
+    reason: str
+    """Why it was excluded, or what it loses by to the first; for the first, what it wins by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A whole decision, best candidate first, excluded ones last."""
+
+    request: RouteRequest
+    policy: RoutingPolicy
+    candidates: tuple[CandidateExplanation, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values for JSON."""
+        return {
+            "skill": self.request.skill,
+            "items": self.request.items,
+            "form": self.policy.form,
+            "candidates": [_as_dict(candidate) for candidate in self.candidates],
+            "note": NOTE,
+        }
+
+    def text(self) -> str:
+        """Return it as lines for a person."""
+        head = f"{self.request.skill}, {self.request.items} items, utility form {self.policy.form}"
+        if not self.candidates:
+            return f"{head}\nno node is known that could be a candidate"
+        return "\n".join([head, *(_text(candidate) for candidate in self.candidates), NOTE])
+
+
+NOTE = "trust: the prior of every peer, lowered only by invalid answers; results are not compared yet"
+
+
+def explain(snapshot: Snapshot, policy: RoutingPolicy, request: RouteRequest) -> Explanation:
+    """Return the explanation of `utility.rank` on the same arguments."""
+    ranking = rank(snapshot.candidates, policy, request)
+    views = {view.peer_id: view for view in snapshot.candidates}
+    ranked = [(views[peer], terms(views[peer], policy, request.items)) for peer in ranking.order]
+    explained = []
+    for position, (view, own) in enumerate(ranked, 1):
+        if position == 1:
+            reason = _against(own, ranked[1][1], wins=True) if len(ranked) > 1 else "the only candidate"
+        else:
+            reason = _against(own, ranked[0][1], wins=False)
+        explained.append(_explained(view, position, own, reason, policy, request.items))
+    for peer, reason in ranking.excluded:
+        explained.append(_explained(views[peer], 0, (), reason, policy, request.items))
+    return Explanation(request, policy, tuple(explained))
+
+
+def _explained(
+    view: CandidateView, position: int, own: tuple[Term, ...], reason: str, policy: RoutingPolicy, items: int
+) -> CandidateExplanation:
+    utility = sum(term.contribution for term in own)
+    return CandidateExplanation(view, position, utility, completion_us(view, policy, items), own, reason)
+
+
+def _against(own: tuple[Term, ...], other: tuple[Term, ...], *, wins: bool) -> str:
+    """Name the term that decides between two candidates, from the first one's side."""
+    sign = 1 if wins else -1
+    gains = [
+        (sign * (mine.contribution - theirs.contribution), mine, theirs)
+        for mine, theirs in zip(own, other, strict=True)
+    ]
+    gain, mine, theirs = max(gains, key=lambda entry: entry[0])
+    if gain < _NEAR:
+        return "first by peer id among equals" if wins else "equal to the first, and later by peer id"
+    verdict = "wins by" if wins else "loses by"
+    rival = "the second" if wins else "the first"
+    return f"{verdict} {mine.name}: {_value(mine)} against {_value(theirs)} of {rival}"
+
+
+def _value(term: Term) -> str:
+    return f"{term.value:.4g}{' ' if term.unit else ''}{term.unit}"
+
+
+def _shares(own: tuple[Term, ...]) -> list[float]:
+    total = sum(abs(term.contribution) for term in own)
+    return [abs(term.contribution) / total if total else 0.0 for term in own]
+
+
+def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
+    view = candidate.view
+    return {
+        "peer": view.peer_id,
+        "local": view.local,
+        "position": candidate.position or None,
+        "utility": round(candidate.utility, 6) if candidate.position else None,
+        "expected_ms": candidate.expected_us / 1000,
+        "outstanding_items": view.outstanding_items,
+        "queued_items": view.queued_items,
+        "queue_age_ms": None if view.queue_age_us is None else view.queue_age_us / 1000,
+        "measured_ms": None if view.measured_us is None else view.measured_us / 1000,
+        "advertised_ms": view.advertised_us / 1000,
+        "round_trip_ms": None if view.round_trip_us is None else view.round_trip_us / 1000,
+        "provider": view.provider,
+        "terms": [
+            {
+                "name": term.name,
+                "value": term.value,
+                "unit": term.unit,
+                "weight": term.weight,
+                "contribution": round(term.contribution, 6),
+                "share": round(share, 4),
+            }
+            for term, share in zip(candidate.terms, _shares(candidate.terms), strict=True)
+        ],
+        "excluded": candidate.reason if not candidate.position else None,
+        "reason": candidate.reason,
+    }
+
+
+def _text(candidate: CandidateExplanation) -> str:
+    view = candidate.view
+    name = f"{view.peer_id}{' (this node)' if view.local else ''}"
+    if not candidate.position:
+        return f" -  {name}\n      excluded: {candidate.reason}"
+    lines = [f"{candidate.position:2d}  {name}  utility {candidate.utility:.3f}: {candidate.reason}"]
+    for term, share in zip(candidate.terms, _shares(candidate.terms), strict=True):
+        lines.append(
+            f"      {term.name:<16}{_value(term):>16}  x {term.weight:<6g} = {term.contribution:+9.3f}  ({share:.0%})"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""What the router remembers of each peer and skill, and how each event changes it; bounded, pure, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from swarmharness.identity import PeerId
+from swarmharness.registry.advert import SkillAdvert
+from swarmharness.routing import breaker, estimates, trust
+from swarmharness.routing.breaker import Breaker
+from swarmharness.routing.candidate import CandidateView
+from swarmharness.routing.estimates import Estimate
+from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.trust import Trust
+
+RECORDS_MAX = 16_384
+QUEUE_FRESH_US = 10_000_000
+"""A queue that a peer reported with an answer is better than the one in its advert for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One peer and skill."""
+
+    estimate: Estimate
+    breaker: Breaker
+    trust: Trust
+    advert_sequence: int = -1
+    """Of the advert whose queue was taken in last."""
+
+
+@dataclass(slots=True)
+class Records:
+    """All of them; beyond the limit the least recently changed is forgotten."""
+
+    most: int = RECORDS_MAX
+    _records: dict[tuple[str, str], Record] = field(default_factory=dict)
+
+    def get(self, peer_id: str, skill: str, policy: RoutingPolicy) -> Record:
+        """Return what is remembered, or what is believed of a stranger."""
+        record = self._records.get((peer_id, skill))
+        return record or Record(Estimate(), Breaker(), trust.prior(policy))
+
+    def sent(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int, now_us: int) -> None:
+        """A task was sent."""
+        old = self.get(peer_id, skill, policy)
+        estimate = estimates.after_send(old.estimate, items)
+        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_send(old.breaker, now_us)))
+
+    def answered(
+        self,
+        peer_id: str,
+        skill: str,
+        policy: RoutingPolicy,
+        *,
+        items: int,
+        service_us: int,
+        queued_items: int,
+        elapsed_us: int,
+        now_us: int,
+    ) -> None:
+        """A task was answered."""
+        old = self.get(peer_id, skill, policy)
+        estimate = estimates.after_answer(
+            old.estimate,
+            policy,
+            items=items,
+            service_us=service_us,
+            queued_items=queued_items,
+            elapsed_us=elapsed_us,
+            now_us=now_us,
+        )
+        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_answer()))
+
+    def given_up(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int) -> None:
+        """A task ended in a way that says nothing about the peer."""
+        old = self.get(peer_id, skill, policy)
+        estimate = estimates.after_give_up(old.estimate, items)
+        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_give_up(old.breaker)))
+
+    def failed(
+        self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int, now_us: int, jitter_permille: int
+    ) -> None:
+        """A task failed."""
+        old = self.get(peer_id, skill, policy)
+        after = breaker.after_failure(old.breaker, policy, now_us=now_us, jitter_permille=jitter_permille)
+        self._put(peer_id, skill, replace(old, estimate=estimates.after_failure(old.estimate, items), breaker=after))
+
+    def invalid(self, peer_id: str, skill: str, policy: RoutingPolicy) -> None:
+        """An answer was not valid."""
+        old = self.get(peer_id, skill, policy)
+        self._put(peer_id, skill, replace(old, trust=trust.after_invalid(old.trust, policy)))
+
+    def queue(self, peer_id: str, skill: str, policy: RoutingPolicy, *, queued_items: int, now_us: int) -> None:
+        """The peer's queue was reported without an answer."""
+        old = self.get(peer_id, skill, policy)
+        self._put(
+            peer_id, skill, replace(old, estimate=estimates.heard_queue(old.estimate, queued_items, at_us=now_us))
+        )
+
+    def advertised(
+        self, peer_id: str, offer: SkillAdvert, policy: RoutingPolicy, *, sequence: int, now_us: int
+    ) -> None:
+        """The peer's advert was read: its queue counts, once, unless an answer told of a fresher one."""
+        old = self.get(peer_id, offer.name, policy)
+        if sequence <= old.advert_sequence:
+            return
+        heard_us = old.estimate.queued_at_us
+        estimate = old.estimate
+        if heard_us is None or now_us - heard_us > QUEUE_FRESH_US:
+            estimate = estimates.heard_queue(estimate, offer.queued_items, at_us=now_us)
+        self._put(peer_id, offer.name, replace(old, estimate=estimate, advert_sequence=sequence))
+
+    def _put(self, peer_id: str, skill: str, record: Record) -> None:
+        self._records.pop((peer_id, skill), None)
+        self._records[peer_id, skill] = record
+        if len(self._records) > self.most:
+            del self._records[next(iter(self._records))]
+
+
+def view_of(
+    peer_id: PeerId,
+    offer: SkillAdvert,
+    record: Record,
+    *,
+    local: bool,
+    allowed: bool,
+    round_trip_us: int | None,
+    now_us: int,
+    unreachable: str | None = None,
+) -> CandidateView:
+    """Return a peer as a decision sees it; `unreachable` is the reason why it cannot be reached, if it cannot."""
+    estimate = record.estimate
+    return CandidateView(
+        peer_id=peer_id,
+        local=local,
+        reachable=unreachable is None,
+        unreachable_reason=unreachable or "",
+        allowed=allowed,
+        breaker=record.breaker.state(now_us),
+        model_digest=offer.model_digest.hex(),
+        provider=offer.provider,
+        batch_invariant=offer.batch_invariant,
+        batch_items_max=offer.batch_items_max,
+        price_microcredits=offer.price_microcredits,
+        advertised_us=offer.service_us,
+        measured_us=estimate.service_us,
+        outstanding_items=estimate.outstanding_items,
+        queued_items=estimate.queued_items,
+        queue_age_us=None if estimate.queued_at_us is None else max(0, now_us - estimate.queued_at_us),
+        sent_since_items=estimate.sent_since_items,
+        round_trip_us=0 if local else round_trip_us,
+        trust_valid_micro=record.trust.valid_micro,
+        trust_invalid_micro=record.trust.invalid_micro,
+    )

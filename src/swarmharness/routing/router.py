@@ -1,0 +1,283 @@
+"""SwarmRouter: joins the registry's adverts with what was measured, and answers "which peers, in which order".
+
+It keeps the state and the clock; every judgement is made in the pure modules beside it. It sends nothing: probes
+will have their place in `probe.py` and report through `note_queue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.ports import Clock, Randomness
+from swarmharness.registry.advert import Advert, SkillAdvert
+from swarmharness.registry.directory import Known
+from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
+from swarmharness.routing.explain import Explanation, explain
+from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.records import Record, Records, view_of
+from swarmharness.routing.table import Choice, SkillTable
+
+__all__ = ["Choice", "Router", "SkillDirectory"]
+
+CHOICES_MAX = 128
+TABLES_MAX = 64
+AGE_FLOOR_US = 20_000
+AGE_PER_ROW_US = 1_000
+"""Rows whose cost changes by time alone are compiled again this seldom, so that it stays near 2% of a core."""
+JITTER_PERMILLE = 200
+
+
+class SkillDirectory(Protocol):
+    """What the router needs of SwarmRegistry."""
+
+    async def candidates(self, skill: str) -> tuple[Advert, ...]:
+        """Return the adverts of the nodes that can serve the skill now; the same object while nothing changes.
+
+        Raises UnavailableError if there is none.
+        """
+
+    def known(self) -> tuple[Known, ...]:
+        """Return every node with an advert, this one included."""
+
+    def note_failure(self, peer_id: PeerId, reason: str) -> None:
+        """Hear that a peer did not answer: it is no candidate until it does."""
+
+
+@dataclass(slots=True)
+class _Table:
+    adverts: tuple[Advert, ...]
+    rows: SkillTable
+    dirty: set[PeerId]
+    aging: set[PeerId]
+    """Rows whose cost changes by time alone: a queue that drains, a breaker that will half-open."""
+    aged_us: int
+
+
+class Router:
+    """See the module. `round_trip_us` and `allowed` ask the network; both must be cheap."""
+
+    def __init__(
+        self,
+        directory: SkillDirectory,
+        policy: RoutingPolicy,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        own_id: PeerId,
+        round_trip_us: Callable[[PeerId], int | None],
+        allowed: Callable[[PeerId], bool] = lambda _: True,
+    ) -> None:
+        self._directory = directory
+        self._policy = policy
+        self._clock = clock
+        self._randomness = randomness
+        self._own_id = own_id
+        self._round_trip_us = round_trip_us
+        self._allowed = allowed
+        self._records = Records()
+        self._tables: dict[str, _Table] = {}
+
+    # -- deciding ---------------------------------------------------------------------------------------------
+
+    async def choose(
+        self,
+        skill: str,
+        items: int = 1,
+        *,
+        exclude: frozenset[PeerId] = frozenset(),
+        model_digest: bytes = b"",
+        limit: int = CHOICES_MAX,
+    ) -> tuple[Choice, ...]:
+        """Return whom to send a task of `items` to, best first; possibly nobody, if all candidates are excluded.
+
+        Raises UnavailableError if no node is known to serve the skill.
+        """
+        adverts = await self._directory.candidates(skill)
+        rows = self._fresh_rows(skill, adverts)
+        return rows.order(items, exclude=exclude, model_digest=model_digest, limit=limit)
+
+    @property
+    def policy(self) -> RoutingPolicy:
+        """The policy in force."""
+        return self._policy
+
+    def set_policy(self, policy: RoutingPolicy) -> None:
+        """Decide by another policy from now on; what was measured stays."""
+        self._policy = policy
+        self._tables.clear()
+
+    # -- hearing what happened --------------------------------------------------------------------------------
+
+    def note_sent(self, peer_id: PeerId, skill: str, items: int) -> None:
+        """Hear that a task was sent; exactly one of the next four follows it."""
+        self._records.sent(peer_id, skill, self._policy, items=items, now_us=self._clock.monotonic_us())
+        self._changed(peer_id, skill)
+
+    def note_answer(
+        self, peer_id: PeerId, skill: str, *, items: int, service_us: int, queued_items: int, elapsed_us: int
+    ) -> None:
+        """Hear that a task was answered: the worker's own time and queue, and the time that passed here."""
+        self._records.answered(
+            peer_id,
+            skill,
+            self._policy,
+            items=items,
+            service_us=service_us,
+            queued_items=queued_items,
+            elapsed_us=elapsed_us,
+            now_us=self._clock.monotonic_us(),
+        )
+        self._changed(peer_id, skill)
+
+    def note_given_up(self, peer_id: PeerId, skill: str, items: int) -> None:
+        """Hear that a task was cancelled, or failed through its own items: that says nothing about the peer."""
+        self._records.given_up(peer_id, skill, self._policy, items=items)
+        self._changed(peer_id, skill)
+
+    def note_failure(self, peer_id: PeerId, skill: str, items: int, error: SwarmError) -> None:
+        """Hear that a task failed; a lost peer is reported to the registry too, and bad input is nobody's fault."""
+        if isinstance(error, InputError):
+            self.note_given_up(peer_id, skill, items)
+            return
+        self._fail(peer_id, skill, items)
+        # A worker that has no such skill any more, or another model, has a newer advert than we do.
+        if isinstance(error, PeerLostError) or error.kind is ErrorKind.UNAVAILABLE:
+            self._directory.note_failure(peer_id, str(error))
+
+    def note_invalid(self, peer_id: PeerId, skill: str, items: int, reason: str) -> None:
+        """Hear that an answer was not valid: the peer loses trust, and the task counts as failed."""
+        self._records.invalid(peer_id, skill, self._policy)
+        self._fail(peer_id, skill, items)
+
+    def note_queue(self, peer_id: PeerId, skill: str, queued_items: int) -> None:
+        """Hear a peer's queue outside an answer (a probe, gossip)."""
+        now_us = self._clock.monotonic_us()
+        self._records.queue(peer_id, skill, self._policy, queued_items=queued_items, now_us=now_us)
+        self._changed(peer_id, skill)
+
+    # -- showing ----------------------------------------------------------------------------------------------
+
+    def snapshot(self, skill: str) -> Snapshot:
+        """Return all that a decision about the skill would see now, unusable peers included."""
+        now_us = self._clock.monotonic_us()
+        return Snapshot(skill, tuple(self._known_view(known, skill, now_us) for known in self._directory.known()))
+
+    def explain(self, skill: str, items: int = 1) -> Explanation:
+        """Return the decision that `choose` would take now, with its reasons."""
+        return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items))
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Return one row of plain values for each known node, for `swarmharness peers`."""
+        now_us = self._clock.monotonic_us()
+        return [self._peer_row(known, now_us) for known in self._directory.known()]
+
+    # -- parts ------------------------------------------------------------------------------------------------
+
+    def _fail(self, peer_id: PeerId, skill: str, items: int) -> None:
+        now_us, jitter = self._clock.monotonic_us(), self._randomness.below(JITTER_PERMILLE)
+        self._records.failed(peer_id, skill, self._policy, items=items, now_us=now_us, jitter_permille=jitter)
+        self._changed(peer_id, skill)
+
+    def _changed(self, peer_id: PeerId, skill: str) -> None:
+        table = self._tables.get(skill)
+        if table is not None and peer_id in table.rows:
+            table.dirty.add(peer_id)
+
+    def _fresh_rows(self, skill: str, adverts: tuple[Advert, ...]) -> SkillTable:
+        now_us = self._clock.monotonic_us()
+        table = self._tables.get(skill)
+        if table is None or table.adverts is not adverts:
+            table = self._new_table(skill, adverts, now_us)
+        elif table.aging and now_us - table.aged_us >= max(AGE_FLOOR_US, AGE_PER_ROW_US * len(table.aging)):
+            table.aged_us = now_us
+            table.dirty |= table.aging
+        for peer_id in table.dirty:
+            self._compile(table, table.rows.choice(peer_id).skill, peer_id, now_us)
+        table.dirty.clear()
+        return table.rows
+
+    def _new_table(self, skill: str, adverts: tuple[Advert, ...], now_us: int) -> _Table:
+        choices = []
+        for advert in adverts:
+            offer, peer_id = advert.skill(skill), PeerId(advert.peer_id)
+            if offer is not None:
+                self._records.advertised(peer_id, offer, self._policy, sequence=advert.sequence, now_us=now_us)
+                choices.append(self._choice(peer_id, offer, self._records.get(peer_id, skill, self._policy)))
+        rows = SkillTable(choices)
+        self._tables.pop(skill, None)
+        self._tables[skill] = _Table(adverts, rows, set(rows.peers()), set(), now_us)
+        if len(self._tables) > TABLES_MAX:
+            del self._tables[next(iter(self._tables))]
+        return self._tables[skill]
+
+    def _compile(self, table: _Table, offer: SkillAdvert, peer_id: PeerId, now_us: int) -> None:
+        record = self._records.get(peer_id, offer.name, self._policy)
+        view = self._view(peer_id, offer, record, now_us)
+        table.rows.set_row(self._choice(peer_id, offer, record), view, self._policy)
+        drains = view.queued_items + view.sent_since_items > view.outstanding_items
+        if drains or record.breaker.openings:
+            table.aging.add(peer_id)
+        else:
+            table.aging.discard(peer_id)
+
+    def _choice(self, peer_id: PeerId, offer: SkillAdvert, record: Record) -> Choice:
+        measured = record.estimate.service_us
+        return Choice(peer_id, offer, offer.service_us if measured is None else measured, peer_id == self._own_id)
+
+    def _view(
+        self, peer_id: PeerId, offer: SkillAdvert, record: Record, now_us: int, unreachable: str | None = None
+    ) -> CandidateView:
+        local = peer_id == self._own_id
+        return view_of(
+            peer_id,
+            offer,
+            record,
+            local=local,
+            allowed=local or self._allowed(peer_id),
+            round_trip_us=self._round_trip_us(peer_id),
+            now_us=now_us,
+            unreachable=unreachable,
+        )
+
+    def _known_view(self, known: Known, skill: str, now_us: int) -> CandidateView:
+        peer_id, offer = PeerId(known.advert.peer_id), known.advert.skill(skill)
+        if offer is None:
+            return CandidateView(peer_id, local=peer_id == self._own_id, offers=False)
+        record = self._records.get(peer_id, skill, self._policy)
+        return self._view(peer_id, offer, record, now_us, None if known.usable else known.reason)
+
+    def _peer_row(self, known: Known, now_us: int) -> dict[str, Any]:
+        advert, peer_id = known.advert, PeerId(known.advert.peer_id)
+        local = peer_id == self._own_id
+        return {
+            "peer": peer_id,
+            "local": local,
+            "usable": known.usable,
+            "reason": known.reason,
+            "addresses": list(advert.addresses),
+            "cores": advert.device.cores,
+            "memory_mib": advert.device.memory_mib,
+            "accelerators": list(advert.device.accelerators),
+            "round_trip_us": 0 if local else self._round_trip_us(peer_id),
+            "skills": [self._skill_row(peer_id, offer, now_us) for offer in advert.skills],
+        }
+
+    def _skill_row(self, peer_id: PeerId, offer: SkillAdvert, now_us: int) -> dict[str, Any]:
+        record = self._records.get(peer_id, offer.name, self._policy)
+        return {
+            "skill": offer.name,
+            "version": offer.version,
+            "provider": offer.provider,
+            "price_microcredits": offer.price_microcredits,
+            "advertised_us": offer.service_us,
+            "measured_us": record.estimate.service_us,
+            "answers": record.estimate.answers,
+            "failures": record.estimate.failures,
+            "outstanding_items": record.estimate.outstanding_items,
+            "trust": record.trust.micro / 1_000_000,
+            "breaker": str(record.breaker.state(now_us)),
+        }

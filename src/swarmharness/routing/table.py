@@ -1,0 +1,97 @@
+"""The candidates of one skill, compiled: one line each, kept until its peer changes; pure, no clock.
+
+Choosing is then one pass over two lists of integers. `utility.rank` on the same views gives the same order; a property
+test holds the two together.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from swarmharness.identity import PeerId
+from swarmharness.registry.advert import SkillAdvert
+from swarmharness.routing.candidate import CANDIDATES_MAX, CandidateView
+from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.utility import ITEMS_MAX, items_max, line, standing_exclusion
+
+_INDEX_BITS = CANDIDATES_MAX.bit_length()
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
+_EXCLUDED = 1 << 400
+"""A base cost above any real one, so that one comparison excludes."""
+_SORT_ALL_BELOW = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A peer that may get a task, with what its advert says about the skill."""
+
+    peer_id: PeerId
+    skill: SkillAdvert
+    service_us: int
+    """Time of one item, measured here or claimed by the peer; 0 if nobody knows."""
+    local: bool
+
+
+class SkillTable:
+    """Rows by peer id. `set_row` compiles one of them; `order` decides."""
+
+    def __init__(self, choices: Iterable[Choice]) -> None:
+        self._choices = sorted(choices, key=lambda choice: choice.peer_id)
+        if len(self._choices) > CANDIDATES_MAX:
+            raise ValueError(f"{len(self._choices)} candidates, allowed are {CANDIDATES_MAX}")
+        self._index: dict[str, int] = {choice.peer_id: index for index, choice in enumerate(self._choices)}
+        self._bases = [_EXCLUDED] * len(self._choices)
+        self._slopes = [0] * len(self._choices)
+        self._limits: dict[int, int] = {}  # rows whose tasks are limited in items
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    def __contains__(self, peer_id: str) -> bool:
+        return peer_id in self._index
+
+    def peers(self) -> tuple[PeerId, ...]:
+        """Return the peers of all rows, excluded ones too."""
+        return tuple(choice.peer_id for choice in self._choices)
+
+    def choice(self, peer_id: str) -> Choice:
+        """Return what a row hands out."""
+        return self._choices[self._index[peer_id]]
+
+    def set_row(self, choice: Choice, view: CandidateView, policy: RoutingPolicy) -> None:
+        """Compile what is now known of a peer that has a row."""
+        index = self._index[choice.peer_id]
+        self._choices[index] = choice
+        self._limits.pop(index, None)
+        if standing_exclusion(view):
+            self._bases[index], self._slopes[index] = _EXCLUDED, 0
+            return
+        compiled = line(view, policy)
+        # The index in the low bits makes every key unique, breaks ties by peer id, and leads back to the row.
+        self._bases[index] = compiled.base << _INDEX_BITS | index
+        self._slopes[index] = compiled.per_item << _INDEX_BITS
+        if items_max(view) < ITEMS_MAX:
+            self._limits[index] = items_max(view)
+
+    def order(
+        self, items: int, *, exclude: frozenset[PeerId] = frozenset(), model_digest: bytes = b"", limit: int
+    ) -> tuple[Choice, ...]:
+        """Return at most `limit` choices, best first."""
+        keys = [base + slope * items for base, slope in zip(self._bases, self._slopes, strict=True)]
+        enough = limit + len(exclude)
+        if enough >= len(keys) or len(keys) <= _SORT_ALL_BELOW or self._limits or model_digest:
+            ordered = sorted(keys)
+        else:
+            ordered = heapq.nsmallest(enough, keys)
+        chosen: list[Choice] = []
+        for key in ordered:
+            if key >= _EXCLUDED or len(chosen) >= limit:
+                break
+            index = key & _INDEX_MASK
+            choice = self._choices[index]
+            wanted = not model_digest or choice.skill.model_digest == model_digest
+            if wanted and items <= self._limits.get(index, items) and choice.peer_id not in exclude:
+                chosen.append(choice)
+        return tuple(chosen)
