@@ -51,6 +51,11 @@ def abandoned_limit_us(items: int, service_us: int) -> int:
     return 1_000_000 + 10 * items * service_us
 
 
+def occupation_us(service_us: int, *, cpu_share: float) -> int:
+    """Return how long a batch occupies the worker, the rest after it included: all that a requester can count on."""
+    return round(service_us / cpu_share)
+
+
 def share_us(batch_us: int, batch_items: int, caller_items: int) -> int:
     """Return a caller's share of a merged batch's time, by item count."""
     return batch_us * caller_items // batch_items

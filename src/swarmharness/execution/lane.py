@@ -19,7 +19,15 @@ from swarmharness.errors import (
     SwarmError,
     UnavailableError,
 )
-from swarmharness.execution.batching import Waiting, abandoned_limit_us, admits, fill, restart_delay_us, share_us
+from swarmharness.execution.batching import (
+    Waiting,
+    abandoned_limit_us,
+    admits,
+    fill,
+    occupation_us,
+    restart_delay_us,
+    share_us,
+)
 from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.model_check import check_models
 from swarmharness.execution.model_store import ModelStore
@@ -189,7 +197,9 @@ class SkillLane:
         match answer:
             case Done(outputs, service_us) if len(outputs) == len(items):
                 self._failures = 0
-                self._distribute(batch, to_outputs(outputs), service_us)
+                occupied_us = occupation_us(service_us, cpu_share=self._settings.cpu_share)
+                self._distribute(batch, to_outputs(outputs), occupied_us)
+                await trio.sleep((occupied_us - service_us) / 1e6)
             case Failed(failure, reason):
                 cause = Cause.MEMORY if failure is Failure.MEMORY else Cause.CRASHED
                 await self._lose(batch, Lost(cause, reason))
@@ -287,7 +297,8 @@ class SkillLane:
         name = self._manifest.name
         match answer:
             case Ready(provider, service_us, warnings):
-                self._provider, self._service_us = provider, service_us
+                self._provider = provider
+                self._service_us = occupation_us(service_us, cpu_share=self._settings.cpu_share)
                 for warning in warnings:
                     _log.warning("%s: %s", name, warning)
                 _log.info("%s: ready on %s, %.1f ms an item", name, provider, service_us / 1000)

@@ -13,6 +13,8 @@ class ExecutorSettings:
 
     threads: int = 1
     """Threads that one model may use inside an operator; 0 lets ONNX Runtime take every core."""
+    cpu_share: float = 1.0
+    """Share of the time that a model may compute; with 0.5 it rests for as long as it worked."""
     providers: tuple[str, ...] = ()
     """Execution providers to try, best first; empty means the known ranking. The CPU always comes last."""
     queue_items: int = 1024

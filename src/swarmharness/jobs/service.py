@@ -191,7 +191,9 @@ class Job:
         return choices[: self._settings.peers_max]
 
     def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice]) -> None:
-        rates = {choice.peer_id: 1e6 / choice.service_us if choice.service_us else 0.0 for choice in choices}
+        rates: dict[str, float] = {
+            choice.peer_id: 1e6 / choice.service_us if choice.service_us else 0.0 for choice in choices
+        }
         for choice in choices:
             if self._busy[choice.peer_id] >= CHUNKS_PER_PEER:
                 continue
