@@ -1,0 +1,130 @@
+"""Every message of the wire: its schema, its class and one example with real ids, digests and signatures."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from swarmharness.credit.messages import SettleRequest
+from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, ReceiptBody, body_digest, sign_half
+from swarmharness.execution.tensor_codec import TensorHeader, TensorHeaders
+from swarmharness.identity import Identity
+from swarmharness.jobs.messages import Commitment, Output, Proposal, Reveal, RevealRequest
+from swarmharness.protocol.handshake import Hello
+from swarmharness.registry.advert import Advert, DeviceInfo, SkillAdvert, sign_advert
+from swarmharness.registry.invite import Invite
+from swarmharness.registry.messages import AdvertRequest, FindRequest, FindResponse, Push, PushResponse
+
+REQUESTER = Identity(bytes(31) + b"\x01")
+WORKER = Identity(bytes(31) + b"\x02")
+
+
+@dataclass(frozen=True, slots=True)
+class WireMessage:
+    """A rule of a schema in `proto/`, and an example of the dataclass that it describes."""
+
+    schema: str
+    rule: str
+    example: Any
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _registry() -> list[WireMessage]:
+    skill = SkillAdvert(
+        name="text-embedding",
+        version="1.0.0",
+        task="text-embedding",
+        model_digest=_digest("model"),
+        comparison_class="fp32",
+        batch_invariant=True,
+        batch_items_max=32,
+        service_us=2_500,
+        price_microcredits=3_000,
+        provider="CPUExecutionProvider",
+        queued_items=4,
+    )
+    device = DeviceInfo(cores=8, memory_mib=16_384, accelerators=(), providers=("CPUExecutionProvider",))
+    advert = Advert(
+        peer_id=WORKER.peer_id,
+        sequence=7,
+        issued_unix_s=1_800_000_000,
+        expires_unix_s=1_800_000_180,
+        addresses=("/ip4/127.0.0.1/tcp/4001",),
+        device=device,
+        skills=(skill,),
+    )
+    signed = sign_advert(advert, WORKER)
+    examples = {
+        "skill_advert": skill,
+        "device_info": device,
+        "advert": advert,
+        "signed_advert": signed,
+        "advert_request": AdvertRequest(),
+        "find_request": FindRequest("text-embedding", 8),
+        "find_response": FindResponse((signed,)),
+        "push": Push(signed),
+        "push_response": PushResponse(),
+        "invite": Invite(WORKER.peer_id, advert.addresses, _digest("key"), 60_000_000, bytes(range(16)), 0),
+    }
+    return [WireMessage("registry", rule, example) for rule, example in examples.items()]
+
+
+def _jobs() -> list[WireMessage]:
+    task = bytes(range(16))
+    output = Output(b"\x00\x01\x02\x03", "")
+    examples = {
+        "proposal": Proposal(task, "text-embedding", _digest("model"), 6_000, _digest("salt"), (b"a cat", b"a dog")),
+        "commitment": Commitment(task, 500_000, _digest("commitment"), 5_200, 4),
+        "reveal_request": RevealRequest(task),
+        "reveal": Reveal(task, _digest("nonce"), (output, Output(b"", "the text is empty"))),
+        "output": output,
+    }
+    return [WireMessage("jobs", rule, example) for rule, example in examples.items()]
+
+
+def _receipts() -> list[WireMessage]:
+    body = ReceiptBody(
+        tasks=(bytes(range(16)),),
+        requester=REQUESTER.peer_id,
+        worker=WORKER.peer_id,
+        epoch=500_000,
+        price_microcredits=6_000,
+        share_microcredits=6_000,
+        game_digest=ZERO_DIGEST,
+        model_digest=_digest("model"),
+        input_digest=_digest("input"),
+        output_digest=_digest("output"),
+        skill="text-embedding",
+        items=2,
+        service_us=5_200,
+    )
+    digest = body_digest(body)
+    first = sign_half(REQUESTER, digest, incarnation=0, number=0, previous=ZERO_DIGEST)
+    second = sign_half(WORKER, digest, incarnation=1, number=9, previous=_digest("previous"))
+    examples = {
+        "receipt_body": body,
+        "half_content": first.content,
+        "half": second,
+        "receipt": Receipt(body, first, second),
+        "settle_request": SettleRequest(body, first),
+    }
+    return [WireMessage("receipt", rule, example) for rule, example in examples.items()]
+
+
+def _items() -> list[WireMessage]:
+    header = TensorHeader("embedding", "float32", (1, 384))
+    examples = {"tensor_header": header, "tensor_headers": TensorHeaders((header,))}
+    return [WireMessage("items", rule, example) for rule, example in examples.items()]
+
+
+MESSAGES = (
+    WireMessage("channel", "hello", Hello((1,), "swarmharness/0.1.0", 8 * 2**20)),
+    *_registry(),
+    *_jobs(),
+    *_receipts(),
+    *_items(),
+)
