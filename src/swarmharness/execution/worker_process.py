@@ -61,7 +61,7 @@ Overdue = Callable[[], str]
 class WorkerProcess:
     """A running worker. One exchange at a time."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: trio.socket.SocketType, stderr: IO[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], stream: socket.socket, stderr: IO[bytes]) -> None:
         self._process = process
         self._stream = stream
         self._stderr = stderr
@@ -92,7 +92,8 @@ class WorkerProcess:
             ours.close()
             stderr.close()
             raise
-        return cls(process, trio.socket.from_stdlib_socket(ours), stderr)
+        ours.setblocking(False)
+        return cls(process, ours, stderr)
 
     @property
     def pid(self) -> int:
@@ -135,48 +136,65 @@ class WorkerProcess:
         self.kill()
         with trio.CancelScope(shield=True):
             await self._reap()
+        trio.lowlevel.notify_closing(self._stream)
         self._stream.close()
         self._stderr.close()
 
     async def _send(self, data: bytes, overdue: Overdue) -> None:
         view = memoryview(data)
         while view:
-            view = view[await self._watching(partial(self._stream.send, view), overdue) :]
+            view = view[await self._retry(partial(self._stream.send, view), trio.lowlevel.wait_writable, overdue) :]
+            if view:
+                await trio.lowlevel.checkpoint()
 
     async def _receive(self, overdue: Overdue) -> Message | Lost:
-        data = await self._watching(partial(self._stream.recv, _RECEIVE_BYTES), overdue)
+        read = partial(self._stream.recv, _RECEIVE_BYTES)
+        data = await self._retry(read, trio.lowlevel.wait_readable, overdue)
         while 0 < len(data) < HEAD_BYTES:
-            more = await self._watching(partial(self._stream.recv, _RECEIVE_BYTES), overdue)
+            more = await self._retry(read, trio.lowlevel.wait_readable, overdue)
             data = data + more if more else b""
         if not data:
             return await self._post_mortem()
         kind, length = parse_head(data)
-        if len(data) == HEAD_BYTES + length:
-            return parse_body(kind, memoryview(data)[HEAD_BYTES:])
         if len(data) > HEAD_BYTES + length:
             raise ProtocolError("more than one frame")
+        if len(data) == HEAD_BYTES + length:
+            return parse_body(kind, memoryview(data)[HEAD_BYTES:])
         body = memoryview(bytearray(length))
         at = len(data) - HEAD_BYTES
         body[:at] = data[HEAD_BYTES:]
         while at < length:
-            rest = body[at:]
-            count = await self._watching(partial(self._stream.recv_into, rest), overdue)
+            await trio.lowlevel.checkpoint()  # a long answer must not keep the node's other tasks waiting
+            count = await self._retry(partial(self._stream.recv_into, body[at:]), trio.lowlevel.wait_readable, overdue)
             if count == 0:
                 return await self._post_mortem()
             at += count
         return parse_body(kind, body)
 
-    async def _watching(self, operation: Callable[[], Awaitable[_T]], overdue: Overdue) -> _T:
-        """Await an operation that may be cancelled and begun again, looking at the worker in between."""
+    async def _retry(
+        self, operation: Callable[[], _T], wait: Callable[[socket.socket], Awaitable[None]], overdue: Overdue
+    ) -> _T:
+        """Return what the socket operation gives once it can, looking at the worker every `POLL_S` until then.
+
+        The operation is tried first, without trio's own scheduling points: they double the cost of a small call.
+        """
         while True:
-            with trio.move_on_after(POLL_S):
-                return await operation()
-            resident_bytes = resident_memory_bytes(self.pid)
-            if 0 < self.memory_bytes_max < resident_bytes:
-                raise _LostSignalError(Lost(Cause.MEMORY, f"it held {resident_bytes // 2**20} MiB"))
-            reason = overdue()
-            if reason:
-                raise _LostSignalError(Lost(Cause.HUNG, reason))
+            try:
+                return operation()
+            except BlockingIOError:
+                pass
+            with trio.move_on_after(POLL_S) as scope:
+                await wait(self._stream)
+            if scope.cancelled_caught:
+                self._look(overdue)
+
+    def _look(self, overdue: Overdue) -> None:
+        resident_bytes = resident_memory_bytes(self.pid)
+        if 0 < self.memory_bytes_max < resident_bytes:
+            raise _LostSignalError(Lost(Cause.MEMORY, f"it held {resident_bytes // 2**20} MiB"))
+        reason = overdue()
+        if reason:
+            raise _LostSignalError(Lost(Cause.HUNG, reason))
 
     async def _post_mortem(self) -> Lost:
         self.kill()
