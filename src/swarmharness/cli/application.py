@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -64,31 +64,38 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(swarmharness.__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Say more, and show where an internal error arose.")
     ] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Run AI models together: idle devices become one swarm, without a central server."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     _LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)
-    if version:
-        typer.echo(swarmharness.__version__)
-        raise typer.Exit
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status; only the message of an error reaches the terminal."""
+    stdout = sys.stdout
     try:
-        return _flushed(_invoke(arguments))
+        status = _invoke(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has gone, as with `| head`: that is its right, and nothing to report.
-        _silence_stdout()
-        return 0
+        return _reader_left(stdout)
     except BaseException as error:
         return report(error)
+    # click meets a broken pipe by replacing the stream and exiting with 1.
+    return status if sys.stdout is stdout else _reader_left(stdout)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -99,11 +106,9 @@ def _invoke(arguments: list[str]) -> int:
     return 0
 
 
-def _flushed(status: int) -> int:
-    sys.stdout.flush()
-    return status
-
-
-def _silence_stdout() -> None:
+def _reader_left(stdout: TextIO) -> int:
+    """Whoever read our output has seen enough, as with `| head`: that is no error, and nothing to report."""
+    sys.stdout = stdout
     # The interpreter flushes once more at its end, and would complain about the broken pipe.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    return 0

@@ -61,14 +61,15 @@ class Inputs:
 
     def _begin(self, name: str, *, by_line: bool = False) -> None:
         self._starts.append(self._count)
-        self._names.append(name if len(name) <= LABEL_CHARS_MAX else name[: LABEL_CHARS_MAX - 1] + "…")
+        self._names.append(name)
         self._by_line.append(by_line)
 
     def _texts(self, task: Task) -> Iterator[bytes]:
         for argument in self._arguments:
             if Path(argument).is_file():
                 print(f"note: {argument} is taken as a text; `--input {argument}` reads the file", file=sys.stderr)
-            self._begin(f'"{argument}"')
+            shown = argument if len(argument) <= LABEL_CHARS_MAX else argument[: LABEL_CHARS_MAX - 1] + "…"
+            self._begin(f'"{shown}"')
             yield item_from_text(task, argument)
         for name in self._files:
             if name == STDIN:

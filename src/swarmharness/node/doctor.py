@@ -108,7 +108,11 @@ def _providers() -> Finding:
     program = "import onnxruntime; print(onnxruntime.__version__, *onnxruntime.get_available_providers())"
     try:
         run = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=SUBPROCESS_TIMEOUT_S, check=False
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=SUBPROCESS_TIMEOUT_S,
+            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},  # else the import leaves a device id in the cache
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("execution providers", "fail", f"ONNX Runtime does not load: {error}", "reinstall onnxruntime")

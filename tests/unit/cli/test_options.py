@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from swarmharness.cli.options import checked, print_fields, print_json, print_records, print_table
+from swarmharness.errors import ConfigurationError
+
+
+def test_json_is_one_line_with_bytes_in_hexadecimal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": b"\x01\xff", "b": [1, None], "c": Path("/x"), "d": "é\n"})
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {"a": "01ff", "b": [1, None], "c": "/x", "d": "é\n"}
+
+
+def test_a_table_aligns_numbers_and_takes_brackets_literally(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("title", ("name", "count"), [("a[red]", 5), ("b", 100)])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["title", "name    count", "a[red]      5", "b         100"]
+
+
+def test_fields_are_aligned_and_nested_records_become_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields({"peer_id": "x", "ok": True, "list": ["a", "b"], "skills": [{"name": "n", "ms": 2}], "none": {}})
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "peer id  x",
+        "ok       yes",
+        "list     a",
+        "         b",
+        "skills:",
+        "name  ms",
+        "n      2",
+        "none:",
+    ]
+
+
+def test_records_share_the_columns_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    print_records([{"a_b": 1.23456, "c": None}, {"a_b": 2.0, "c": ["x", "y"]}])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["a", "b", "c"], ["1.23", "-"], ["2", "x,", "y"]]
+
+
+def test_a_checked_option_names_the_flag() -> None:
+    assert checked("--x", None, lambda text: "is bad") == ()
+    assert checked("--x", ["a"], lambda text: None) == ("a",)
+    with pytest.raises(ConfigurationError, match=r"^--x is bad$"):
+        checked("--x", ["a"], lambda text: "is bad")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swarmharness.cli.submit_outputs import OutputFile, json_line, readable
+from swarmharness.errors import ConfigurationError, ProtocolError
+from swarmharness.execution.items import pack
+from swarmharness.execution.skill import Task
+from swarmharness.execution.tensor_arrays import from_arrays
+from swarmharness.execution.tensor_codec import encode_tensors
+
+TEXT = Task.TEXT_EMBEDDING
+
+
+def vector(*numbers: float) -> bytes:
+    return encode_tensors(from_arrays({"embedding": np.array(numbers, np.float32)}))
+
+
+def result(index: int, output: bytes) -> dict[str, Any]:
+    return {"index": index, "output": output, "peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab", "error": ""}
+
+
+def add(out: OutputFile, task: Task, index: int, output: bytes) -> None:
+    out.add(json_line(task, result(index, output)), output)
+
+
+def test_a_json_line_has_the_published_keys_in_order() -> None:
+    line = json_line(TEXT, result(3, vector(1, 2)))
+    assert list(line) == ["index", "output", "peer", "service_ms", "receipt"]
+    assert line == {"index": 3, "output": [1.0, 2.0], "peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab"}
+    with pytest.raises(ProtocolError):
+        json_line(TEXT, result(0, b"junk"))
+
+
+def test_each_task_has_a_form_for_people() -> None:
+    assert readable(TEXT, [0.5] * 8, "x", alone=True) == "8 numbers: 0.5 0.5 0.5 0.5 0.5 0.5 …"
+    file_type = {"label": "png", "score": 0.987, "mime": "image/png", "group": "image"}
+    assert readable(Task.FILE_TYPE, file_type, "a.png", alone=False) == "a.png: png (image/png, image, 99% sure)"
+    page = [{"text": "one", "box": [0, 0, 1, 1], "confidence": 1.0}, {"text": "two", "box": [0, 0, 1, 1]}]
+    assert readable(Task.IMAGE_OCR, page, "p.png", alone=True) == "one\ntwo"
+    assert readable(Task.IMAGE_OCR, [], "p.png", alone=False) == "== p.png ==\n(no text found)\n"
+    tensor = {"y": {"dtype": "int64", "shape": [2], "data": [1, 2]}}
+    assert readable(Task.TENSOR, tensor, "t", alone=False) == "t: y int64 [2]: 1 2"
+
+
+def test_jsonl_holds_a_line_a_result(tmp_path: Path) -> None:
+    with OutputFile(tmp_path / "o.jsonl") as out:
+        add(out, TEXT, 0, vector(1))
+        add(out, TEXT, 1, vector(2))
+        assert not out.path.exists()
+        assert out.finish(TEXT, items_total=2, complete=True) == out.path
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [line["output"] for line in lines] == [[1.0], [2.0]]
+    assert list(tmp_path.iterdir()) == [tmp_path / "o.jsonl"]
+    assert (tmp_path / "o.jsonl").stat().st_mode & 0o400
+
+
+def test_npy_stacks_embeddings_and_a_missing_row_is_nan(tmp_path: Path) -> None:
+    with OutputFile(tmp_path / "o.npy") as out:
+        add(out, TEXT, 0, vector(1, 2))
+        add(out, TEXT, 2, vector(5, 6))
+        out.finish(TEXT, items_total=3, complete=False)
+    stacked = np.load(tmp_path / "o.npy")
+    assert stacked.dtype == np.float32
+    np.testing.assert_array_equal(stacked, [[1, 2], [np.nan, np.nan], [5, 6]])
+
+
+def test_npz_keeps_the_names_of_one_result_and_numbers_those_of_several(tmp_path: Path) -> None:
+    one = encode_tensors(from_arrays({"y": np.arange(6).reshape(2, 3)}))
+    two = encode_tensors(from_arrays({"y": np.zeros((1, 4))}))
+    with OutputFile(tmp_path / "one.npz") as out:
+        add(out, Task.TENSOR, 0, one)
+        out.finish(Task.TENSOR, items_total=1, complete=True)
+    with OutputFile(tmp_path / "two.npz") as out:
+        add(out, Task.TENSOR, 0, one)
+        add(out, Task.TENSOR, 1, two)
+        out.finish(Task.TENSOR, items_total=2, complete=True)
+    with OutputFile(tmp_path / "text.npz") as out:
+        add(out, TEXT, 0, vector(7))
+        out.finish(TEXT, items_total=1, complete=True)
+    with np.load(tmp_path / "one.npz") as loaded:
+        assert loaded["y"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    with np.load(tmp_path / "two.npz") as loaded:
+        assert {name: loaded[name].shape for name in loaded.files} == {"y.0": (2, 3), "y.1": (1, 4)}
+    with np.load(tmp_path / "text.npz") as loaded:
+        assert loaded["embedding"].tolist() == [[7.0]]
+
+
+def test_an_existing_file_survives_until_everything_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "o.jsonl"
+    path.write_text("precious")
+    with OutputFile(path) as out:  # as when the command is interrupted before the end
+        add(out, TEXT, 0, vector(1))
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+    with OutputFile(path) as out:
+        add(out, TEXT, 0, vector(1))
+        partial = out.finish(TEXT, items_total=2, complete=False)
+    assert path.read_text() == "precious"
+    assert partial == tmp_path / "o.partial.jsonl"
+    assert json.loads(partial.read_text())["output"] == [1.0]
+    with OutputFile(path) as out:
+        add(out, TEXT, 0, vector(1))
+        out.finish(TEXT, items_total=1, complete=True)
+    assert json.loads(path.read_text())["index"] == 0
+
+
+def test_a_format_that_cannot_hold_the_output_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"must end in .jsonl, .npy, .npz"):
+        OutputFile(tmp_path / "o.csv")
+    with pytest.raises(ConfigurationError, match="No such file"):
+        OutputFile(tmp_path / "none" / "o.npy")
+    with OutputFile(tmp_path / "o.npy") as out:
+        out.check_task(TEXT)
+        with pytest.raises(ConfigurationError, match=r"file-type can be written as .jsonl"):
+            out.check_task(Task.FILE_TYPE)
+        with pytest.raises(ConfigurationError, match=r"tensor can be written as .jsonl, .npz"):
+            out.check_task(Task.TENSOR)
+
+
+def test_ocr_output_is_shown_with_boxes() -> None:
+    line = json_line(Task.IMAGE_OCR, result(0, pack([["hello", [1, 2, 3, 4], 0.98765]])))
+    assert line["output"] == [{"text": "hello", "box": [1, 2, 3, 4], "confidence": 0.9877}]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from swarmharness.identity import Identity
+from swarmharness.node.data_dir import DataDir
+from swarmharness.node.doctor import Finding, examine
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def findings(directory: DataDir, config: Path | None = None) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in examine(directory, config):
+        found.setdefault(finding.check, []).append(finding)
+        assert (finding.verdict == "ok") == (finding.remedy == ""), finding
+    return found
+
+
+def test_a_fresh_machine_passes_and_nothing_is_made(tmp_path: Path) -> None:
+    found = findings(DataDir(tmp_path / "none"))
+    failed = [finding for several in found.values() for finding in several if finding.verdict == "fail"]
+    assert failed == []
+    assert found["models"][0].verdict == "warn"
+    assert "CPUExecutionProvider" in found["execution providers"][0].detail
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_others_can_read_is_found(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path)
+    directory.create()
+    directory.identity()
+    assert findings(directory)["key"][0].verdict == "ok"
+    directory.identity_file.chmod(0o644)
+    (key,) = findings(directory)["key"]
+    assert key.verdict == "fail"
+    assert "chmod 600" in key.remedy
+
+
+def test_an_open_directory_is_found(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (open_directory,) = findings(DataDir(tmp_path))["data directory"]
+    assert open_directory.verdict == "warn"
+
+
+def test_a_mistake_in_the_configuration_is_found(tmp_path: Path) -> None:
+    config = tmp_path / "node.toml"
+    config.write_text("version = 1\n[network]\nmdsn = true\n")
+    (mistake,) = findings(DataDir(tmp_path), config)["configuration"]
+    assert mistake.verdict == "fail"
+    assert f"{config}:3: " in mistake.detail
+
+
+def test_a_port_in_use_and_a_silent_bootstrap_peer_are_found(tmp_path: Path) -> None:
+    peer = Identity(bytes(32)).peer_id
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        port, silent_port = taken.getsockname()[1], silent.getsockname()[1]
+        config = tmp_path / "node.toml"
+        config.write_text(
+            f'version = 1\n[network]\nlisten = ["/ip4/127.0.0.1/tcp/{port}", "/ip4/127.0.0.1/tcp/0"]\n'
+            f'bootstrap = ["/ip4/127.0.0.1/tcp/{silent_port}/p2p/{peer}", "/ip4/127.0.0.1/tcp/{port}/p2p/{peer}"]\n'
+        )
+        found = findings(DataDir(tmp_path), config)
+    assert [finding.verdict for finding in found["port"]] == ["fail", "ok"]
+    assert "Address already in use" in found["port"][0].detail
+    assert [finding.verdict for finding in found["bootstrap"]] == ["warn", "ok"]
+
+
+def test_a_running_node_is_seen_and_its_ports_are_left_alone(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path)
+    directory.create()
+    with directory.lock():
+        found = findings(directory)
+    assert "runs, pid" in found["node"][0].detail
+    assert found["ports"][0].verdict == "ok"
