@@ -242,5 +242,5 @@ def _environment() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "MALLOC_ARENA_MAX": "2",
         "PYTHONUTF8": "1",
-        "ORT_DISABLE_TELEMETRY": "1",  # must be set before the import: otherwise ONNX Runtime keeps a device id and reports
+        "ORT_DISABLE_TELEMETRY": "1",  # only before the import is it wholly off
     }
