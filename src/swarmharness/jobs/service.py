@@ -73,8 +73,12 @@ class Progress:
 class Job:
     """One submission. Feed it, close the feed, read results until they end; leaving its scope cancels what is left."""
 
-    def __init__(self, skill: str, router: Router, tasks: TaskRequester, clock: Clock, settings: JobSettings) -> None:
+    def __init__(
+        self, skill: str, task: str, router: Router, tasks: TaskRequester, clock: Clock, settings: JobSettings
+    ) -> None:
         self.skill = skill
+        self.task = task
+        """What kind of items the skill takes (see `execution.items`)."""
         self._router = router
         self._tasks = tasks
         self._clock = clock
@@ -283,8 +287,12 @@ class JobService:
     @asynccontextmanager
     async def open(self, skill: str, settings: JobSettings | None = None) -> AsyncIterator[Job]:
         """Run a job for as long as the block lasts; raises UnavailableError at once if nobody serves the skill."""
-        await self._router.choose(skill)
-        job = Job(skill, self._router, self._tasks, self._clock, settings or self._settings)
+        choices = await self._router.choose(skill)
+        if not choices:
+            raise UnavailableError(
+                f"every node that serves {skill!r} failed lately; `swarmharness router explain {skill}` says why"
+            )
+        job = Job(skill, choices[0].skill.task, self._router, self._tasks, self._clock, settings or self._settings)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(job.drive)
             yield job

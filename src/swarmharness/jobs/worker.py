@@ -33,6 +33,8 @@ from swarmharness.protocol.codec import decode, encode
 
 UNFETCHED_KEPT_US = 60_000_000
 FETCHED_KEPT_US = 10_000_000
+FETCH_PATIENCE_S = 1.0
+"""How long a node that stops waits for somebody to fetch an answer."""
 SWEEP_US = 1_000_000
 TASKS_PER_PEER_MAX = 16_384
 ANSWER_BYTES_MAX = 512 * 2**20
@@ -49,6 +51,7 @@ class _Task:
     failure: SwarmError | None
     """Why there is no answer; None once there is one."""
     done: trio.Event = field(default_factory=trio.Event)
+    fetched: trio.Event = field(default_factory=trio.Event)
     commitment: bytes = b""
     reveal: bytes = b""
     expires_us: int = 0
@@ -77,6 +80,7 @@ class TaskServer:
         self._tasks_of: Counter[PeerId] = Counter()
         self._kept_bytes = 0
         self._next_sweep_us = 0
+        self._draining = False
         transport.handle("task.run", self._run)
         transport.handle("task.reveal", self._reveal)
 
@@ -84,6 +88,16 @@ class TaskServer:
     def active(self) -> int:
         """Tasks accepted and not yet answered; a node that stops waits for these."""
         return sum(not task.done.is_set() for task in self._tasks.values())
+
+    async def drain(self) -> None:
+        """Refuse new tasks, and wait until those under way are answered and their answers were fetched."""
+        self._draining = True
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            await task.done.wait()
+        with trio.move_on_after(FETCH_PATIENCE_S):
+            for task in tasks:
+                await task.fetched.wait()
 
     async def _run(self, request: Request) -> bytes:
         proposal = decode(Proposal, request.payload)
@@ -114,6 +128,8 @@ class TaskServer:
         return task
 
     def _admit(self, peer_id: PeerId, proposal: Proposal) -> SkillInfo:
+        if self._draining:
+            raise RefusedError("this node is stopping")
         skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
         if skill is None:
             raise UnavailableError(f"this node does not serve {proposal.skill!r}")
@@ -165,6 +181,7 @@ class TaskServer:
         task = self._tasks.get((request.peer_id, wanted.task_id))
         if task is None or not task.reveal:
             raise InputError(f"task {wanted.task_id.hex()} has no answer here; propose it again")
+        task.fetched.set()
         task.expires_us = min(task.expires_us, self._clock.monotonic_us() + FETCHED_KEPT_US)
         return task.reveal
 

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import trio
 
+from swarmharness import __version__
 from swarmharness.errors import ConfigurationError, InputError, SwarmError
-from swarmharness.jobs.service import ItemResult, Job
+from swarmharness.jobs.service import ItemResult, Job, JobSettings
 from swarmharness.node.parts import NodeParts
-from swarmharness.registry.invite import Invite, write_invite
+from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 
 POLL_S = 1.0
 JOB_KEPT_S = 60.0
@@ -32,13 +33,29 @@ class _OpenJob:
     asked_us: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class InviteTerms:
+    """What this node's invites carry besides its address."""
+
+    psk: bytes | None
+    line_microcredits: int
+
+
 class NodeApi:
     """The methods that `swarmharness` commands call."""
 
     def __init__(
-        self, parts: NodeParts, *, stop: Callable[[], None], reload: Callable[[], Awaitable[list[str]]]
+        self,
+        parts: NodeParts,
+        terms: InviteTerms,
+        *,
+        refusals: Callable[[], Mapping[str, int]],
+        stop: Callable[[], None],
+        reload: Callable[[], Awaitable[list[str]]],
     ) -> None:
         self._parts = parts
+        self._terms = terms
+        self._refusals = refusals
         self._stop = stop
         self._reload = reload
         self._jobs: dict[str, _OpenJob] = {}
@@ -66,7 +83,7 @@ class NodeApi:
             task_status.started()
             while True:
                 await trio.sleep(JOB_KEPT_S / 4)
-                now_us = self._parts.clock.monotonic_us()
+                now_us = self._parts.ports.clock.monotonic_us()
                 for held in self._jobs.values():
                     if now_us - held.asked_us > JOB_KEPT_S * 1e6:
                         held.closed.set()
@@ -83,27 +100,27 @@ class NodeApi:
     # -- the node ---------------------------------------------------------------------------------------------
 
     async def _node_status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        parts = self._parts
+        parts, ports = self._parts, self._parts.ports
         return {
-            "peer_id": parts.transport.peer_id,
-            "version": parts.version,
-            "uptime_s": (parts.clock.monotonic_us() - parts.started_us) // 1_000_000,
-            "addresses": list(parts.transport.addresses),
-            "connected_peers": len(parts.transport.connected()),
-            "known_peers": len(parts.router.peers()),
+            "peer_id": ports.transport.peer_id,
+            "version": __version__,
+            "uptime_s": (ports.clock.monotonic_us() - parts.started_us) // 1_000_000,
+            "addresses": list(ports.transport.addresses),
+            "connected_peers": len(ports.transport.connected()),
+            "known_peers": len(parts.router.peers()) - 1,
             "skills": [
                 {
                     "name": skill.name,
                     "version": skill.version,
                     "provider": skill.provider,
-                    "service_us": skill.service_us,
+                    "service_ms": skill.service_us / 1000,
                 }
-                for skill in parts.executor.skills()
+                for skill in ports.executor.skills()
             ],
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
             "problems": list(parts.registry.problems()),
-            "refused_messages": {str(reason): count for reason, count in parts.refusals().items()},
+            "refused_messages": {**self._refusals(), **{str(key): n for key, n in parts.credit.refused.items()}},
         }
 
     async def _node_stop(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,12 +128,19 @@ class NodeApi:
         return {}
 
     async def _node_invite(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        parts = self._parts
-        addresses = parts.transport.addresses
+        ports = self._parts.ports
+        addresses = ports.transport.addresses
         if not addresses:
             raise ConfigurationError("this node does not listen, so nobody can join it; start it with --listen")
-        invite = Invite(parts.transport.peer_id, tuple(addresses), parts.psk, parts.invite_line_microcredits)
-        return {"invite": write_invite(invite, parts.signer), "addresses": list(addresses)}
+        invite = Invite(
+            peer_id=ports.transport.peer_id,
+            addresses=addresses,
+            pre_shared_key=self._terms.psk,
+            credit_line_microcredits=self._terms.line_microcredits,
+            token=ports.randomness.token(TOKEN_BYTES),
+            expires_unix_s=0,
+        )
+        return {"invite": invite_text(invite, ports.signer), "addresses": list(addresses)}
 
     async def _config_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"changed": await self._reload()}
@@ -126,11 +150,12 @@ class NodeApi:
         return {"peer_id": peer_id}
 
     async def _peers_list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [row.as_dict() for row in self._parts.router.peers()]
+        return self._parts.router.peers()
 
     async def _router_explain(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        explanation = await self._parts.router.explain(_value(params, "skill", str))
-        return explanation.as_dict()
+        skill = _value(params, "skill", str)
+        await self._parts.registry.candidates(skill)  # so that a skill nobody asked for yet is looked up
+        return self._parts.router.explain(skill).as_dict()
 
     async def _credit_balance(self, _: Mapping[str, Any]) -> dict[str, Any]:
         balance = await self._parts.credit.balance()
@@ -144,21 +169,23 @@ class NodeApi:
 
     async def _job_open(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = _value(params, "skill", str)
-        deadline_s = float(_value(params, "deadline_s", (int, float), self._parts.job_settings.deadline_s))
+        deadline_s = float(_value(params, "deadline_s", (int, float), self._parts.settings.jobs.deadline_s))
         if deadline_s <= 0:
             raise InputError(f"a deadline of {deadline_s:g} s has passed already; give a positive number of seconds")
         if len(self._jobs) >= JOBS_MAX:
             raise InputError(f"{JOBS_MAX} jobs are open on this node; wait for one to end")
-        job_id = self._parts.randomness.token(8).hex()
+        job_id = self._parts.ports.randomness.token(8).hex()
         if self._nursery is None:
             raise SwarmError("the node is not ready for jobs yet")
-        settings = replace(self._parts.job_settings, deadline_s=deadline_s)
+        settings = replace(self._parts.settings.jobs, deadline_s=deadline_s)
         await self._nursery.start(self._hold, job_id, skill, settings)
         return {"job": job_id, "task": self._jobs[job_id].job.task}
 
-    async def _hold(self, job_id: str, skill: str, settings: Any, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _hold(
+        self, job_id: str, skill: str, settings: JobSettings, *, task_status: trio.TaskStatus[None]
+    ) -> None:
         async with self._parts.jobs.open(skill, settings) as job:
-            held = self._jobs[job_id] = _OpenJob(job, asked_us=self._parts.clock.monotonic_us())
+            held = self._jobs[job_id] = _OpenJob(job, asked_us=self._parts.ports.clock.monotonic_us())
             task_status.started()
             try:
                 await held.closed.wait()
@@ -196,7 +223,7 @@ class NodeApi:
         held = self._jobs.get(_value(params, "job", str))
         if held is None:
             raise InputError("this node has no such job: it was cancelled, or nobody asked about it for a minute")
-        held.asked_us = self._parts.clock.monotonic_us()
+        held.asked_us = self._parts.ports.clock.monotonic_us()
         return held.job
 
 

@@ -122,6 +122,12 @@ class CreditConfig:
     price_factor: float = key(
         1.0, "The price asked here, as a multiple of each skill's declared work.", least=0, most=1000
     )
+    invite_line_microcredits: int = key(
+        3_600_000_000,
+        "Credit line for each node that joins with an invite of this one; 3600 million are one core-hour.",
+        least=0,
+        most=2**53,
+    )
     lines: Mapping[str, int] = key(
         {},
         "Credit lines in micro-credits for peers of yours: their requests are served up to this debt.\n"

@@ -87,7 +87,7 @@ class NodeGroup:
             _wait_or_kill(process)
 
     def start(self, *launches: NodeLaunch) -> list[NodeProcess]:
-        """Start nodes side by side; returns when all are ready, or raises SwarmError with the log of one that is not."""
+        """Start nodes side by side and wait until all are ready; raises SwarmError with the log of one that fails."""
         started = [(self._spawn(launch), DataDir.at(launch.data_dir)) for launch in launches]
         ready = []
         for process, directory in started:

@@ -1,0 +1,231 @@
+"""The composition root: gives a node's services their real adapters, runs them, and stops them inside-out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from swarmharness.credit.sqlite_store import open_sqlite_store
+from swarmharness.errors import SwarmError
+from swarmharness.execution.catalog import InstalledSkill, find_skills
+from swarmharness.execution.model_store import ModelStore
+from swarmharness.execution.pool import ProcessExecutor
+from swarmharness.execution.settings import ExecutorSettings
+from swarmharness.identity import PeerId
+from swarmharness.jobs.plan import PlanSettings
+from swarmharness.jobs.service import JobSettings
+from swarmharness.network.libp2p_dht import Libp2pDht
+from swarmharness.network.libp2p_transport import Libp2pTransport
+from swarmharness.network.settings import MIB, AccessRules, BulkSettings, ChannelSettings, NetworkSettings
+from swarmharness.node.api import InviteTerms, NodeApi
+from swarmharness.node.config import Config, load_config
+from swarmharness.node.control import serve_control
+from swarmharness.node.data_dir import DataDir, cache_dir
+from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
+from swarmharness.node.psk import swarm_psk
+from swarmharness.ports import SystemClock, SystemRandomness
+from swarmharness.registry.advert import DeviceInfo
+from swarmharness.registry.directory import DirectorySettings
+from swarmharness.registry.service import RegistrySettings
+from swarmharness.registry.stores import FilePeerStore, FileSequenceStore
+
+DRAIN_TIMEOUT_S = 10.0
+MODELS_FOLDER = "models"
+SKILLS_FOLDER = "skills"
+
+_log = logging.getLogger(__name__)
+
+
+async def run_node(
+    directory: DataDir,
+    config: Config,
+    *,
+    listen: Sequence[str],
+    join: Sequence[str],
+    skills: Sequence[str] | None,
+    on_ready: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run a node until SIGINT, SIGTERM or `node.stop`; then finish what it has, and return.
+
+    `listen`, `join` and `skills` (None: as configured) come from the command line and win over the configuration.
+    """
+    stopping = trio.Event()
+    targets = [*config.network.bootstrap, *join]
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        opened = open_node(directory, config, listen=listen, join=targets, skills=skills, stop=stopping.set)
+        async with opened as node, trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, signals, stopping)
+            await nursery.start(serve_control, directory.control_socket, node.api)
+            nursery.start_soon(_join_all, node.parts, targets)
+            transport = node.parts.ports.transport
+            on_ready({"peer_id": transport.peer_id, "addresses": transport.addresses})
+            nursery.start_soon(_load_models, node.parts, node.executor)
+            await stopping.wait()
+            with trio.move_on_after(DRAIN_TIMEOUT_S):
+                await node.parts.tasks.drain()
+            nursery.cancel_scope.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNode:
+    """A running node."""
+
+    parts: NodeParts
+    api: NodeApi
+    executor: ProcessExecutor
+
+
+@asynccontextmanager
+async def open_node(
+    directory: DataDir,
+    config: Config,
+    *,
+    listen: Sequence[str],
+    join: Sequence[str],
+    skills: Sequence[str] | None,
+    stop: Callable[[], None],
+) -> AsyncIterator[OpenNode]:
+    """Hold the data directory and run a node in it for as long as the block lasts.
+
+    It joins nobody by itself, but the key of a private swarm that an invite in `join` brings is used and remembered.
+    """
+    directory.create()
+    with directory.lock():
+        identity, clock, randomness = directory.identity(), SystemClock(), SystemRandomness()
+        offered = _offered_skills(directory, config, skills)
+        psk = swarm_psk(directory, config, join, now_unix_s=clock.unix_us() // 1_000_000)
+        network = _network_settings(config, directory.concrete_listen(tuple(listen)), psk)
+        async with (
+            open_sqlite_store(directory.database, owner=identity.peer_id, unix_us=clock.unix_us()) as receipts,
+            Libp2pTransport(network, identity, randomness=randomness) as transport,
+            Libp2pDht(transport) as dht,
+            ProcessExecutor(offered, ModelStore(cache_dir() / MODELS_FOLDER), _executor_settings(config)) as executor,
+        ):
+            ports = NodePorts(
+                signer=identity,
+                clock=clock,
+                randomness=randomness,
+                transport=transport,
+                dht=dht,
+                executor=executor,
+                receipts=receipts,
+                peers=FilePeerStore(directory.path / "peers.jsonl"),
+                sequence=FileSequenceStore(directory.path / "sequence"),
+            )
+            async with run_services(ports, _node_settings(config)) as parts:
+
+                async def reload() -> list[str]:
+                    return _reload_policy(directory, parts)
+
+                terms = InviteTerms(psk, config.credit.invite_line_microcredits)
+                api = NodeApi(parts, terms, refusals=transport.refusals, stop=stop, reload=reload)
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(api.run)
+                    yield OpenNode(parts, api, executor)
+                    nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(signals: AsyncIterator[int], stopping: trio.Event) -> None:
+    async for number in signals:
+        _log.info("stopping on %s", signal.Signals(number).name)
+        stopping.set()
+
+
+async def _join_all(parts: NodeParts, targets: Sequence[str]) -> None:
+    """Join every target side by side; the registry remembers what failed, and tries again."""
+
+    async def join(target: str) -> None:
+        try:
+            await parts.registry.join(target)
+        except SwarmError as error:
+            _log.warning("cannot join: %s", error)
+
+    async with trio.open_nursery() as nursery:
+        for target in targets:
+            nursery.start_soon(join, target)
+
+
+async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
+    """Load each model once, so that the advert can state a measured time; one after the other, they share the cores."""
+    for skill in executor.skills():
+        try:
+            await executor.load(skill.name)
+        except SwarmError as error:
+            _log.warning("the skill %s is not offered: %s", skill.name, error)
+        parts.registry.skills_changed()
+
+
+def _reload_policy(directory: DataDir, parts: NodeParts) -> list[str]:
+    path = directory.config_file
+    config = load_config(path if path.exists() else None)
+    policy = config.routing
+    before, after = parts.router.policy.as_mapping(), policy.as_mapping()
+    parts.router.set_policy(policy)
+    return [name for name in after if before[name] != after[name]]
+
+
+def _offered_skills(directory: DataDir, config: Config, names: Sequence[str] | None) -> list[InstalledSkill]:
+    """Return the skills to serve; a skill that was asked for by name and is not here is an error."""
+    catalog = find_skills(directory.path / SKILLS_FOLDER)
+    for folder, problem in catalog.problems.items():
+        _log.warning("the skill folder %s is left out: %s", folder, problem)
+    wanted = config.execution.skills if names is None else tuple(names)
+    chosen = set(catalog.skills) if "*" in wanted else set()
+    chosen |= {catalog.get(name).manifest.name for name in wanted if name != "*"}
+    return [catalog.get(name) for name in sorted(chosen)]
+
+
+def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None) -> NetworkSettings:
+    network = config.network
+    allow = frozenset(PeerId(peer) for peer in network.allow) or None
+    return NetworkSettings(
+        listen=listen,
+        announce=network.announce,
+        psk_hex=psk.hex() if psk else "",
+        access=AccessRules(allow, frozenset(PeerId(peer) for peer in network.deny)),
+        channel=ChannelSettings(heartbeat_s=network.heartbeat_s),
+        bulk=BulkSettings(
+            payload_bytes_max=network.bulk_max_mib * MIB, memory_bytes_max=2 * network.bulk_max_mib * MIB
+        ),
+    )
+
+
+def _executor_settings(config: Config) -> ExecutorSettings:
+    execution = config.execution
+    return ExecutorSettings(
+        threads=execution.threads,
+        cpu_share=execution.cpu_share,
+        providers=() if execution.providers == ("auto",) else execution.providers,
+        queue_items=execution.queue_items_max,
+        memory_limit_mib=execution.memory_limit_mib,
+        model_bytes_max=execution.model_size_max_mib * MIB,
+        idle_unload_s=execution.idle_unload_s,
+    )
+
+
+def _node_settings(config: Config) -> NodeSettings:
+    jobs = config.jobs
+    plan = PlanSettings(chunk_target_us=jobs.chunk_target_ms * 1000, attempts_max=jobs.attempts_max)
+    registry = config.registry
+    directory = DirectorySettings(
+        refresh_us=round(registry.refresh_s * 1e6), peers_per_skill_max=registry.peers_per_skill_max
+    )
+    return NodeSettings(
+        registry=RegistrySettings(directory=directory, mdns=config.network.mdns),
+        policy=config.routing,
+        jobs=JobSettings(plan=plan, deadline_s=jobs.deadline_s),
+        price_factor=config.credit.price_factor,
+        device=_device(),
+    )
+
+
+def _device() -> DeviceInfo:
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return DeviceInfo(os.cpu_count() or 1, memory_bytes // MIB, (), ())

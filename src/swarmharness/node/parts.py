@@ -1,0 +1,117 @@
+"""Composes the services of one node on given ports, for a real node and for a simulated one alike; it opens no port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from swarmharness.credit.service import CreditService
+from swarmharness.credit.store import ReceiptStore
+from swarmharness.execution.ports import Executor, SkillInfo
+from swarmharness.identity import Signer
+from swarmharness.jobs.requester import TaskRequester
+from swarmharness.jobs.service import JobService, JobSettings
+from swarmharness.jobs.worker import TaskServer
+from swarmharness.network.ports import Dht, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.registry.advert import DeviceInfo
+from swarmharness.registry.service import RegistryService, RegistrySettings
+from swarmharness.registry.stores import PeerStore, SequenceStore
+from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.router import Router
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """Everything through which a node touches the world."""
+
+    signer: Signer
+    clock: Clock
+    randomness: Randomness
+    transport: Transport
+    dht: Dht
+    executor: Executor
+    receipts: ReceiptStore
+    peers: PeerStore
+    sequence: SequenceStore
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What the configuration says about the services."""
+
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+    policy: RoutingPolicy = field(default_factory=RoutingPolicy)
+    jobs: JobSettings = field(default_factory=JobSettings)
+    price_factor: float = 1.0
+    device: DeviceInfo = field(default_factory=lambda: DeviceInfo(0, 0, (), ()))
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """The running services of one node."""
+
+    ports: NodePorts
+    settings: NodeSettings
+    registry: RegistryService
+    router: Router
+    credit: CreditService
+    tasks: TaskServer
+    jobs: JobService
+    started_us: int
+
+
+@asynccontextmanager
+async def run_services(ports: NodePorts, settings: NodeSettings) -> AsyncIterator[NodeParts]:
+    """Run a node's services for as long as the block lasts; what depends on another ends before it."""
+
+    def price_of(skill: SkillInfo) -> int:
+        return round(skill.work_microcredits * settings.price_factor)
+
+    credit = CreditService(ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness)
+    registry = RegistryService(
+        ports.transport,
+        ports.dht,
+        ports.signer,
+        ports.clock,
+        ports.randomness,
+        skills=ports.executor.skills,
+        price_of=price_of,
+        device=settings.device,
+        peers=ports.peers,
+        sequence=ports.sequence,
+        settings=settings.registry,
+    )
+    router = Router(
+        registry,
+        settings.policy,
+        ports.clock,
+        ports.randomness,
+        own_id=ports.transport.peer_id,
+        round_trip_us=ports.transport.round_trip_us,
+    )
+    tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
+    requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
+    jobs = JobService(router, requester, ports.clock, settings.jobs)
+    async with trio.open_nursery() as outer:
+        await outer.start(credit.run)
+        async with trio.open_nursery() as inner:
+            await inner.start(registry.run)
+            yield NodeParts(ports, settings, registry, router, credit, tasks, jobs, ports.clock.monotonic_us())
+            inner.cancel_scope.cancel()
+        # Receipts of the last answers are worth waiting for, but not for long.
+        with trio.move_on_after(2):
+            await credit.drain()
+        outer.cancel_scope.cancel()
+
+
+def refusals(*counters: Mapping[str, int]) -> dict[str, int]:
+    """Add up counters of refused messages by reason."""
+    total: dict[str, int] = {}
+    for counter in counters:
+        for reason, count in counter.items():
+            total[str(reason)] = total.get(str(reason), 0) + count
+    return total
