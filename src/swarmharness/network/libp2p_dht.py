@@ -1,0 +1,136 @@
+"""`Dht` over libp2p's KadDHT, bounded in time; it never stores values and never trusts what it finds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from swarmharness.errors import ProtocolError
+from swarmharness.identity import PeerId, parse_peer_id
+from swarmharness.network.addresses import without_peer
+from swarmharness.network.libp2p_transport import Libp2pTransport
+from swarmharness.network.ports import PeerAddress
+
+_NAMESPACE = b"/swarmharness/"
+_QUERY_TIMEOUT_S = 4.0
+_LOOKUP_TIMEOUT_S = 8.0
+_PROVIDE_TIMEOUT_S = 15.0
+_PARALLEL = 6
+_ADDRESSES_MAX = 16
+# A peer takes 10 ADD_PROVIDER messages in 10 s from one sender and resets the rest, without saying so.
+_PROVIDES_MAX = 8
+_PROVIDES_WINDOW_S = 10.5
+
+
+class Libp2pDht:
+    """Use as an async context manager, inside that of its transport.
+
+    A node that listens serves the DHT; one that only dials asks and publishes, and is in nobody's routing table.
+    """
+
+    def __init__(self, transport: Libp2pTransport) -> None:
+        self._transport = transport
+        self._host = transport.host
+        mode = DHTMode.SERVER if transport.addresses else DHTMode.CLIENT
+        self._dht: Any = KadDHT(self._host, mode)
+        self._recent: deque[float] = deque()
+        self._pace = trio.Lock()
+        self._nursery_manager: Any = None
+        self._nursery: trio.Nursery | None = None
+
+    async def __aenter__(self) -> Self:
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        await self._nursery.start(self._run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+        if error is None or isinstance(error, Exception):
+            await self._nursery_manager.__aexit__(None, None, None)
+        else:
+            await self._nursery_manager.__aexit__(kind, error, trace)
+
+    async def add_peer(self, peer: PeerAddress) -> None:
+        """See `Dht`."""
+        self._transport.add_addresses(peer)
+        target = ID.from_base58(parse_peer_id(peer.peer_id))
+        parsed = [Multiaddr(address) for address in peer.addresses[:_ADDRESSES_MAX]]
+        known_before = self._dht.routing_table.size()
+        await self._dht.routing_table.add_peer(PeerInfo(target, parsed))
+        if known_before == 0 and self._nursery is not None:
+            self._nursery.start_soon(self._look_around)
+
+    async def provide(self, key: bytes) -> None:
+        """See `Dht`; how many peers took the record is not known to be told."""
+        async with self._pace:
+            while len(self._recent) >= _PROVIDES_MAX:
+                wait_s = self._recent[0] + _PROVIDES_WINDOW_S - trio.current_time()
+                if wait_s > 0:
+                    await trio.sleep(wait_s)
+                self._recent.popleft()
+            self._recent.append(trio.current_time())
+        with trio.move_on_after(_PROVIDE_TIMEOUT_S):
+            await self._dht.provider_store.provide(_NAMESPACE + key)
+
+    async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
+        """See `Dht`.
+
+        KadDHT's own method answers from its local copy alone as soon as that has one entry, be it this node itself;
+        so this asks the closest peers and merges.
+        """
+        name = _NAMESPACE + key
+        found: dict[PeerId, PeerAddress] = {}
+        self._merge(found, self._dht.provider_store.get_providers(name))
+        with trio.move_on_after(_LOOKUP_TIMEOUT_S):
+            closest = await self._dht.peer_routing.find_closest_peers_network(name)
+            async with trio.open_nursery() as nursery:
+                slots = trio.Semaphore(_PARALLEL)
+                for peer in closest:
+                    await slots.acquire()
+                    if len(found) >= limit:
+                        break
+                    nursery.start_soon(self._ask, peer, name, found, slots)
+        return list(found.values())[:limit]
+
+    async def _ask(self, peer: ID, name: bytes, found: dict[PeerId, PeerAddress], slots: trio.Semaphore) -> None:
+        try:
+            with trio.move_on_after(_QUERY_TIMEOUT_S):
+                providers, _ = await self._dht.provider_store._get_providers_from_peer_with_closers(peer, name)
+                self._merge(found, providers)
+        finally:
+            slots.release()
+
+    def _merge(self, found: dict[PeerId, PeerAddress], providers: Sequence[PeerInfo]) -> None:
+        for provider in providers:
+            try:
+                peer_id = parse_peer_id(provider.peer_id.to_base58())
+            except ProtocolError:
+                continue
+            addresses = tuple(without_peer(str(address)) for address in provider.addrs[:_ADDRESSES_MAX])
+            present = found.get(peer_id)
+            if present is not None:
+                addresses = tuple(dict.fromkeys((*present.addresses, *addresses)))[:_ADDRESSES_MAX]
+            found[peer_id] = PeerAddress(peer_id, addresses)
+
+    async def _look_around(self) -> None:
+        """Fill the routing table: ask the first peer for those closest to this node."""
+        with trio.move_on_after(_LOOKUP_TIMEOUT_S):
+            await self._dht.peer_routing.find_closest_peers_network(self._host.get_id().to_bytes())
+
+    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        async with background_trio_service(self._dht):
+            task_status.started()
+            await trio.sleep_forever()

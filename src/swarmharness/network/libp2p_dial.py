@@ -1,0 +1,124 @@
+"""Finds a way to a peer: tries its addresses within bounds and opens streams; it knows nothing of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
+from multiaddr import Multiaddr
+
+from swarmharness.errors import PeerLostError
+from swarmharness.identity import PeerId, parse_peer_id
+from swarmharness.network.addresses import without_peer
+
+_ADDRESSES_MAX = 16
+_PEERS_MAX = 4096
+_STAGGER_S = 0.3
+_FOREVER_S = 10 * 365 * 86_400
+
+
+class Dialler:
+    """Remembers addresses and dials them."""
+
+    def __init__(self, host: BasicHost, timeout_s: float) -> None:
+        self._host = host
+        self._network: Any = host.get_network()
+        self._timeout_s = timeout_s
+        self._addresses: dict[PeerId, tuple[str, ...]] = {}
+
+    def remember(self, peer_id: PeerId, addresses: Sequence[str]) -> None:
+        """Add addresses, newest first, up to a limit; malformed ones are left out."""
+        known = self._addresses.pop(peer_id, ())
+        good = [address for address in addresses[:_ADDRESSES_MAX] if _parse(address) is not None]
+        merged = tuple(dict.fromkeys((*good, *known)))[:_ADDRESSES_MAX]
+        if merged:
+            self._addresses[peer_id] = merged
+            parse_peer_id(peer_id)
+            self._host.get_peerstore().add_addrs(ID.from_base58(peer_id), _parse_all(merged), _FOREVER_S)
+        while len(self._addresses) > _PEERS_MAX:
+            del self._addresses[next(iter(self._addresses))]
+
+    async def open_stream(self, peer_id: PeerId, protocol: TProtocol) -> Any:
+        """Return a stream to the peer, dialling if there is no connection; raises PeerLostError."""
+        parse_peer_id(peer_id)
+        target = ID.from_base58(peer_id)
+        if self._network.get_connections(target):
+            stream = await self._try_stream(target, protocol)
+            if stream is not None:
+                return stream
+        await self._dial(peer_id, target)
+        stream = await self._try_stream(target, protocol)
+        if stream is None:
+            raise PeerLostError(f"{peer_id} closed the connection: it may not allow this node, or is overloaded")
+        return stream
+
+    async def _try_stream(self, target: ID, protocol: TProtocol) -> Any | None:
+        with trio.move_on_after(self._timeout_s):
+            try:
+                return await self._host.new_stream(target, [protocol])
+            except Exception:  # libp2p raises many kinds, and all mean that there is no stream
+                return None
+        return None
+
+    async def _dial(self, peer_id: PeerId, target: ID) -> None:
+        """Try all addresses, the next one as soon as one fails or hesitates; the first connection wins."""
+        addresses = self._known(peer_id, target)
+        if not addresses:
+            raise PeerLostError(f"no address of {peer_id} is known: join with its invite or its multiaddr")
+        self._network.unblock_peer(target)  # a failed dial would block the peer for a minute
+        connected = False
+        failures: list[str] = []
+        async with trio.open_nursery() as nursery:
+
+            async def attempt(address: str, failed: trio.Event) -> None:
+                nonlocal connected
+                try:
+                    with trio.fail_after(self._timeout_s):
+                        await self._network.dial_addr(Multiaddr(address), target)
+                except trio.TooSlowError:
+                    failures.append(f"{address}: no answer in {self._timeout_s:g} s, or another pre-shared key")
+                except Exception as error:  # as above
+                    failures.append(f"{address}: {_reason(error)}")
+                else:
+                    connected = True
+                    nursery.cancel_scope.cancel()
+                failed.set()
+
+            for address in addresses:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(_STAGGER_S):
+                    await failed.wait()
+        if not connected:
+            raise PeerLostError(f"cannot reach {peer_id} ({'; '.join(failures[:4])})")
+
+    def _known(self, peer_id: PeerId, target: ID) -> tuple[str, ...]:
+        known = self._addresses.get(peer_id, ())
+        try:
+            learnt = [without_peer(str(address)) for address in self._host.get_peerstore().addrs(target)]
+        except PeerStoreError:
+            learnt = []
+        return tuple(dict.fromkeys((*known, *learnt)))[:_ADDRESSES_MAX]
+
+
+def _parse(address: str) -> Multiaddr | None:
+    try:
+        return Multiaddr(address)
+    except Exception:  # multiaddr raises many kinds on malformed text
+        return None
+
+
+def _parse_all(addresses: Sequence[str]) -> list[Multiaddr]:
+    return [parsed for address in addresses if (parsed := _parse(address)) is not None]
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost message: libp2p wraps the one that matters."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,207 @@
+"""Builds the one libp2p host of a node, with this project's choices and the gate by peer id; it runs nothing itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import libp2p.network.connection.swarm_connection as libp2p_connection
+import libp2p.network.swarm as libp2p_swarm
+import trio
+from libp2p import create_new_x25519_key_pair
+from libp2p.abc import IRawConnection, ISecureConn
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyPair, PrivateKey
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import IOException
+from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.security.exceptions import HandshakeFailure
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
+from libp2p.security.noise.transport import Transport as Noise
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr
+from multiaddr.utils import get_network_addrs
+
+from swarmharness.identity import Identity
+from swarmharness.network.addresses import concrete
+from swarmharness.network.libp2p_link import Link, WatchedTcp, WatchedWebsocket
+from swarmharness.network.settings import NetworkSettings
+
+CHANNEL_PROTOCOL = TProtocol("/swarmharness/channel/1")
+BULK_PROTOCOL = TProtocol("/swarmharness/bulk/1")
+CONNECTIONS_MAX = 512
+
+
+class Gate(Noise):  # type: ignore[misc]
+    """Noise that lets a connection live only if the peer at its other end is permitted (invariant N-1).
+
+    Both directions pass here before a stream can exist, whoever asked for the connection: a caller, the DHT, or the
+    peer. It also keeps the links of each peer, so that a peer can be cut off at once.
+    """
+
+    def __init__(self, key_pair: KeyPair, noise_key: PrivateKey, permits: Callable[[str], bool]) -> None:
+        super().__init__(key_pair, noise_key)
+        self._permits = permits
+        self._links: dict[str, set[Link]] = {}
+
+    async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
+        """See `ISecureTransport`."""
+        return self._pass(conn, await super().secure_inbound(conn))
+
+    async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
+        """See `ISecureTransport`."""
+        return self._pass(conn, await super().secure_outbound(conn, peer_id))
+
+    def _pass(self, conn: Any, secured: ISecureConn) -> ISecureConn:
+        peer = secured.get_remote_peer().to_base58()
+        if not self._permits(peer):
+            raise HandshakeFailure(f"the access rules exclude {peer}")
+        link = link_of(conn)
+        if link is not None:
+            links = self._links.setdefault(peer, set())
+            links.add(link)
+            inner = link.on_close
+
+            def forget() -> None:
+                links.discard(link)
+                if not links and self._links.get(peer) is links:
+                    del self._links[peer]
+                inner()
+
+            link.on_close = forget
+        return secured
+
+    async def cut(self, peer: str) -> None:
+        """Close every connection of a peer without a word."""
+        for link in list(self._links.get(peer, ())):
+            await link.cut()
+
+    async def cut_all(self) -> None:
+        """Close every connection."""
+        for peer in list(self._links):
+            await self.cut(peer)
+
+
+class NoAutoConnector(AutoConnector):  # type: ignore[misc]
+    """Does nothing: with any watermark that also stops pruning, libp2p's own would dial everybody it knows of."""
+
+    async def run_background_task(self, nursery: trio.Nursery) -> None:
+        """Start nothing."""
+
+    async def maybe_connect(self) -> None:
+        """Dial nobody."""
+
+
+class Libp2pStream:
+    """A libp2p stream as a `ByteStream` and `BulkStream`."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def send_all(self, data: bytes) -> None:
+        """See `ByteStream`."""
+        try:
+            await self._stream.write(data)
+        except (IOException, OSError) as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """See `ByteStream`."""
+        try:
+            data: bytes = await self._stream.read(max_bytes)
+        except EOFError:
+            return b""
+        except (IOException, OSError) as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        return data
+
+    async def aclose(self) -> None:
+        """See `ByteStream`."""
+        try:
+            await self._stream.close()
+        except (IOException, OSError) as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def reset(self) -> None:
+        """See `BulkStream`."""
+        await self._stream.reset()
+
+
+def link_of(conn: Any) -> Link | None:
+    """Return the `Link` under a raw connection, with or without a pre-shared key; None if libp2p's insides changed."""
+    stream = getattr(getattr(conn, "_conn", conn), "stream", None)
+    return stream if isinstance(stream, Link) else None
+
+
+def tune_libp2p(*, verbose: bool) -> None:
+    """Change what libp2p 0.8.1 keeps in modules: a needless wait of 250 ms in every dial,
+    and its logging.
+
+    The names are private; `test_libp2p_canary.py` fails when they go away.
+    """
+    libp2p_swarm._HAPPY_EYEBALLS_DELAY = 0.0
+    level = logging.DEBUG if verbose else logging.CRITICAL
+    for name in ("libp2p", "multiaddr", "trio-websocket"):
+        logging.getLogger(name).setLevel(level)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("libp2p."):
+            logging.getLogger(name).setLevel(level)
+    # this module logs through the root logger, which would install a handler that writes to stderr
+    libp2p_connection.logging = logging.getLogger("libp2p.network.connection")
+
+
+def build_host(identity: Identity, settings: NetworkSettings, permits: Callable[[str], bool]) -> tuple[BasicHost, Gate]:
+    """Return a host that is not running yet, and its gate."""
+    tune_libp2p(verbose=settings.verbose)
+    key_pair = create_new_key_pair(identity.seed)
+    gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
+    upgrader = TransportUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): Yamux})
+    own_id = ID.from_pubkey(key_pair.public_key)
+    peerstore = PeerStore()
+    peerstore.add_key_pair(own_id, key_pair)
+    swarm = Swarm(
+        own_id,
+        peerstore,
+        upgrader,
+        [WatchedTcp(), WatchedWebsocket(upgrader)],
+        retry_config=RetryConfig(max_retries=0),
+        connection_config=ConnectionConfig(
+            max_connections=CONNECTIONS_MAX,
+            min_connections=0,
+            low_watermark=CONNECTIONS_MAX,
+            high_watermark=CONNECTIONS_MAX,
+            dial_timeout=settings.dial_timeout_s,
+            inbound_upgrade_timeout=settings.dial_timeout_s,
+            outbound_upgrade_timeout=settings.dial_timeout_s,
+        ),
+        psk=settings.psk_hex or None,
+    )
+    swarm.auto_connector = NoAutoConnector(swarm)
+    host = BasicHost(swarm, addrs_factory=_announcer(settings), disable_identify_address_discovery=True)
+    return host, gate
+
+
+def _announcer(settings: NetworkSettings) -> Callable[[list[Multiaddr]], list[Multiaddr]]:
+    """Return what makes announced addresses out of bound ones: only concrete ones, or the configured ones."""
+    fixed = [Multiaddr(address) for address in settings.announce]
+
+    def announce(bound: list[Multiaddr]) -> list[Multiaddr]:
+        if fixed:
+            return fixed
+        texts = [text for address in bound for text in concrete(str(address), _interfaces())]
+        return [Multiaddr(text) for text in dict.fromkeys(texts)]
+
+    return announce
+
+
+def _interfaces() -> list[str]:
+    found = [address.split("%", 1)[0] for version in (4, 6) for address in get_network_addrs(version)]
+    return list(dict.fromkeys(found)) or ["127.0.0.1"]

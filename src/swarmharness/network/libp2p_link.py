@@ -1,0 +1,186 @@
+"""The sockets below libp2p: TCP and WebSocket links that die when the network does; it knows no peers, no frames."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from libp2p.abc import IListener, IRawConnection
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.io.exceptions import ConnectionClosedError
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.transport.tcp.tcp import TCP, TCPListener
+from libp2p.transport.upgrader import TransportUpgrader
+from libp2p.transport.websocket.transport import WebsocketConfig, WebsocketTransport
+
+_READ_BYTES = 128 * 1024
+_WRITE_TIMEOUT_S = 15.0
+_DEAD_LINK_MS = 10_000
+
+_Handler = Callable[[ReadWriteCloser], Awaitable[None]]
+
+
+def watch_link(sock: Any) -> None:
+    """Make the kernel notice a link that dies without a FIN, within about 10 s; without this, nobody does."""
+    options = [(socket.SOL_SOCKET, "SO_KEEPALIVE", 1), (socket.IPPROTO_TCP, "TCP_NODELAY", 1)]
+    if sys.platform == "linux":
+        options += [
+            (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _DEAD_LINK_MS),
+            (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+            (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
+            (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        ]
+    for level, name, value in options:
+        with contextlib.suppress(OSError):  # a socket that is already closed needs no options
+            sock.setsockopt(level, getattr(socket, name), value)
+
+
+class Link(ReadWriteCloser):  # type: ignore[misc]
+    """One raw connection: reads are buffered, writes are whole or the connection is over, and it can be cut off.
+
+    libp2p cancels writes (a query that times out, for instance). Half a Noise message would ruin the connection for
+    everybody on it, so a write that has begun is shielded, for a bounded time.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[int], Awaitable[bytes]],
+        send: Callable[[bytes], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+        stream: trio.abc.AsyncResource | None,
+        remote: tuple[str, int] | None,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._close = close
+        self._stream = stream
+        self._remote = remote
+        self._data = b""
+        self._start = 0
+        self.on_close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def over_tcp(cls, stream: trio.SocketStream) -> Link:
+        """Wrap a TCP connection."""
+        watch_link(stream.socket)
+        try:
+            remote = stream.socket.getpeername()[:2]
+        except OSError:
+            remote = None
+        return cls(stream.receive_some, stream.send_all, stream.aclose, stream, remote)
+
+    @classmethod
+    def over_websocket(cls, connection: Any) -> Link:
+        """Wrap libp2p's WebSocket connection."""
+        stream = websocket_stream(connection)
+        if isinstance(stream, trio.SocketStream):
+            watch_link(stream.socket)
+        return cls(connection.read, connection.write, connection.close, stream, None)
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Return 1 to `n` bytes, or none at the end."""
+        data, start = self._data, self._start
+        if start == len(data):
+            try:
+                data = self._data = bytes(await self._receive(_READ_BYTES))
+            except trio.ClosedResourceError:
+                return b""
+            except trio.BrokenResourceError as error:
+                raise ConnectionClosedError(f"the connection broke: {error}") from error
+            start = 0
+        end = len(data) if n is None else min(len(data), start + n)
+        self._start = end
+        return data[start:end] if end - start != len(data) else data
+
+    async def write(self, data: bytes) -> None:
+        """Write all of `data`, whatever is cancelled meanwhile."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _WRITE_TIMEOUT_S) as scope:
+            try:
+                await self._send(data)
+            except trio.ClosedResourceError:
+                return
+            except trio.BrokenResourceError as error:
+                raise ConnectionClosedError(f"the connection broke: {error}") from error
+        if scope.cancelled_caught:
+            await self.cut()
+            raise ConnectionClosedError("the peer did not read for too long")
+
+    async def close(self) -> None:
+        """Close the connection; a WebSocket says goodbye first, for a moment."""
+        try:
+            with trio.move_on_after(0.2) as scope:
+                await self._close()
+            if scope.cancelled_caught:
+                await self.cut()
+        finally:
+            self.on_close()
+
+    async def cut(self) -> None:
+        """Close at once, without saying anything: whoever waits for this connection wakes with an error."""
+        if self._stream is not None:
+            await trio.aclose_forcefully(self._stream)
+        self.on_close()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """Return (host, port) of the other side, if known."""
+        return self._remote
+
+
+class WatchedTcp(TCP):  # type: ignore[misc]
+    """libp2p's TCP over `Link`s."""
+
+    async def dial(self, maddr: Any) -> IRawConnection:
+        """See `ITransport`."""
+        connection: Any = await super().dial(maddr)
+        return RawConnection(Link.over_tcp(connection.stream.stream), True)
+
+    def create_listener(self, handler_function: Any) -> TCPListener:
+        """See `ITransport`."""
+
+        async def handle(stream: Any) -> None:
+            await _until_closed(handler_function, Link.over_tcp(stream.stream))
+
+        return TCPListener(handle)
+
+
+class WatchedWebsocket(WebsocketTransport):  # type: ignore[misc]
+    """libp2p's WebSocket over `Link`s, never through a proxy that the environment names."""
+
+    def __init__(self, upgrader: TransportUpgrader) -> None:
+        super().__init__(upgrader, config=WebsocketConfig(proxy_url=""))
+
+    async def dial(self, maddr: Any) -> RawConnection:
+        """See `ITransport`."""
+        connection: Any = await super().dial(maddr)
+        return RawConnection(Link.over_websocket(connection.stream), True)
+
+    def create_listener(self, handler: Any) -> IListener:
+        """See `ITransport`."""
+
+        async def handle(connection: Any) -> None:
+            await _until_closed(handler, Link.over_websocket(connection))
+
+        return super().create_listener(handle)
+
+    async def _track_connection(self, conn: Any) -> None:
+        """Keep no list: libp2p never removes from it, and refuses to dial when it has 1,000 entries."""
+
+
+def websocket_stream(connection: Any) -> trio.abc.AsyncResource | None:
+    """Return the transport stream inside libp2p's WebSocket connection, or None if its insides changed."""
+    stream = getattr(getattr(connection, "_ws_connection", None), "_stream", None)
+    return stream if isinstance(stream, trio.abc.AsyncResource) else None
+
+
+async def _until_closed(handler: _Handler, link: Link) -> None:
+    """Run libp2p's handler of an inbound connection until that is closed.
+
+    By itself it waits for the end of the host, and holds one of a limited number of inbound slots until then.
+    """
+    with trio.CancelScope() as scope:
+        link.on_close = scope.cancel
+        await handler(link)

@@ -1,0 +1,175 @@
+"""The in-memory twin of the Kademlia DHT: buckets, iterative look-ups and expiring records; nothing leaves the process.
+
+Distances are XOR over SHA-256 of ids and keys, k = 20 and alpha = 3, as in Maymounkov and Mazieres, "Kademlia" (2002).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from swarmharness.identity import PeerId
+from swarmharness.network.memory import MemoryNetwork, MemoryTransport
+from swarmharness.network.ports import PeerAddress
+
+K = 20
+ALPHA = 3
+PROVIDER_TTL_S = 48 * 3600.0
+_QUERY_TIMEOUT_S = 4.0
+_ROUNDS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What one iterative look-up took."""
+
+    hops: int
+    """Rounds of at most `ALPHA` parallel queries."""
+    queried: int
+    failed: int
+
+
+class MemoryDht:
+    """`Dht` of one node of a `MemoryNetwork`; use as an async context manager, inside that of its transport.
+
+    A node that listens serves the DHT; one that only dials is in nobody's routing table.
+    """
+
+    def __init__(self, transport: MemoryTransport, *, provider_ttl_s: float = PROVIDER_TTL_S) -> None:
+        self._transport = transport
+        self._network: MemoryNetwork = transport.network
+        self._place = _place(transport.peer_id.encode())
+        self._buckets: dict[int, dict[PeerId, tuple[str, ...]]] = {}
+        self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
+        self._ttl_s = provider_ttl_s
+        self.lookups: list[Lookup] = []
+        """Every look-up that this node made, oldest first."""
+
+    async def __aenter__(self) -> Self:
+        self._network.dhts[self._transport.peer_id] = self
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._network.dhts[self._transport.peer_id]
+
+    async def add_peer(self, peer: PeerAddress) -> None:
+        """See `Dht`."""
+        self._transport.add_addresses(peer)
+        first = not self._buckets
+        self._note(peer.peer_id, peer.addresses)
+        if first:
+            await self._closest(self._place)
+
+    async def provide(self, key: bytes) -> None:
+        """See `Dht`."""
+        own = self._transport.peer_id
+        self._store(key, own, self._transport.addresses)
+        for peer_id in await self._closest(_place(key)):
+            other = await self._reach(peer_id)
+            if other is not None:
+                other._store(key, own, self._transport.addresses)
+
+    async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
+        """See `Dht`."""
+        found = dict(self._providers(key))
+        for peer_id in await self._closest(_place(key)):
+            if len(found) >= limit:
+                break
+            other = await self._reach(peer_id)
+            if other is not None:
+                found.update(other._providers(key))
+        return [PeerAddress(peer_id, addresses) for peer_id, addresses in found.items()][:limit]
+
+    # -- what peers ask of this node ------------------------------------------------------------------------------
+
+    def _store(self, key: bytes, provider: PeerId, addresses: tuple[str, ...]) -> None:
+        records = self._records.setdefault(key, {})
+        if provider in records or len(records) < K:
+            records[provider] = (trio.current_time() + self._ttl_s, addresses)
+
+    def _providers(self, key: bytes) -> dict[PeerId, tuple[str, ...]]:
+        now = trio.current_time()
+        records = self._records.get(key, {})
+        for provider in [provider for provider, (expires, _) in records.items() if expires <= now]:
+            del records[provider]
+        return {provider: addresses for provider, (_, addresses) in records.items()}
+
+    def _nearest(self, place: int) -> list[tuple[PeerId, tuple[str, ...]]]:
+        """Return the k known peers nearest to a place."""
+        known = [entry for bucket in self._buckets.values() for entry in bucket.items()]
+        return sorted(known, key=lambda entry: _place(entry[0].encode()) ^ place)[:K]
+
+    # -- looking up -----------------------------------------------------------------------------------------------
+
+    async def _closest(self, place: int) -> list[PeerId]:
+        """Return the k peers closest to a place that answered, asking ever closer ones until none is closer."""
+        candidates = {peer_id for peer_id, _ in self._nearest(place)}
+        answered: set[PeerId] = set()
+        failed: set[PeerId] = set()
+        hops = 0
+        for hops in range(_ROUNDS_MAX):  # noqa: B007
+            nearest = sorted(candidates - failed, key=lambda peer_id: _place(peer_id.encode()) ^ place)[:K]
+            batch = [peer_id for peer_id in nearest if peer_id not in answered][:ALPHA]
+            if not batch:
+                break
+            async with trio.open_nursery() as nursery:
+                for peer_id in batch:
+                    nursery.start_soon(self._ask, peer_id, place, candidates, answered, failed)
+        self.lookups.append(Lookup(hops, len(answered) + len(failed), len(failed)))
+        return sorted(answered, key=lambda peer_id: _place(peer_id.encode()) ^ place)[:K]
+
+    async def _ask(
+        self, peer_id: PeerId, place: int, candidates: set[PeerId], answered: set[PeerId], failed: set[PeerId]
+    ) -> None:
+        other = await self._reach(peer_id)
+        if other is None:
+            failed.add(peer_id)
+            self._forget(peer_id)
+            return
+        answered.add(peer_id)
+        for closer, addresses in other._nearest(place):
+            if closer != self._transport.peer_id:
+                candidates.add(closer)
+                self._note(closer, addresses)
+
+    async def _reach(self, peer_id: PeerId) -> MemoryDht | None:
+        """Return the peer's side of the DHT if a query gets there and back in time; it then knows this node too."""
+        own = self._transport.peer_id
+        with trio.move_on_after(_QUERY_TIMEOUT_S):
+            await self._network.travel(own, peer_id)
+            node = self._network.reachable(peer_id)
+            other = self._network.dhts.get(peer_id)
+            if node is None or other is None or not node.addresses or not node.admits(own):
+                return None
+            if self._transport.addresses:
+                other._note(own, self._transport.addresses)
+            await self._network.travel(peer_id, own)
+            return other
+        return None
+
+    def _note(self, peer_id: PeerId, addresses: tuple[str, ...]) -> None:
+        """Put a peer into its bucket; a full bucket keeps its old peers, which have proved to stay."""
+        if peer_id == self._transport.peer_id or not addresses:
+            return
+        bucket = self._buckets.setdefault((_place(peer_id.encode()) ^ self._place).bit_length(), {})
+        if peer_id in bucket or len(bucket) < K:
+            bucket[peer_id] = addresses
+
+    def _forget(self, peer_id: PeerId) -> None:
+        bucket = self._buckets.get((_place(peer_id.encode()) ^ self._place).bit_length())
+        if bucket is not None:
+            bucket.pop(peer_id, None)
+
+
+@lru_cache(maxsize=65_536)
+def _place(name: bytes) -> int:
+    """Return where an id or key lies in the 256-bit space."""
+    return int.from_bytes(hashlib.sha256(name).digest(), "big")

@@ -1,0 +1,106 @@
+"""Which channel counts for each peer, and who is told when one comes or goes; it opens and closes no streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from swarmharness.identity import PeerId
+from swarmharness.network.channel import Channel
+from swarmharness.network.ports import PeerEvent
+
+
+@dataclass(slots=True)
+class _Entry:
+    channel: Channel
+    opened_here: bool
+
+
+class Peers:
+    """The live channels. A peer may have several for a moment; calls use the current one."""
+
+    def __init__(self, own_id: PeerId) -> None:
+        self._own_id = own_id
+        self._current: dict[PeerId, _Entry] = {}
+        self._all: dict[PeerId, set[Channel]] = {}
+        self._listeners: list[Callable[[PeerEvent], None]] = []
+        self._changed = trio.Event()
+
+    def channel(self, peer_id: PeerId) -> Channel | None:
+        """Return the channel that calls to the peer use."""
+        entry = self._current.get(peer_id)
+        return None if entry is None else entry.channel
+
+    def channels(self, peer_id: PeerId) -> tuple[Channel, ...]:
+        """Return all channels to the peer, also those that only finish what is under way."""
+        return tuple(self._all.get(peer_id, ()))
+
+    def connected(self) -> tuple[PeerId, ...]:
+        """Return the peers with a live channel."""
+        return tuple(self._current)
+
+    def watch(self, listener: Callable[[PeerEvent], None]) -> None:
+        """Call `listener` on every change from now on."""
+        self._listeners.append(listener)
+
+    def add(self, channel: Channel, *, opened_here: bool) -> Channel | None:
+        """Take a channel that has shaken hands; returns the one that has to go, which may be the new one itself.
+
+        If both sides dialled at once, the stream opened by the smaller peer id stays, so both choose alike. If the
+        same side opens again, it has lost its older stream, and the newer one stays.
+        """
+        peer_id = channel.peer_id
+        self._all.setdefault(peer_id, set()).add(channel)
+        present = self._current.get(peer_id)
+        if present is None:
+            self._current[peer_id] = _Entry(channel, opened_here)
+            self._tell(PeerEvent(peer_id, connected=True))
+            return None
+        smaller_is_here = self._own_id < peer_id
+        if present.opened_here != opened_here and present.opened_here == smaller_is_here:
+            return channel
+        self._current[peer_id] = _Entry(channel, opened_here)
+        return present.channel
+
+    def remove(self, channel: Channel) -> bool:
+        """Forget a channel that ended; returns whether the peer is gone with it."""
+        peer_id = channel.peer_id
+        rest = self._all[peer_id]
+        rest.discard(channel)
+        if not rest:
+            del self._all[peer_id]
+        gone = False
+        entry = self._current.get(peer_id)
+        if entry is not None and entry.channel is channel:
+            del self._current[peer_id]
+            gone = True
+            self._tell(PeerEvent(peer_id, connected=False, reason=channel.end.reason if channel.end else "cancelled"))
+        self._changed.set()
+        self._changed = trio.Event()
+        return gone
+
+    def close(self, peer_id: PeerId, reason: str) -> None:
+        """Say goodbye on every channel to the peer."""
+        for channel in self.channels(peer_id):
+            channel.close(reason)
+
+    def close_all(self, reason: str) -> None:
+        """Say goodbye to everybody."""
+        for peer_id in list(self._all):
+            self.close(peer_id, reason)
+
+    async def wait_until_gone(self, peer_id: PeerId) -> None:
+        """Wait until no channel to the peer is left."""
+        while peer_id in self._all:
+            await self._changed.wait()
+
+    async def wait_until_none(self) -> None:
+        """Wait until no channel is left."""
+        while self._all:
+            await self._changed.wait()
+
+    def _tell(self, event: PeerEvent) -> None:
+        for listener in self._listeners:
+            listener(event)

@@ -1,0 +1,192 @@
+"""Runs handlers for the calls that arrive on one channel, within its limits; it never reads or writes the stream."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
+
+import trio
+
+from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Handler, Request
+from swarmharness.network.settings import ChannelSettings
+from swarmharness.protocol.frame import FrameKind, encode_error, encode_frame, encode_window
+
+_LOG = logging.getLogger(__name__)
+_IDLE_WORKERS_MAX = 64
+
+
+class Outbox(Protocol):
+    """The sending side of the channel, as seen from here."""
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame."""
+
+    async def drained(self) -> None:
+        """Wait while too much is queued."""
+
+    async def send_bulk(self, request_id: int, payload: bytes) -> None:
+        """Send an answer that is too large for a frame."""
+
+    def expire_at(self, deadline: float) -> None:
+        """Have `Serving.expire` called then."""
+
+
+class _Job:
+    """One call in progress."""
+
+    __slots__ = ("deadline", "expired", "method", "payload", "request_id", "scope", "size", "timeout_s")
+
+    def __init__(self, request_id: int, method: str, payload: Any, timeout_s: float, size: int) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.payload = payload  # bytes, or an awaitable function that fetches them from a bulk stream
+        self.timeout_s = timeout_s
+        self.deadline = trio.current_time() + timeout_s
+        self.size = size
+        self.scope = trio.CancelScope()
+        self.expired = False
+
+
+class _Worker:
+    """A task that waits for its next call."""
+
+    __slots__ = ("_idle", "job", "task")
+
+    def __init__(self, task: trio.lowlevel.Task, idle: list[_Worker], job: _Job) -> None:
+        self.task = task
+        self.job = job
+        self._idle = idle
+
+    def abort(self, _raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
+        self._idle.remove(self)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Serving:
+    """The peer's calls in progress, and the credit that it holds.
+
+    Worker tasks are kept and reused: waking one costs a fifth of starting one, and this is the hot path.
+    """
+
+    def __init__(
+        self,
+        peer_id: PeerId,
+        handlers: Mapping[str, Handler],
+        settings: ChannelSettings,
+        outbox: Outbox,
+        refuse: Callable[[str], None],
+    ) -> None:
+        self._peer_id = peer_id
+        self._handlers = handlers
+        self._settings = settings
+        self._outbox = outbox
+        self._refuse = refuse
+        self._jobs: dict[int, _Job] = {}
+        self._idle: list[_Worker] = []
+        self._unfinished_bytes = 0
+        self._owed_bytes = 0
+        self._owed_bytes_most = settings.window_bytes // 4
+
+    @property
+    def in_progress(self) -> int:
+        """Calls that have neither been answered nor given up."""
+        return len(self._jobs)
+
+    def begin(
+        self, nursery: trio.Nursery, request_id: int, method: str, payload: Any, timeout_ms: int, size: int
+    ) -> None:
+        """Start a handler for a call whose frame body has `size` bytes; returns at once.
+
+        Raises ProtocolError if the peer sends more than its window (invariant N-2) or uses a number twice.
+        """
+        self._unfinished_bytes += size
+        if self._unfinished_bytes > self._settings.window_bytes:
+            raise ProtocolError("the peer sent more request bytes than its window allows")
+        if request_id in self._jobs:
+            raise ProtocolError(f"request {request_id} is already in progress")
+        if len(self._jobs) >= self._settings.handlers_max:
+            self._refuse("overload")
+            self._fail(request_id, RefusedError("the peer has too many calls in progress: try again later"))
+            self._finished(size)
+            return
+        job = _Job(request_id, method, payload, timeout_ms / 1000, size)
+        self._jobs[request_id] = job
+        self._outbox.expire_at(job.deadline)
+        if self._idle:
+            worker = self._idle.pop()
+            worker.job = job
+            trio.lowlevel.reschedule(worker.task)
+        else:
+            nursery.start_soon(self._work, job)
+
+    def cancel(self, request_id: int) -> None:
+        """The caller gave up."""
+        job = self._jobs.get(request_id)
+        if job is not None:
+            job.scope.cancel()
+
+    def expire(self, now: float) -> float:
+        """Cancel what is past its deadline; returns the earliest deadline left."""
+        earliest = math.inf
+        for job in self._jobs.values():
+            if job.expired:
+                continue
+            if job.deadline <= now:
+                job.expired = True
+                job.scope.cancel()
+            else:
+                earliest = min(earliest, job.deadline)
+        return earliest
+
+    async def _work(self, job: _Job) -> None:
+        worker = _Worker(trio.lowlevel.current_task(), self._idle, job)
+        while True:
+            job = worker.job
+            with job.scope:
+                await self._answer(job)
+            if job.expired and job.scope.cancelled_caught:
+                self._fail(job.request_id, DeadlineError(f"{job.method}: the deadline passed before the answer"))
+            del self._jobs[job.request_id]
+            self._finished(job.size)
+            if len(self._idle) >= _IDLE_WORKERS_MAX:
+                return
+            self._idle.append(worker)
+            await trio.lowlevel.wait_task_rescheduled(worker.abort)
+
+    async def _answer(self, job: _Job) -> None:
+        try:
+            handler = self._handlers.get(job.method)
+            if handler is None:
+                self._refuse("unknown method")
+                raise RefusedError(f"the peer does not serve {job.method!r}: it may run another version")
+            payload = job.payload if type(job.payload) is bytes else await job.payload()
+            answer = await handler(Request(self._peer_id, job.method, payload, job.timeout_s))
+            if len(answer) > self._settings.inline_bytes_max:
+                await self._outbox.send_bulk(job.request_id, answer)
+            else:
+                self._outbox.send(encode_frame(FrameKind.RESPONSE, job.request_id, answer))
+            await self._outbox.drained()
+        except Exception as error:
+            self._fail(job.request_id, error, method=job.method)
+
+    def _fail(self, request_id: int, error: BaseException, *, method: str = "") -> None:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, SwarmError):
+            kind, message = int(error.kind), str(error)
+        else:
+            _LOG.error("the handler of %r failed", method, exc_info=error)
+            kind, message = int(ErrorKind.INTERNAL), f"the peer failed internally in {method!r}: its log says why"
+        self._outbox.send(encode_error(request_id, kind, message))
+
+    def _finished(self, size: int) -> None:
+        """Give credit back, but in few frames: only when a quarter of the window is owed."""
+        self._owed_bytes += size
+        if self._owed_bytes >= self._owed_bytes_most:
+            self._unfinished_bytes -= self._owed_bytes
+            self._outbox.send(encode_window(self._owed_bytes))
+            self._owed_bytes = 0
