@@ -85,6 +85,7 @@ class SkillLane:
         self._provider = ""
         self._service_us = 0
         self._failures = 0
+        self._refused = False
 
     @property
     def queued_items(self) -> int:
@@ -98,8 +99,8 @@ class SkillLane:
 
     @property
     def runnable(self) -> bool:
-        """Whether every file of the skill is in the store."""
-        return not self._store.missing(self._manifest)
+        """Whether every file of the skill is in the store, and the model was not found unusable."""
+        return not self._refused and not self._store.missing(self._manifest)
 
     def info(self) -> SkillInfo:
         """Return what the node's advert says of this skill."""
@@ -287,20 +288,29 @@ class SkillLane:
             self._failures += 1
             await self._drop_worker()
         await trio.sleep(restart_delay_us(self._failures) / 1e6)
+        try:
+            self._worker = await self._start_worker()
+        except InputError:
+            self._refused = True
+            raise
+        self._refused = False
+        return self._worker
+
+    async def _start_worker(self) -> WorkerProcess:
         check = partial(check_models, self._manifest, self._store, size_bytes_max=self._settings.model_bytes_max)
         await trio.to_thread.run_sync(check, abandon_on_cancel=True)
         try:
-            self._worker = WorkerProcess.start(niceness=self._settings.niceness)
+            worker = WorkerProcess.start(niceness=self._settings.niceness)
         except OSError as error:
             raise UnavailableError(f"{self._manifest.name}: no worker could be started: {error.strerror}") from None
-        self._worker.memory_bytes_max = self._memory_bytes()
+        worker.memory_bytes_max = self._memory_bytes()
         try:
-            self._note(await self._worker.exchange(self._load_message(), _limit(self._settings.load_timeout_s)))
+            self._note(await worker.exchange(self._load_message(), _limit(self._settings.load_timeout_s)))
         except BaseException:
             self._failures += 1
-            await self._drop_worker()
+            await worker.close()
             raise
-        return self._worker
+        return worker
 
     def _note(self, answer: Message | Lost) -> None:
         """Take over what the new worker says of itself, or raise why it is of no use."""
