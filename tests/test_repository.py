@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,34 @@ def test_every_benchmark_has_a_name_a_description_and_a_run_that_may_be_quick() 
 def test_the_changelog_begins_with_this_version() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert headings[0] == swarmharness.__version__
+
+
+def _documented_commands() -> list[list[str]]:
+    """Every `swarmharness …` line in the fenced blocks of the README, as words."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = (line.removeprefix("$ ") for block in blocks for line in block.splitlines())
+    commands = (re.search(r"(?:^|\| |&& )swarmharness ([^|#&<>]+)", line) for line in lines)
+    return [found[1].split() for found in commands if found]
+
+
+def _help(words: list[str]) -> str:
+    command = [sys.executable, "-m", "swarmharness", *words, "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    assert result.returncode == 0, f"swarmharness {' '.join(words)}: {result.stderr}"
+    return result.stdout
+
+
+@pytest.mark.parametrize("words", _documented_commands(), ids=" ".join)
+def test_the_readme_uses_only_commands_and_options_that_exist(words: list[str]) -> None:
+    path = words[:1]
+    text = _help(path)
+    if re.search(r"^Commands:|─ Commands ─", text, re.MULTILINE):
+        path = words[:2]
+        text = _help(path)
+    for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+        assert re.search(rf"{option}\b", text), f"swarmharness {' '.join(path)} has no option {option}"
+
+
+def test_the_readme_names_only_scripts_that_exist() -> None:
+    named = set(re.findall(r"\bscripts/([\w-]+)", (ROOT / "README.md").read_text("utf-8")))
+    assert not {name for name in named if not (ROOT / "scripts" / name).exists()}
