@@ -6,7 +6,7 @@ single caller pays nothing, and callers that come while the worker is busy are m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 PADDING_WORTH = 1.15
@@ -15,32 +15,37 @@ PADDING_WORTH = 1.15
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One caller in the queue: how many of its items are not yet run, and whether it must be run by itself."""
+    """One caller in the queue: the bytes of each item that is not yet run, and whether it must be run by itself."""
 
-    items: int
+    sizes_bytes: tuple[int, ...]
     alone: bool = False
 
 
-def fill(waiting: Sequence[Waiting], *, batch_items: int, merge: bool) -> tuple[int, ...]:
-    """Return how many items to take from each caller at the head of the queue; at least one, `batch_items` at most.
+def fill(waiting: Iterable[Waiting], *, batch_items: int, batch_bytes: int, merge: bool) -> tuple[int, ...]:
+    """Return how many items to take from each caller at the head of the queue: at least one, within both limits.
 
     The last caller may be taken in part. A caller that must be alone, or any when merging is off, is taken by itself.
     """
     taken: list[int] = []
-    room = batch_items
+    items, size_bytes = 0, 0
     for caller in waiting:
         if taken and (not merge or caller.alone):
             break
-        taken.append(min(caller.items, room))
-        room -= taken[-1]
-        if room == 0 or not merge or caller.alone:
+        count = 0
+        for item_bytes in caller.sizes_bytes:
+            if items and (items == batch_items or size_bytes + item_bytes > batch_bytes):
+                break
+            count, items, size_bytes = count + 1, items + 1, size_bytes + item_bytes
+        if count:
+            taken.append(count)
+        if count < len(caller.sizes_bytes) or not merge or caller.alone:
             break
     return tuple(taken)
 
 
-def admits(queued_items: int, new_items: int, *, queue_items: int) -> bool:
-    """Tell whether a call may join the queue; one that is larger than the whole queue may when nobody else waits."""
-    return queued_items == 0 or queued_items + new_items <= queue_items
+def admits(queued: int, new: int, *, most: int) -> bool:
+    """Tell whether a call may join the queue, by items or by bytes; one that is larger than it may when it is empty."""
+    return queued == 0 or queued + new <= most
 
 
 def abandoned_limit_us(items: int, service_us: int) -> int:

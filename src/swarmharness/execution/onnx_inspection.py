@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swarmharness.errors import InputError
+from swarmharness.errors import InputError, UnavailableError
 from swarmharness.execution.limits import limit_process
 
 MODEL_BYTES_MAX = 2 * 1024**3 - 1
@@ -93,13 +93,20 @@ def inspect_model(path: Path, name: str, *, size_bytes_max: int = MODEL_BYTES_MA
     command = [sys.executable, "-P", "-m", __name__, str(path)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSPECTION_TIMEOUT_S)
+    except OSError as error:
+        raise UnavailableError(
+            f"{name} could not be inspected: no process could be started ({error.strerror})"
+        ) from None
     except subprocess.TimeoutExpired:
         raise InputError(f"{name} could not be parsed within {INSPECTION_TIMEOUT_S:.0f} s") from None
     if done.returncode == 3:
         raise InputError(f"{name} is not an ONNX model: {done.stdout.decode(errors='replace').strip()}")
     if done.returncode != 0:
         raise InputError(f"{name} is not an ONNX model that can be parsed (the parser ended with {done.returncode})")
-    return facts_from_json(done.stdout.decode())
+    try:
+        return facts_from_json(done.stdout.decode())
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{name} could not be inspected: {error}") from None
 
 
 def facts_to_json(facts: ModelFacts) -> str:

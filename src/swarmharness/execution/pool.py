@@ -44,7 +44,12 @@ class ProcessExecutor:
     ) -> bool | None:
         assert self._nursery_manager is not None
         self._scope.cancel()
-        return await self._nursery_manager.__aexit__(kind, error, traceback)
+        if error is not None and not isinstance(
+            error, Exception
+        ):  # trio's own cancellation is for the nursery to judge
+            return await self._nursery_manager.__aexit__(kind, error, traceback)
+        await self._nursery_manager.__aexit__(None, None, None)
+        return False  # the block's own error goes on as it is, not as a group of one
 
     def skills(self) -> tuple[SkillInfo, ...]:
         """Return the skills whose files are all here; see `ports.Executor`."""

@@ -19,6 +19,8 @@ class ExecutorSettings:
     """Execution providers to try, best first; empty means the known ranking. The CPU always comes last."""
     queue_items: int = 1024
     """Items that may wait for one skill before calls are refused."""
+    queue_bytes: int = 1024**3
+    """Bytes of items that may wait for one skill."""
     memory_limit_mib: int = 0
     """An upper bound on every skill's own memory limit; 0 means none."""
     model_bytes_max: int = MODEL_BYTES_MAX

@@ -15,6 +15,10 @@ from swarmharness.execution.ports import ItemOutput
 from swarmharness.protocol.codec import Count, Digest, Range, Size, decode, encode
 
 FRAME_BYTES_MAX = 1024**3
+BATCH_BYTES_MAX = 256 * 1024**2
+"""Item bytes in one RUN, unless a single item has more."""
+BATCH_BYTES_MAX = 256 * 1024**2
+"""Item bytes in one RUN, unless a single item has more."""
 HEAD_BYTES = 5
 _ITEMS_MAX = 65_536
 _PATH_BYTES_MAX = 4096

@@ -203,7 +203,8 @@ class WorkerProcess:
         if "bad_alloc" in words or "MemoryError" in words:
             return Lost(Cause.MEMORY, "an allocation was refused")
         code = self._process.returncode or 0
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        names = {number.value: number.name for number in signal.Signals}
+        how = f"killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with status {code}"
         return Lost(Cause.CRASHED, f"{how}{': ' if words else ''}{words}")
 
     async def _reap(self) -> None:

@@ -1,0 +1,182 @@
+"""Keeps the one worker of a skill: starts it, loads it, restarts it with back-off, explains its death; no queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from swarmharness.errors import DeadlineError, InputError, ModelFailureError, SwarmError, UnavailableError
+from swarmharness.execution.batching import abandoned_limit_us, occupation_us, restart_delay_us
+from swarmharness.execution.call_queue import Batch
+from swarmharness.execution.catalog import InstalledSkill
+from swarmharness.execution.model_check import check_models
+from swarmharness.execution.model_store import ModelStore
+from swarmharness.execution.settings import ExecutorSettings
+from swarmharness.execution.worker_messages import Done, Failed, Failure, FilePath, Load, Message, Ready, Run
+from swarmharness.execution.worker_process import Cause, Lost, WorkerProcess
+
+_log = logging.getLogger(__name__)
+
+
+class SkillWorker:
+    """The worker of one skill, while there is one."""
+
+    def __init__(self, skill: InstalledSkill, store: ModelStore, settings: ExecutorSettings) -> None:
+        self._skill = skill
+        self._manifest = skill.manifest
+        self._store = store
+        self._settings = settings
+        self._process: WorkerProcess | None = None
+        self._provider = ""
+        self._failures = 0
+        self.service_us = 0
+        """Measured time of one item, rests included; 0 while unmeasured."""
+        self.refused = False
+        """The model was found unusable when it was last tried."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while the process lives."""
+        return self._process.pid if self._process is not None and self._process.alive else None
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use, or nothing while no model is open."""
+        return self._provider if self.pid is not None else ""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a process, alive or not."""
+        return self._process is not None
+
+    async def ready(self) -> WorkerProcess:
+        """Return the worker, started and loaded if need be. See `ProcessExecutor.load` for what it raises."""
+        if self._process is not None:
+            if self._process.alive:
+                return self._process
+            _log.warning("%s: its worker ended while idle", self._manifest.name)
+            self._failures += 1
+            await self.end()
+        await trio.sleep(restart_delay_us(self._failures) / 1e6)
+        try:
+            self._process = await self._start()
+        except InputError:
+            self.refused = True
+            raise
+        self.refused = False
+        return self._process
+
+    async def run(self, process: WorkerProcess, batch: Batch) -> Done | SwarmError:
+        """Run a batch and return its outputs, or what to tell its callers; the worker is gone then."""
+        answer = await process.exchange(Run(batch.items), self._overdue(batch))
+        match answer:
+            case Done(outputs) if len(outputs) == batch.size:
+                self._failures = 0
+                return answer
+            case Failed(failure, reason):
+                lost = Lost(Cause.MEMORY if failure is Failure.MEMORY else Cause.CRASHED, reason)
+            case Lost():
+                lost = answer
+            case _:
+                lost = Lost(Cause.CRASHED, "it sent an answer that does not fit")
+        self._failures += 1
+        await self.end()
+        _log.warning(
+            "%s: worker lost (%s: %s), %d callers waited",
+            self._manifest.name,
+            lost.cause.value,
+            lost.reason,
+            len(batch.waiting),
+        )
+        return self._error(lost)
+
+    async def end(self) -> None:
+        """Kill the worker, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            await process.close()
+
+    async def _start(self) -> WorkerProcess:
+        check = partial(check_models, self._manifest, self._store, size_bytes_max=self._settings.model_bytes_max)
+        await trio.to_thread.run_sync(check, abandon_on_cancel=True)
+        try:
+            process = WorkerProcess.start(niceness=self._settings.niceness)
+        except OSError as error:
+            raise UnavailableError(f"{self._manifest.name}: no worker could be started: {error.strerror}") from None
+        process.memory_bytes_max = self._memory_bytes()
+        try:
+            self._note(await process.exchange(self._load_message(), _limit(self._settings.load_timeout_s)))
+        except BaseException:
+            self._failures += 1
+            await process.close()
+            raise
+        return process
+
+    def _note(self, answer: Message | Lost) -> None:
+        """Take over what the new worker says of itself, or raise why it is of no use."""
+        name = self._manifest.name
+        match answer:
+            case Ready(provider, service_us, warnings):
+                self._provider = provider
+                self.service_us = occupation_us(service_us, cpu_share=self._settings.cpu_share)
+                for warning in warnings:
+                    _log.warning("%s: %s", name, warning)
+                _log.info("%s: ready on %s, %.1f ms an item", name, provider, service_us / 1000)
+            case Failed(Failure.MEMORY, reason):
+                raise self._error(Lost(Cause.MEMORY, f"while it was loaded: {reason}"))
+            case Failed(_, reason):
+                raise InputError(f"{name}: the model cannot be opened: {reason}")
+            case Lost():
+                raise self._error(Lost(answer.cause, f"while it was loaded: {answer.reason}"))
+            case _:
+                raise ModelFailureError(f"{name}: the worker sent an answer that does not fit")
+
+    def _load_message(self) -> Load:
+        files = [FilePath(file.name, str(self._store.path(file.sha256)), file.sha256) for file in self._manifest.files]
+        return Load(
+            manifest=self._skill.text,
+            files=tuple(files),
+            threads=self._settings.threads,
+            providers=self._settings.providers,
+            memory_bytes=self._memory_bytes(),
+        )
+
+    def _memory_bytes(self) -> int:
+        limits_mib = [limit for limit in (self._manifest.memory_limit_mib, self._settings.memory_limit_mib) if limit]
+        return min(limits_mib) * 2**20
+
+    def _error(self, lost: Lost) -> SwarmError:
+        name = self._manifest.name
+        match lost.cause:
+            case Cause.HUNG:
+                return DeadlineError(f"{name}: the model was stopped: {lost.reason}")
+            case Cause.MEMORY:
+                limit_mib = self._memory_bytes() // 2**20
+                return ModelFailureError(
+                    f"{name}: the model exceeded its memory limit of {limit_mib} MiB ({lost.reason})"
+                )
+            case Cause.CRASHED:
+                return ModelFailureError(f"{name}: the model's process crashed ({lost.reason})")
+
+    def _overdue(self, batch: Batch) -> Callable[[], str]:
+        started_s = trio.current_time()
+        limit_s = float(self._manifest.timeout_s)
+        abandoned_s = abandoned_limit_us(batch.size, self.service_us) / 1e6
+
+        def overdue() -> str:
+            ran_s = trio.current_time() - started_s
+            if ran_s > limit_s:
+                return f"it ran for more than {limit_s:g} s (timeout_secs)"
+            if ran_s > abandoned_s and not batch.waiting:
+                return f"it ran for {ran_s:.1f} s and nobody waits for it any more"
+            return ""
+
+        return overdue
+
+
+def _limit(timeout_s: float) -> Callable[[], str]:
+    deadline_s = trio.current_time() + timeout_s
+    return lambda: f"it took more than {timeout_s:g} s" if trio.current_time() > deadline_s else ""
