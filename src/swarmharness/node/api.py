@@ -106,8 +106,6 @@ class NodeApi:
             "version": __version__,
             "uptime_s": (ports.clock.monotonic_us() - parts.started_us) // 1_000_000,
             "addresses": list(ports.transport.addresses),
-            "connected_peers": len(ports.transport.connected()),
-            "known_peers": len(parts.router.peers()) - 1,
             "skills": [
                 {
                     "name": skill.name,
@@ -119,7 +117,7 @@ class NodeApi:
             ],
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
-            "problems": list(parts.registry.problems()),
+            "registry": parts.registry.status(),
             "refused_messages": {**self._refusals(), **{str(key): n for key, n in parts.credit.refused.items()}},
         }
 
@@ -146,8 +144,11 @@ class NodeApi:
         return {"changed": await self._reload()}
 
     async def _registry_join(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        peer_id = await self._parts.registry.join(_value(params, "target", str))
-        return {"peer_id": peer_id}
+        outcomes = await self._parts.registry.join([_value(params, "target", str)])
+        for error in outcomes.values():
+            if error is not None:
+                raise error
+        return {"peers": list(outcomes)}
 
     async def _peers_list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self._parts.router.peers()

@@ -32,8 +32,8 @@ from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_serv
 from swarmharness.node.psk import swarm_psk
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.advert import DeviceInfo
-from swarmharness.registry.directory import DirectorySettings
-from swarmharness.registry.service import RegistrySettings
+from swarmharness.registry.mdns import discover_on_lan
+from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import FilePeerStore, FileSequenceStore
 
 DRAIN_TIMEOUT_S = 10.0
@@ -118,6 +118,7 @@ async def open_node(
                 receipts=receipts,
                 peers=FilePeerStore(directory.path / "peers.jsonl"),
                 sequence=FileSequenceStore(directory.path / "sequence"),
+                lan=discover_on_lan if config.network.mdns else None,
             )
             async with run_services(ports, _node_settings(config)) as parts:
 
@@ -139,17 +140,10 @@ async def _stop_on_signal(signals: AsyncIterator[int], stopping: trio.Event) -> 
 
 
 async def _join_all(parts: NodeParts, targets: Sequence[str]) -> None:
-    """Join every target side by side; the registry remembers what failed, and tries again."""
-
-    async def join(target: str) -> None:
-        try:
-            await parts.registry.join(target)
-        except SwarmError as error:
-            _log.warning("cannot join: %s", error)
-
-    async with trio.open_nursery() as nursery:
-        for target in targets:
-            nursery.start_soon(join, target)
+    """Join every target; the registry keeps trying those that fail, and `node status` shows them."""
+    for peer_id, error in (await parts.registry.join(targets)).items():
+        if error is not None:
+            _log.warning("cannot join %s yet: %s", peer_id, error)
 
 
 async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
@@ -214,11 +208,8 @@ def _node_settings(config: Config) -> NodeSettings:
     jobs = config.jobs
     plan = PlanSettings(chunk_target_us=jobs.chunk_target_ms * 1000, attempts_max=jobs.attempts_max)
     registry = config.registry
-    directory = DirectorySettings(
-        refresh_us=round(registry.refresh_s * 1e6), peers_per_skill_max=registry.peers_per_skill_max
-    )
     return NodeSettings(
-        registry=RegistrySettings(directory=directory, mdns=config.network.mdns),
+        registry=RegistrySettings(registry.refresh_s, registry.peers_per_skill_max),
         policy=config.routing,
         jobs=JobSettings(plan=plan, deadline_s=jobs.deadline_s),
         price_factor=config.credit.price_factor,

@@ -18,7 +18,9 @@ from swarmharness.jobs.worker import TaskServer
 from swarmharness.network.ports import Dht, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import DeviceInfo
-from swarmharness.registry.service import RegistryService, RegistrySettings
+from swarmharness.registry.own_advert import OwnAdvert
+from swarmharness.registry.service import LanDiscovery, RegistryService
+from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore, SequenceStore
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.router import Router
@@ -37,6 +39,8 @@ class NodePorts:
     receipts: ReceiptStore
     peers: PeerStore
     sequence: SequenceStore
+    lan: LanDiscovery | None = None
+    """Finds nodes on the local network; None where that is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,26 @@ async def run_services(ports: NodePorts, settings: NodeSettings) -> AsyncIterato
         return round(skill.work_microcredits * settings.price_factor)
 
     credit = CreditService(ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness)
+    own = OwnAdvert(
+        ports.signer,
+        ports.clock,
+        ports.sequence,
+        skills=ports.executor.skills,
+        price_of=price_of,
+        addresses=lambda: ports.transport.addresses,
+        device=settings.device,
+        queued_items=ports.executor.queued_items,
+        lifetime_s=settings.registry.lifetime_s,
+    )
     registry = RegistryService(
         ports.transport,
         ports.dht,
-        ports.signer,
+        own,
         ports.clock,
         ports.randomness,
-        skills=ports.executor.skills,
-        price_of=price_of,
-        device=settings.device,
         peers=ports.peers,
-        sequence=ports.sequence,
         settings=settings.registry,
+        lan=ports.lan,
     )
     router = Router(
         registry,
