@@ -97,6 +97,7 @@ class Channel:
         self._expiry = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._retiring = False
+        self._farewell_sent = False
 
     @property
     def round_trip_us(self) -> int | None:
@@ -158,7 +159,7 @@ class Channel:
                     self._finish(ChannelEnd("the other node is stopping", farewell=True))
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_timeout_s):
-                await self._close_stream()
+                await self._part()
         assert self.end is not None
         return self.end
 
@@ -167,7 +168,7 @@ class Channel:
         self._finish(ChannelEnd(reason, farewell=True))
 
     def retire(self) -> None:
-        """Take no new calls from this side, and say goodbye as soon as nothing is under way in either direction."""
+        """Say goodbye as soon as nothing is under way in either direction; takes no new calls from this side."""
         self._retiring = True
         self._close_if_idle()
 
@@ -231,6 +232,7 @@ class Channel:
         self, bulk: BulkExchange, method: str, payload: bytes, deadline: float, timeout_s: float
     ) -> bytes | _BulkAnswer:
         bulk.check_size(len(payload))
+        failure: SwarmError | None = None
         async with trio.open_nursery() as nursery:
 
             async def send(request_id: int) -> None:
@@ -240,7 +242,7 @@ class Channel:
                     self._conclude(request_id, error=error)
 
             try:
-                return await self._exchange(
+                answer = await self._exchange(
                     int(FrameKind.BULK_REQUEST),
                     method,
                     pack_u64(len(payload)),
@@ -248,8 +250,12 @@ class Channel:
                     timeout_s,
                     sent=lambda request_id: nursery.start_soon(send, request_id),
                 )
-            finally:
-                nursery.cancel_scope.cancel()
+            except SwarmError as error:  # kept, because it would leave the nursery inside a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return answer
 
     def _admits(self, size: int) -> bool:
         fits = self._used_bytes + size <= self._window_bytes
@@ -483,6 +489,7 @@ class Channel:
         self.end = end
         if end.farewell and say:
             self._out.append(encode_close(end.reason))
+            self._farewell_sent = True
             self._writing.deadline = trio.current_time() + self._settings.close_timeout_s
         else:
             self._writing.cancel()
@@ -494,10 +501,16 @@ class Channel:
         self._turns.clear()
         if self._drained is not None:
             self._drained.set()
-        if self.bulk is not None:
-            self.bulk.close(end.reason)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+
+    async def _part(self) -> None:
+        """Close the stream; after a farewell, once the peer has had time to read it and closed its side."""
+        with contextlib.suppress(*_STREAM_ERRORS):
+            if self._farewell_sent:
+                while await self._stream.receive_some(_READ_BYTES):
+                    pass
+        await self._close_stream()
 
     async def _close_stream(self) -> None:
         with contextlib.suppress(*_STREAM_ERRORS):

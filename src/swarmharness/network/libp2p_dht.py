@@ -40,14 +40,14 @@ class Libp2pDht:
     def __init__(self, transport: Libp2pTransport) -> None:
         self._transport = transport
         self._host = transport.host
-        mode = DHTMode.SERVER if transport.addresses else DHTMode.CLIENT
-        self._dht: Any = KadDHT(self._host, mode)
+        self._dht: Any = None
         self._recent: deque[float] = deque()
         self._pace = trio.Lock()
         self._nursery_manager: Any = None
         self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Self:
+        self._dht = KadDHT(self._host, DHTMode.SERVER if self._transport.addresses else DHTMode.CLIENT)
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         await self._nursery.start(self._run)

@@ -26,6 +26,7 @@ from swarmharness.network.settings import AccessRules, NetworkSettings
 from swarmharness.ports import Randomness, SystemRandomness
 
 _SHUTDOWN_S = 0.7
+_RETIRE_S = 1.0
 
 
 class Libp2pTransport:
@@ -46,6 +47,7 @@ class Libp2pTransport:
         self._host, self._gate = build_host(identity, settings, self._permits)
         self._dialler = Dialler(self._host, settings.dial_timeout_s)
         self._addresses: tuple[str, ...] = ()
+        self._bulk: dict[PeerId, _SharedBulk] = {}
         self._dials: dict[PeerId, _Dial] = {}
         self._stopping = False
         self._nursery_manager: Any = None
@@ -86,6 +88,7 @@ class Libp2pTransport:
                 return await call_own_handler(self.peer_id, self._handlers, method, payload, timeout_s)
             started = trio.current_time()
             channel = await self._channel_to(peer_id, timeout_s)
+            channel = self._peers.channel(peer_id) or channel  # the peer may have dialled meanwhile
             timeout_s = max(timeout_s - (trio.current_time() - started), 0.001)
         return await channel.call(method, payload, timeout_s=timeout_s)
 
@@ -213,21 +216,39 @@ class Libp2pTransport:
         self, stream: Any, peer_id: PeerId, opened_here: bool, *, task_status: trio.TaskStatus[Any]
     ) -> None:
         """Shake hands and serve until the channel ends; errors of the handshake go to `nursery.start`'s caller."""
-        channel = self._new_channel(stream, peer_id)
-        await channel.handshake()
-        self._check_permitted(peer_id)
-        retired = self._peers.add(channel, opened_here=opened_here)
-        task_status.started(channel)
-        if retired is not None:
-            retired.retire()
+        shared = self._bulk.setdefault(peer_id, _SharedBulk(self._new_bulk(peer_id)))
+        shared.users += 1
+        channel = self._new_channel(stream, peer_id, shared.bulk)
+        last = False
         try:
+            await channel.handshake()
+            self._check_permitted(peer_id)
+            retired = self._peers.add(channel, opened_here=opened_here)
+            task_status.started(channel)
+            if retired is not None and self._nursery is not None:
+                self._nursery.start_soon(_retire, retired)
             end = await channel.run()
         finally:
             last = self._peers.remove(channel)
+            shared.users -= 1
+            if not shared.users:
+                del self._bulk[peer_id]
+                shared.bulk.close(channel.end.reason if channel.end else "")
         if last and not end.farewell and not self._stopping and self._nursery is not None:
             self._nursery.start_soon(self._reconnect, peer_id)
 
-    def _new_channel(self, stream: Any, peer_id: PeerId) -> Channel:
+    def _new_channel(self, stream: Any, peer_id: PeerId, bulk: BulkExchange) -> Channel:
+        return Channel(
+            Libp2pStream(stream),
+            peer_id,
+            self._handlers,
+            self._settings.channel,
+            bulk=bulk,
+            refuse=self._refuse,
+            first_request_id=self._randomness.below(2**32),
+        )
+
+    def _new_bulk(self, peer_id: PeerId) -> BulkExchange:
         async def open_stream() -> BulkStream:
             try:
                 with trio.fail_after(self._settings.dial_timeout_s):
@@ -235,15 +256,7 @@ class Libp2pTransport:
             except Exception as error:  # libp2p raises many kinds, and all mean that there is no stream
                 raise trio.BrokenResourceError(str(error)) from error
 
-        return Channel(
-            Libp2pStream(stream),
-            peer_id,
-            self._handlers,
-            self._settings.channel,
-            bulk=BulkExchange(open_stream, self._settings.bulk, self._refuse),
-            refuse=self._refuse,
-            first_request_id=self._randomness.below(2**32),
-        )
+        return BulkExchange(open_stream, self._settings.bulk, self._refuse)
 
     async def _on_channel_stream(self, stream: Any) -> None:
         """Serve a channel that the peer opened; runs in a task of libp2p, so nothing may escape."""
@@ -260,12 +273,12 @@ class Libp2pTransport:
     async def _on_bulk_stream(self, stream: Any) -> None:
         """Give a payload's stream to the channel that expects it; runs in a task of libp2p."""
         peer_id = PeerId(stream.muxed_conn.peer_id.to_base58())
-        channel = self._peers.channel(peer_id)
-        wrapped = Libp2pStream(stream)
-        if channel is None or channel.bulk is None or not self._permits(peer_id):
-            await wrapped.reset()
+        shared = self._bulk.get(peer_id)
+        if shared is None or not self._permits(peer_id):
+            self._refuse("bulk stream")
+            await stream.reset()
             return
-        await channel.bulk.accept(wrapped)
+        await shared.bulk.accept(Libp2pStream(stream))
 
     async def _reconnect(self, peer_id: PeerId) -> None:
         """Try to get a lost peer back, less and less often, then forget it."""
@@ -315,6 +328,20 @@ class Libp2pTransport:
                 size = 0
             if size != 32 or len(psk) != 64:
                 raise ConfigurationError("the pre-shared key must be 64 hexadecimal digits (32 random bytes)")
+
+
+async def _retire(channel: Channel) -> None:
+    """Close a duplicate when both sides have had time to see that it is one."""
+    await trio.sleep(_RETIRE_S)
+    channel.retire()
+
+
+class _SharedBulk:
+    """What moves large payloads to and from a peer: one for all its channels, which may be two for a moment."""
+
+    def __init__(self, bulk: BulkExchange) -> None:
+        self.bulk = bulk
+        self.users = 0
 
 
 class _Dial:

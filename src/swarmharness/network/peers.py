@@ -65,9 +65,11 @@ class Peers:
         return present.channel
 
     def remove(self, channel: Channel) -> bool:
-        """Forget a channel that ended; returns whether the peer is gone with it."""
+        """Forget a channel that ended, if it ever was added; returns whether the peer is gone with it."""
         peer_id = channel.peer_id
-        rest = self._all[peer_id]
+        rest = self._all.get(peer_id, set())
+        if channel not in rest:
+            return False
         rest.discard(channel)
         if not rest:
             del self._all[peer_id]
