@@ -115,7 +115,7 @@ async def _until_known(control: Control, workers: int) -> None:
         while True:
             try:
                 explanation = await control.call("router.explain", {"skill": SKILL})
-                if len(explanation["candidates"]) >= workers:
+                if sum(candidate["advertised_ms"] > 0 for candidate in explanation["candidates"]) >= workers:
                     return
             except UnavailableError:
                 pass
@@ -174,7 +174,7 @@ async def _search(
 
 async def _reckoning(control: Control, names: dict[str, str], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return who did what, from the client's own receipts and estimates."""
-    trust = {row["peer_id"]: row for row in await control.call("peers.list", {})}
+    known = {row["peer"]: row for row in await control.call("peers.list", {})}
     spent = {row["peer_id"]: row for row in (await control.call("credit.balance", {}))["by_peer"]}
     rows = []
     for peer_id, name in names.items():
@@ -186,7 +186,7 @@ async def _reckoning(control: Control, names: dict[str, str], results: list[dict
                 "items": len(times_ms),
                 "share": round(len(times_ms) / len(results), 4),
                 "service_ms_median": times_ms[len(times_ms) // 2] if times_ms else None,
-                "trust": trust.get(peer_id, {}).get("trust"),
+                "trust": next((skill["trust"] for skill in known.get(peer_id, {}).get("skills", ())), None),
                 "credits_microcredits": spent.get(peer_id, {}).get("spent_microcredits", 0),
             }
         )
