@@ -1,0 +1,137 @@
+"""Asks other nodes for adverts and judges what comes, into the directory; it decides neither when nor whom to ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import trio
+
+from swarmharness.errors import ProtocolError, RefusedError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import PeerAddress, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.protocol.codec import decode, encode
+from swarmharness.registry.advert import Advert, SignedAdvert, open_advert
+from swarmharness.registry.directory import Directory, Learned
+from swarmharness.registry.messages import (
+    FIND_LIMIT_MAX,
+    METHOD_ADVERT,
+    METHOD_FIND,
+    METHOD_PUSH,
+    AdvertRequest,
+    FindRequest,
+    FindResponse,
+    Push,
+)
+from swarmharness.registry.settings import RegistrySettings
+
+PUSHES_AT_ONCE_MAX = 16
+
+Listener = Callable[[Advert, SignedAdvert, Learned], None]
+
+
+class AdvertExchange:
+    """`learned` hears of every advert that a node itself has just stood for."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        directory: Directory,
+        clock: Clock,
+        randomness: Randomness,
+        settings: RegistrySettings,
+        *,
+        learned: Listener,
+    ) -> None:
+        self._transport = transport
+        self._directory = directory
+        self._clock = clock
+        self._randomness = randomness
+        self._settings = settings
+        self._learned = learned
+        self._fetching: dict[PeerId, trio.Event] = {}
+        self._slots = trio.CapacityLimiter(settings.fetches_max)
+        self._push_slots = trio.CapacityLimiter(PUSHES_AT_ONCE_MAX)
+        self.refusals: Counter[str] = Counter()
+        """Adverts refused, by the class of the reason."""
+
+    async def fetch(self, peer_id: PeerId) -> None:
+        """Ask a node for its advert; the directory hears of the answer or the failure. Concurrent calls share one."""
+        if peer_id == self._transport.peer_id:
+            return
+        running = self._fetching.get(peer_id)
+        if running is not None:
+            await running.wait()
+            return
+        done = self._fetching[peer_id] = trio.Event()
+        try:
+            async with self._slots:
+                await self._fetch(peer_id)
+        finally:
+            del self._fetching[peer_id]
+            done.set()
+
+    async def find(self, peer_id: PeerId, skill: str, *, timeout_s: float) -> tuple[PeerId, ...]:
+        """Ask a node which others serve a skill; returns those now worth asking themselves."""
+        request = encode(FindRequest(skill, FIND_LIMIT_MAX))
+        try:
+            answer = await self._transport.call(peer_id, METHOD_FIND, request, timeout_s=timeout_s)
+            response = decode(FindResponse, answer)
+        except SwarmError:
+            return ()
+        heard = (self.receive(signed, sender=peer_id) for signed in response.adverts)
+        return tuple(PeerId(advert.peer_id) for advert in heard if advert is not None and advert.skill(skill))
+
+    async def push(self, peer_id: PeerId, signed: SignedAdvert) -> None:
+        """Tell a node of a changed advert; whether it listens is its own affair."""
+        async with self._push_slots:
+            try:
+                await self._transport.call(
+                    peer_id, METHOD_PUSH, encode(Push(signed)), timeout_s=self._settings.fetch_timeout_s
+                )
+            except SwarmError:
+                self.refusals["push not taken"] += 1
+
+    def receive(self, signed: SignedAdvert, *, sender: PeerId) -> Advert | None:
+        """Take in an advert that a node sent unasked or relayed; returns it, or None if it was refused."""
+        try:
+            return self._take(signed, sender, expected=None)
+        except SwarmError as error:
+            self._count(error)
+            return None
+
+    def meet(self, peer: PeerAddress) -> None:
+        """Note where a node can be dialled, from a source that may be wrong."""
+        if peer.peer_id != self._transport.peer_id and peer.addresses:
+            self._transport.add_addresses(peer)
+
+    async def _fetch(self, peer_id: PeerId) -> None:
+        timeout_s = self._settings.fetch_timeout_s
+        try:
+            answer = await self._transport.call(peer_id, METHOD_ADVERT, encode(AdvertRequest()), timeout_s=timeout_s)
+            self._take(decode(SignedAdvert, answer), peer_id, expected=peer_id)
+        except SwarmError as error:
+            self._count(error)
+            self._directory.failed(peer_id, str(error), now_us=self._clock.monotonic_us())
+
+    def _take(self, signed: SignedAdvert, sender: PeerId, *, expected: PeerId | None) -> Advert:
+        advert = open_advert(signed, now_unix_s=self._clock.unix_us() // 1_000_000, expected=expected)
+        if advert.peer_id == self._transport.peer_id:
+            return advert
+        now_us = self._clock.monotonic_us()
+        direct = advert.peer_id == sender
+        learned = self._directory.learn(advert, signed, direct=direct, now_us=now_us, due_us=self._due_us(now_us))
+        self.meet(PeerAddress(PeerId(advert.peer_id), advert.addresses))
+        if direct:
+            self._learned(advert, signed, learned)
+        return advert
+
+    def _due_us(self, now_us: int) -> int:
+        # 75 to 100% of T_refresh, so that nodes that started together drift apart.
+        refresh_us = round(self._settings.refresh_s * 1e6)
+        return now_us + refresh_us * 3 // 4 + self._randomness.below(refresh_us // 4 + 1)
+
+    def _count(self, error: SwarmError) -> None:
+        if isinstance(error, (ProtocolError, RefusedError)):
+            self.refusals["malformed" if isinstance(error, ProtocolError) else "refused"] += 1

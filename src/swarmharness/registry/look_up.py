@@ -1,0 +1,115 @@
+"""Finds nodes for a skill: asks connected nodes and the DHT at once, then every node found; it keeps no adverts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Dht, PeerAddress, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.registry.advert import skill_key
+from swarmharness.registry.directory import Directory
+from swarmharness.registry.exchange import AdvertExchange
+from swarmharness.registry.settings import RegistrySettings
+
+LOOK_UPS_MAX = 256
+AGAIN_AFTER_US = 1_000_000
+"""A look-up that found nobody is repeated no sooner."""
+
+
+@dataclass(slots=True)
+class LookUp:
+    """One search, running or ended."""
+
+    started_us: int
+    found: trio.Event = field(default_factory=trio.Event)
+    """Somebody answered, or the search ended."""
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+class LookUps:
+    """At most one running search for each skill."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        dht: Dht,
+        directory: Directory,
+        exchange: AdvertExchange,
+        clock: Clock,
+        randomness: Randomness,
+        settings: RegistrySettings,
+    ) -> None:
+        self._transport = transport
+        self._dht = dht
+        self._directory = directory
+        self._exchange = exchange
+        self._clock = clock
+        self._randomness = randomness
+        self._settings = settings
+        self._latest: dict[str, LookUp] = {}
+
+    def heard(self, skill: str) -> None:
+        """Tell a search that a node for the skill answered."""
+        running = self._latest.get(skill)
+        if running is not None:
+            running.found.set()
+
+    def age_us(self, skill: str) -> int | None:
+        """Return how long ago the skill was last searched for, or None if it was not."""
+        latest = self._latest.get(skill)
+        return None if latest is None else self._clock.monotonic_us() - latest.started_us
+
+    def start(self, skill: str, nursery: trio.Nursery, *, online: trio.Event) -> LookUp:
+        """Return the running search for a skill, or a new one in `nursery`; one that just ended counts as running."""
+        latest, now_us = self._latest.get(skill), self._clock.monotonic_us()
+        if latest is not None and (not latest.done.is_set() or now_us - latest.started_us < AGAIN_AFTER_US):
+            return latest
+        self._latest.pop(skill, None)
+        search = self._latest[skill] = LookUp(now_us)
+        if len(self._latest) > LOOK_UPS_MAX:
+            del self._latest[next(iter(self._latest))]
+        nursery.start_soon(self._run, skill, search, online)
+        return search
+
+    async def _run(self, skill: str, search: LookUp, online: trio.Event) -> None:
+        try:
+            with trio.move_on_after(2 * self._settings.look_up_timeout_s):
+                if not self._transport.connected():
+                    await online.wait()
+                asked: set[PeerId] = {self._transport.peer_id}
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._by_dht, skill, asked, nursery)
+                    for peer_id in self._some_connected():
+                        nursery.start_soon(self._by_peer, skill, peer_id, asked, nursery)
+        finally:
+            search.found.set()
+            search.done.set()
+
+    async def _by_peer(self, skill: str, peer_id: PeerId, asked: set[PeerId], nursery: trio.Nursery) -> None:
+        if self._directory.get(peer_id) is None:
+            nursery.start_soon(self._exchange.fetch, peer_id)
+        for found in await self._exchange.find(peer_id, skill, timeout_s=self._settings.look_up_timeout_s):
+            self._ask(found, asked, nursery)
+
+    async def _by_dht(self, skill: str, asked: set[PeerId], nursery: trio.Nursery) -> None:
+        for peer in await self._dht.find_providers(skill_key(skill), limit=self._settings.providers_max):
+            self._exchange.meet(PeerAddress(peer.peer_id, peer.addresses))
+            self._ask(peer.peer_id, asked, nursery)
+
+    def _ask(self, peer_id: PeerId, asked: set[PeerId], nursery: trio.Nursery) -> None:
+        entry = self._directory.get(peer_id)
+        fresh = entry is not None and entry.usable
+        most = self._settings.peers_per_skill_max
+        if peer_id in asked or fresh or len(asked) > most:
+            return
+        asked.add(peer_id)
+        if self._directory.worth_asking(peer_id, self._clock.monotonic_us()):
+            nursery.start_soon(self._exchange.fetch, peer_id)
+
+    def _some_connected(self) -> list[PeerId]:
+        left = sorted(self._transport.connected())
+        count = min(self._settings.find_peers_max, len(left))
+        return [left.pop(self._randomness.below(len(left))) for _ in range(count)]

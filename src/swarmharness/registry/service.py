@@ -1,0 +1,302 @@
+"""SwarmRegistry at work: keeps this node known to others and the directory fresh; it ranks nobody and runs nothing.
+
+A skill that is in the directory is answered from memory. One that is not starts a look-up, and the first nodes that
+answer for themselves end the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from difflib import get_close_matches
+from typing import Any
+
+import trio
+
+from swarmharness.errors import SwarmError, UnavailableError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Dht, PeerAddress, PeerEvent, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.registry.advert import Advert, SignedAdvert, skill_key
+from swarmharness.registry.directory import Directory, Known, Learned
+from swarmharness.registry.exchange import AdvertExchange
+from swarmharness.registry.invite import parse_join_target
+from swarmharness.registry.joining import Joining, Problem
+from swarmharness.registry.look_up import LookUp, LookUps
+from swarmharness.registry.own_advert import OwnAdvert
+from swarmharness.registry.serving import AdvertServing
+from swarmharness.registry.settings import RegistrySettings
+from swarmharness.registry.stores import PEERS_MAX, PeerStore
+
+TICK_S = 1.0
+_REMEMBERED = "remembered peers"
+_NUMBERS = "sequence numbers"
+
+LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
+
+
+class RegistryService:
+    """Construct it before peers connect (it sets handlers), then `await nursery.start(service.run)`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        dht: Dht,
+        own: OwnAdvert,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        peers: PeerStore,
+        settings: RegistrySettings | None = None,
+        lan: LanDiscovery | None = None,
+    ) -> None:
+        self._settings = settings = settings or RegistrySettings()
+        self._transport = transport
+        self._dht = dht
+        self._own = own
+        self._clock = clock
+        self._randomness = randomness
+        self._store = peers
+        self._lan = lan
+        directory = self._directory = Directory(settings.directory)
+        exchange = self._exchange = AdvertExchange(
+            transport, directory, clock, randomness, settings, learned=self._learned
+        )
+        self._joining = Joining(transport, clock, randomness, settings)
+        self._look_ups = LookUps(transport, dht, directory, exchange, clock, randomness, settings)
+        self._serving = AdvertServing(
+            transport, own, directory, exchange, clock, randomness, settings, pushed=self._wake_up
+        )
+        self._merged: dict[str, tuple[tuple[Advert, ...], Advert, tuple[Advert, ...]]] = {}
+        self._saved: tuple[PeerAddress, ...] = ()
+        self._saved_us = clock.monotonic_us()
+        self._nursery: trio.Nursery | None = None
+        self._online, self._wake, self._publish_now = trio.Event(), trio.Event(), trio.Event()
+        transport.watch(self._on_peer)
+
+    # -- what the router and the node ask -----------------------------------------------------------------------
+
+    async def candidates(self, skill: str) -> tuple[Advert, ...]:
+        """Return the adverts of the nodes that can serve a skill now, this node included, by peer id.
+
+        What is known is answered at once, and the same tuple as long as nothing changes. Otherwise waits for a look-up,
+        at most `look_up_timeout_s`. Raises UnavailableError, with the nearest names, if nobody is found.
+        """
+        self._directory.use(skill, self._clock.monotonic_us())
+        age_us = self._look_ups.age_us(skill)
+        looked_up = age_us is not None and age_us <= self._settings.look_up_interval_s * 1e6
+        found = self._known_candidates(skill)
+        if self._nursery is not None and (not found or not looked_up):
+            search = self._look_ups.start(skill, self._nursery, online=self._online)
+            if not self._directory.candidates(skill) and (self._transport.connected() or self._joining.hopeful):
+                await self._wait_for(search)
+                found = self._known_candidates(skill)
+        if not found:
+            raise UnavailableError(self._nobody_serves(skill))
+        return found
+
+    def known(self) -> tuple[Known, ...]:
+        """Return every node with an advert: this one first, then by peer id."""
+        others = sorted(self._directory, key=lambda entry: entry.advert.peer_id)
+        unheard = "it has not answered yet"
+        return (
+            Known(self._own.advert, True, ""),
+            *(Known(entry.advert, entry.usable, "" if entry.usable else entry.reason or unheard) for entry in others),
+        )
+
+    def note_failure(self, peer_id: PeerId, reason: str) -> None:
+        """Hear that a peer failed a task: it is no candidate until it answers again, and is asked at once."""
+        self._directory.suspect(peer_id, reason, now_us=self._clock.monotonic_us())
+        self._wake_up()
+
+    def skills_changed(self) -> None:
+        """Hear that this node's skills changed: others are told now."""
+        if self._nursery is not None:
+            self._own.current(changed=True)
+            self._publish_now.set()
+            self._wake_up()
+
+    async def join(self, targets: Iterable[str]) -> dict[PeerId, SwarmError | None]:
+        """Connect to invites or full addresses, and keep trying those that fail; returns what went wrong with each.
+
+        Raises ConfigurationError, before anything is tried, for a text that is neither.
+        """
+        now_unix_s = self._clock.unix_us() // 1_000_000
+        return await self.join_peers([parse_join_target(text, now_unix_s=now_unix_s).peer for text in targets])
+
+    async def join_peers(self, peers: Sequence[PeerAddress]) -> dict[PeerId, SwarmError | None]:
+        """Do as `join`, for addresses already parsed; possible once the service runs."""
+        self._joining.add(peers)
+        return await self._joining.attempt([peer for peer in peers if peer.peer_id != self._transport.peer_id])
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return what does not work in discovery now, oldest first."""
+        return self._joining.problems()
+
+    def status(self) -> dict[str, Any]:
+        """Return plain values for `node status` and `doctor`."""
+        return {
+            "connected": len(self._transport.connected()),
+            "known_nodes": len(self._directory),
+            "usable_nodes": sum(entry.usable for entry in self._directory),
+            "skills": {skill: len(self._directory.candidates(skill)) for skill in self._directory.skills()},
+            "refusals": dict(self._exchange.refusals),
+            "problems": [asdict(problem) for problem in self.problems()],
+        }
+
+    # -- running ----------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; raises OSError if the advert's numbering cannot be kept."""
+        await self._own.open()
+        loaded = await self._store.load()
+        if loaded.problem:
+            self._joining.report(_REMEMBERED, loaded.problem)
+        self._saved = loaded.peers
+        self._joining.remember(loaded.peers)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._maintain, nursery)
+                nursery.start_soon(self._publish)
+                nursery.start_soon(self._joining.run)
+                if self._lan is not None:
+                    nursery.start_soon(self._look_on_lan, self._lan, nursery)
+                for peer_id in self._transport.connected():
+                    nursery.start_soon(self._exchange.fetch, peer_id)
+                task_status.started()
+        finally:
+            self._nursery = None
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                await self._save()
+
+    async def _maintain(self, nursery: trio.Nursery) -> None:
+        """Refresh who is due, evict who is gone, push what changed: once a second, and when something happened."""
+        while True:
+            wake, now_us = self._wake, self._clock.monotonic_us()
+            self._directory.evict(now_us, self._clock.unix_us() // 1_000_000)
+            connected = frozenset(self._transport.connected())
+            for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
+                nursery.start_soon(self._exchange.fetch, PeerId(peer))
+            self._serving.push_own(nursery)
+            await self._reserve()
+            if now_us - self._saved_us > self._settings.save_interval_s * 1e6:
+                await self._save()
+            with trio.move_on_after(TICK_S):
+                await wake.wait()
+            await trio.sleep(0.01)  # so that no peer can keep this loop spinning
+
+    async def _publish(self) -> None:
+        """Renew this node's provider records, from the moment somebody is there to hold them."""
+        await self._online.wait()
+        while True:
+            if self._publish_now.is_set():
+                self._publish_now = trio.Event()
+            for skill in self._own.current()[0].skills:
+                await self._dht.provide(skill_key(skill.name))
+            with trio.move_on_after(self._settings.refresh_s * (0.75 + self._randomness.below(250) / 1000)):
+                await self._publish_now.wait()
+
+    async def _look_on_lan(self, lan: LanDiscovery, nursery: trio.Nursery) -> None:
+        try:
+            async with lan(self._transport.peer_id, self._transport.addresses) as arrivals:
+                async for peer in arrivals:
+                    nursery.start_soon(self._joining.attempt, [peer])
+        except UnavailableError as error:
+            self._joining.report("mdns", str(error))
+
+    async def _reserve(self) -> None:
+        try:
+            await self._own.reserve()
+        except OSError as error:
+            self._joining.report(_NUMBERS, f"cannot be kept, so this node's advert will go stale: {error}")
+        else:
+            self._joining.solved(_NUMBERS)
+
+    async def _save(self) -> None:
+        """Write down who answered, the latest first, then whom earlier runs knew, if that is news."""
+        self._saved_us = self._clock.monotonic_us()
+        usable = (entry for entry in self._directory if entry.usable and entry.advert.addresses)
+        seen = [
+            PeerAddress(PeerId(entry.advert.peer_id), entry.advert.addresses)
+            for entry in sorted(usable, key=lambda entry: -entry.heard_us)
+        ]
+        present = {peer.peer_id for peer in seen}
+        peers = (*seen, *(peer for peer in self._saved if peer.peer_id not in present))[:PEERS_MAX]
+        if frozenset(peers) == frozenset(self._saved):
+            return
+        try:
+            await self._store.save(peers)
+        except OSError as error:
+            self._joining.report(_REMEMBERED, f"they cannot be saved: {error.strerror or error}")
+        else:
+            self._saved = peers
+            self._joining.solved(_REMEMBERED)
+
+    # -- what happens -----------------------------------------------------------------------------------------
+
+    def _on_peer(self, event: PeerEvent) -> None:
+        if not event.connected:
+            reason = event.reason or "its connection ended"
+            self._directory.suspect(event.peer_id, reason, now_us=self._clock.monotonic_us())
+        elif self._nursery is not None:
+            entry = self._directory.get(event.peer_id)
+            if entry is None or not entry.usable:
+                self._nursery.start_soon(self._exchange.fetch, event.peer_id)
+        self._joining.changed()
+        self._wake_up()
+
+    def _learned(self, advert: Advert, signed: SignedAdvert, learned: Learned) -> None:
+        """A node stood for its advert: end searches, keep it in the DHT's table, tell those who look for it."""
+        for skill in advert.skills:
+            self._look_ups.heard(skill.name)
+        if self._nursery is None:
+            return
+        if advert.addresses:
+            self._nursery.start_soon(self._add_to_dht, PeerAddress(PeerId(advert.peer_id), advert.addresses))
+        if learned is not Learned.REFRESHED:
+            self._serving.relay(advert, signed, self._nursery)
+
+    async def _add_to_dht(self, peer: PeerAddress) -> None:
+        try:
+            await self._dht.add_peer(peer)
+        except Exception as error:  # an advert may hold addresses that the adapter cannot parse, in whatever way
+            self._joining.report(f"dht {peer.peer_id}", f"it cannot help with look-ups: {error}")
+        else:
+            self._online.set()
+
+    async def _wait_for(self, search: LookUp) -> None:
+        with trio.move_on_after(self._settings.look_up_timeout_s):
+            await search.found.wait()
+            with trio.move_on_after(self._settings.gather_s):
+                await search.done.wait()
+
+    def _known_candidates(self, skill: str) -> tuple[Advert, ...]:
+        others, own = self._directory.candidates(skill), self._own.advert
+        if own.skill(skill) is None:
+            return others
+        before = self._merged.get(skill)
+        if before is None or before[0] is not others or before[1] is not own:
+            merged = tuple(sorted((*others, own), key=lambda advert: advert.peer_id))
+            before = self._merged[skill] = others, own, merged
+        return before[2]
+
+    def _nobody_serves(self, skill: str) -> str:
+        entries = self._directory.holders(skill)
+        if entries:
+            reason = entries[0].reason or "no answer yet"
+            return f"no node that serves {skill!r} answers now ({len(entries)} known; for example: {reason})"
+        names = sorted({*self._directory.skills(), *(offer.name for offer in self._own.advert.skills)})
+        near = get_close_matches(skill, names, n=3)
+        if near:
+            return f"no node serves {skill!r}; did you mean {' or '.join(near)}?"
+        if not self._transport.connected():
+            problems = self.problems()
+            why = f": {problems[0].subject}: {problems[0].text}" if problems else "; join a swarm with --join"
+            return f"no node serves {skill!r}, and no other node is connected{why}"
+        return f"no node serves {skill!r}; " + (f"known here are {', '.join(names)}" if names else "no skill is known")
+
+    def _wake_up(self) -> None:
+        wake, self._wake = self._wake, trio.Event()
+        wake.set()

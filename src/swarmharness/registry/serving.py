@@ -1,0 +1,110 @@
+"""Tells other nodes of adverts: answers those who ask, and pushes changes to those who asked lately; it asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from swarmharness.errors import RefusedError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Request, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.protocol.codec import decode, encode
+from swarmharness.registry.advert import Advert, SignedAdvert, changed_materially
+from swarmharness.registry.askers import Askers, Finders, PushLimit
+from swarmharness.registry.directory import Directory
+from swarmharness.registry.exchange import AdvertExchange
+from swarmharness.registry.messages import (
+    METHOD_ADVERT,
+    METHOD_FIND,
+    METHOD_PUSH,
+    AdvertRequest,
+    FindRequest,
+    FindResponse,
+    Push,
+    PushResponse,
+)
+from swarmharness.registry.own_advert import OwnAdvert
+from swarmharness.registry.settings import RegistrySettings
+
+FIND_BYTES_MAX = 192 * 1024
+ASKED_LATELY_REFRESHES = 3
+
+
+class AdvertServing:
+    """Sets the handlers of the registry's three methods; `pushed` is called after each push that arrives."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        own: OwnAdvert,
+        directory: Directory,
+        exchange: AdvertExchange,
+        clock: Clock,
+        randomness: Randomness,
+        settings: RegistrySettings,
+        *,
+        pushed: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._own = own
+        self._directory = directory
+        self._exchange = exchange
+        self._clock = clock
+        self._randomness = randomness
+        kept_us = round(ASKED_LATELY_REFRESHES * settings.refresh_s * 1e6)
+        self._askers, self._finders, self._limit = Askers(kept_us), Finders(kept_us), PushLimit()
+        self._pushed = pushed
+        self._told: Advert | None = None
+        transport.handle(METHOD_ADVERT, self._on_advert)
+        transport.handle(METHOD_FIND, self._on_find)
+        transport.handle(METHOD_PUSH, self._on_push)
+
+    def push_own(self, nursery: trio.Nursery) -> None:
+        """Tell those who asked lately of this node's advert, if it changed in a way that matters."""
+        advert, signed = self._own.current()
+        if self._told is not None and changed_materially(self._told, advert):
+            self._push(self._askers.current(self._clock.monotonic_us()), signed, nursery)
+        elif self._told is not None:
+            return
+        self._told = advert
+
+    def relay(self, advert: Advert, signed: SignedAdvert, nursery: trio.Nursery) -> None:
+        """Tell those who look for one of its skills of another node's advert; they do not pass it on."""
+        now_us = self._clock.monotonic_us()
+        interested = {peer for skill in advert.skills for peer in self._finders.of(skill.name, now_us)}
+        self._push(interested - {PeerId(advert.peer_id)}, signed, nursery)
+
+    def _push(self, peers: Iterable[PeerId], signed: SignedAdvert, nursery: trio.Nursery) -> None:
+        for peer_id in sorted(frozenset(self._transport.connected()).intersection(peers)):
+            nursery.start_soon(self._exchange.push, peer_id, signed)
+
+    async def _on_advert(self, request: Request) -> bytes:
+        decode(AdvertRequest, request.payload)
+        self._askers.add(request.peer_id, self._clock.monotonic_us())
+        return encode(self._own.current()[1])
+
+    async def _on_find(self, request: Request) -> bytes:
+        wanted = decode(FindRequest, request.payload)
+        self._finders.add(wanted.skill, request.peer_id, self._clock.monotonic_us())
+        known = [entry.signed for entry in self._directory.holders(wanted.skill) if entry.usable]
+        advert, signed = self._own.current()
+        if advert.skill(wanted.skill) is not None:
+            known.append(signed)
+        # Another start for each asker, so that not all of them end up at the same nodes.
+        start = self._randomness.below(len(known)) if known else 0
+        answer: list[SignedAdvert] = []
+        size_bytes = 0
+        for candidate in (known[start:] + known[:start])[: wanted.limit]:
+            size_bytes += len(candidate.advert) + 128
+            if size_bytes <= FIND_BYTES_MAX:
+                answer.append(candidate)
+        return encode(FindResponse(tuple(answer)))
+
+    async def _on_push(self, request: Request) -> bytes:
+        if not self._limit.admit(request.peer_id, self._clock.monotonic_us()):
+            raise RefusedError("too many adverts were pushed in ten seconds; this node will ask by itself")
+        self._exchange.receive(decode(Push, request.payload).advert, sender=request.peer_id)
+        self._pushed()
+        return encode(PushResponse())
