@@ -29,17 +29,27 @@ def explain(
     if json:
         print_json(answer)
         return
-    print_table("", ("peer", "utility", "term", "value", "weight", "contribution", ""), _rows(answer))
-
-
-def _rows(answer: dict[str, Any]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
+    print(f"{answer['skill']}, {answer['items']} item(s), form {answer['form']}; the best candidate first")
     for candidate in answer["candidates"]:
-        note = "chosen" if candidate["chosen"] else candidate["reason"]
-        first: tuple[object, ...] = (candidate["peer_id"], candidate["utility"])
-        for term in candidate["terms"]:
-            rows.append((*first, term["name"], term["value"], term["weight"], term["contribution"], note))
-            first, note = ("", ""), ""
-        if not candidate["terms"]:
-            rows.append((*first, "", "", "", "", note))
-    return rows
+        _show(candidate)
+    if not answer["candidates"]:
+        print("no node is known that could be a candidate")
+    print(f"\n{answer['note']}")
+
+
+def _show(candidate: dict[str, Any]) -> None:
+    name = candidate["peer"] + (" (this node)" if candidate["local"] else "")
+    if candidate["position"] is None:
+        print(f"\n -  {name}: left out, {candidate['excluded']}")
+        return
+    head = f"{candidate['position']:2d}  {name}: utility {candidate['utility']:.4f}, "
+    print(f"\n{head}expected back in {candidate['expected_ms']:.1f} ms; {candidate['reason']}")
+    rows = [
+        ("   ", term["name"], _value(term), term["weight"], term["contribution"], f"{term['share']:.0%}")
+        for term in candidate["terms"]
+    ]
+    print_table("", ("   ", "term", "value", "weight", "contribution", "share"), rows)
+
+
+def _value(term: dict[str, Any]) -> str:
+    return f"{term['value']:.4g} {term['unit']}".rstrip()

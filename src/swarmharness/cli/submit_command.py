@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,10 +119,13 @@ class Submission:
                 raise ConfigurationError(f"this command is too old for the task {opened['task']!r}: upgrade") from None
             if self._out:
                 self._out.check_task(task)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._feed, control, job, task)
-                await self._take(control, job, task)
-                nursery.cancel_scope.cancel()  # a job can end before its input does, at its deadline
+            # Ctrl-C is taken here, or it might strike in the connection, through which the job is to be cancelled.
+            with trio.open_signal_receiver(signal.SIGINT) as interrupts:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_interrupt, interrupts)
+                    nursery.start_soon(self._feed, control, job, task)
+                    await self._take(control, job, task)
+                    nursery.cancel_scope.cancel()  # a job can end before its input does, at its deadline
             done = True
         finally:
             if not done:
@@ -195,6 +199,11 @@ class Submission:
         elif not self._out:
             alone = self._input_ended and self._fed == 1
             print(readable(task, line["output"], self._inputs.label(index), alone=alone))
+
+
+async def _interrupt(interrupts: AsyncIterator[int]) -> None:
+    async for _ in interrupts:
+        raise KeyboardInterrupt
 
 
 def _next_batch(items: Iterator[bytes]) -> tuple[list[bytes], bool]:

@@ -24,7 +24,9 @@ LABEL_CHARS_MAX = 60
 class Inputs:
     """What the command line names. Building it checks what can be checked before anything is sent."""
 
-    def __init__(self, arguments: Sequence[str], files: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], files: Sequence[str], stdin: BufferedReader | None = None) -> None:
+        # Not sys.stdin: a thread may still wait for it when the program ends, and Python aborts if it holds that lock.
+        self._stdin = stdin or open(0, "rb", closefd=False)  # noqa: SIM115
         self._arguments = tuple(arguments)
         self._files = tuple(files)
         self._starts: list[int] = []
@@ -32,7 +34,7 @@ class Inputs:
         self._by_line: list[bool] = []
         self._count = 0
         if not self._arguments and not self._files:
-            if sys.stdin.isatty():
+            if self._stdin.isatty():
                 raise ConfigurationError("nothing to submit: give INPUT, --input FILE, or pipe lines in")
             self._files = (STDIN,)
         for number, argument in enumerate(self._arguments, 1):
@@ -40,7 +42,7 @@ class Inputs:
                 raise InputError(f"input {number} is empty")
         for name in self._files:
             if name == STDIN:
-                if isinstance(sys.stdin.buffer, BufferedReader) and not sys.stdin.buffer.peek(1):
+                if not self._stdin.peek(1):
                     raise InputError("the standard input is empty: there is nothing to submit")
             elif not glob.has_magic(name):
                 _check_file(Path(name))
@@ -74,7 +76,7 @@ class Inputs:
         for name in self._files:
             if name == STDIN:
                 self._begin("standard input", by_line=True)
-                yield from _lines(sys.stdin.buffer, "standard input")
+                yield from _lines(self._stdin, "standard input")
                 continue
             for path in _expand(name):
                 self._begin(str(path), by_line=True)
@@ -84,7 +86,7 @@ class Inputs:
     def _whole_files(self, task: Task) -> Iterator[bytes]:
         named = [name for name in self._files if name != STDIN]
         if STDIN in self._files:
-            named += [line.decode(errors="surrogateescape") for line in _lines(sys.stdin.buffer, "standard input")]
+            named += [line.decode(errors="surrogateescape") for line in _lines(self._stdin, "standard input")]
         paths = [path for name in [*self._arguments, *named] for path in _expand(name)]
         for path in paths:
             items = items_from_file(task, str(path), _read(path))

@@ -13,13 +13,13 @@ from swarmharness.execution.skill import Task
 TEXT = Task.TEXT_EMBEDDING
 
 
-class Terminal(io.TextIOWrapper):
+class Terminal(io.BufferedReader):
     def isatty(self) -> bool:
         return True
 
 
-def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+def pipe(data: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(data))
 
 
 def test_arguments_are_texts_for_a_skill_on_texts() -> None:
@@ -45,17 +45,15 @@ def test_a_file_of_texts_gives_a_line_each_without_the_empty_ones(tmp_path: Path
     assert inputs.label(2).endswith(", text 3")
 
 
-def test_lines_come_from_standard_input_when_nothing_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe(monkeypatch, b"a\nb\n")
-    inputs = Inputs([], [])
+def test_lines_come_from_standard_input_when_nothing_else_is_named() -> None:
+    inputs = Inputs([], [], pipe(b"a\nb\n"))
     assert list(inputs.items(TEXT)) == [b"a", b"b"]
     assert inputs.label(1) == "standard input, text 2"
 
 
-def test_arguments_files_and_standard_input_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe(monkeypatch, b"s1\ns2\n")
+def test_arguments_files_and_standard_input_keep_their_order(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("f1\nf2\n")
-    inputs = Inputs(["arg"], ["-", str(tmp_path / "f")])
+    inputs = Inputs(["arg"], ["-", str(tmp_path / "f")], pipe(b"s1\ns2\n"))
     assert list(inputs.items(TEXT)) == [b"arg", b"s1", b"s2", b"f1", b"f2"]
     labels = [inputs.label(index) for index in range(5)]
     assert labels[0] == '"arg"'
@@ -63,14 +61,14 @@ def test_arguments_files_and_standard_input_keep_their_order(tmp_path: Path, mon
     assert labels[3].endswith("f, text 1")
 
 
-def test_files_and_globs_are_whole_items_for_other_skills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_globs_are_whole_items_for_other_skills(tmp_path: Path) -> None:
     for name in ("b.bin", "a.bin", "c.txt"):
         (tmp_path / name).write_bytes(name.encode())
     inputs = Inputs([str(tmp_path / "*.bin")], [str(tmp_path / "c.txt")])
     assert list(inputs.items(Task.FILE_TYPE)) == [b"a.bin", b"b.bin", b"c.txt"]
     assert inputs.label(1) == str(tmp_path / "b.bin")
-    pipe(monkeypatch, os.fsencode(tmp_path / "c.txt") + b"\n")
-    assert list(Inputs([], []).items(Task.FILE_TYPE)) == [b"c.txt"]
+    names = os.fsencode(tmp_path / "c.txt") + b"\n"
+    assert list(Inputs([], [], pipe(names)).items(Task.FILE_TYPE)) == [b"c.txt"]
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -78,24 +76,21 @@ def test_a_file_whose_name_looks_like_a_glob_is_taken_as_it_is(tmp_path: Path) -
     assert list(Inputs([str(tmp_path / "a[1].bin")], []).items(Task.FILE_TYPE)) == [b"x"]
 
 
-def test_an_empty_input_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe(monkeypatch, b"")
+def test_an_empty_input_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(InputError, match="standard input is empty"):
-        Inputs([], [])
+        Inputs([], [], pipe(b""))
     with pytest.raises(InputError, match="input 2 is empty"):
         Inputs(["x", "  "], [])
 
 
-def test_an_input_of_empty_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe(monkeypatch, b"\n  \n")
+def test_an_input_of_empty_lines_is_refused() -> None:
     with pytest.raises(InputError, match="nothing to submit"):
-        list(Inputs([], []).items(TEXT))
+        list(Inputs([], [], pipe(b"\n  \n")).items(TEXT))
 
 
-def test_a_terminal_is_not_read_by_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", Terminal(io.BytesIO(b"typed")))
+def test_a_terminal_is_not_read_by_surprise() -> None:
     with pytest.raises(ConfigurationError, match="pipe lines in"):
-        Inputs([], [])
+        Inputs([], [], Terminal(io.BytesIO(b"typed")))
 
 
 def test_a_missing_unreadable_or_unfitting_path_is_named(tmp_path: Path) -> None:
