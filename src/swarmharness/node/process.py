@@ -85,6 +85,9 @@ class NodeGroup:
             process.terminate()
         for process in running:
             _wait_or_kill(process)
+        for process in self._processes:
+            if process.stdout is not None:
+                process.stdout.close()
 
     def start(self, *launches: NodeLaunch) -> list[NodeProcess]:
         """Start nodes side by side and wait until all are ready; raises SwarmError with the log of one that fails."""
@@ -138,6 +141,7 @@ def _ready_line(process: subprocess.Popen[bytes], directory: DataDir) -> dict[st
         if not piece:
             raise SwarmError(f"a node ended with status {process.wait()} at its start; {_log_tail(directory)}")
         line += piece
+    stdout.close()  # nothing else comes there
     ready: dict[str, Any] = json.loads(line)
     return ready
 
