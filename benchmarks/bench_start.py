@@ -79,11 +79,15 @@ def _host_ready_s() -> float:
 
 
 def _idle(*, window_s: float) -> list[Row]:
-    """Watch a node and a bare host side by side for a while, after both have settled."""
+    """Watch a node and a bare host side by side for a while, after both have settled.
+
+    The node finds no models in its cache, so that none is loaded; processes that it starts count as its own.
+    """
     settle_s = 3.0
     with (
         tempfile.TemporaryDirectory() as folder,
-        child(_node_command(folder)) as node,
+        tempfile.TemporaryDirectory() as cache,
+        child(_node_command(folder), environment={"XDG_CACHE_HOME": cache}) as node,
         child(python_child(_BARE_HOST)) as host,
     ):
         _wait_ready(node)
@@ -94,6 +98,6 @@ def _idle(*, window_s: float) -> list[Row]:
         node_percent = 100 * (cpu_s(node.pid) - before_node_s) / window_s
         host_percent = 100 * (cpu_s(host.pid) - before_host_s) / window_s
         return [
-            judge("idle memory", rss_mib(node.pid), "MiB", floor=rss_mib(host.pid), at_most=110),
+            judge("idle memory, no model loaded", rss_mib(node.pid), "MiB", floor=rss_mib(host.pid), at_most=110),
             judge("idle processor", node_percent, "%", floor=host_percent, at_most=0.5),
         ]
