@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
-from swarmharness.errors import UnavailableError
+from swarmharness.errors import InputError, UnavailableError
 
 HISTORY_LIMIT_MAX = 10_000
 
@@ -67,6 +67,36 @@ def history(
         for entry in answer["entries"]
     ]
     print_table("", ("when (UTC)", "", "credits", "peer", "skill", "items", "receipt", ""), rows)
+
+
+@app.command()
+def attribute(
+    game: Annotated[Path, typer.Argument(metavar="GAME.json", help="The game; - reads standard input.")],
+    json: JsonOption = False,
+) -> None:
+    """Compute who gets how much of a game's price; needs no node, and gives everyone the same answer."""
+    from swarmharness.credit.attribution.attribute import attribute as attributed
+    from swarmharness.credit.attribution.game_file import FILE_BYTES_MAX, read_game
+
+    answer = attributed(read_game(_game_bytes(game, FILE_BYTES_MAX + 1))).as_dict()
+    if json:
+        print_json(answer)
+        return
+    print_table("", ("player", "micro-credits"), answer["shares"].items())
+    sampled = f" from {answer['permutations']} permutations" if answer["permutations"] else ""
+    print(f"method {answer['method']}{sampled}, game {answer['digest']}")
+
+
+def _game_bytes(path: Path, limit_bytes: int) -> bytes:
+    import sys
+
+    if str(path) == "-":
+        return sys.stdin.buffer.read(limit_bytes)
+    try:
+        with path.open("rb") as file:
+            return file.read(limit_bytes)
+    except OSError as error:
+        raise InputError(f"cannot read the game {path}: {error.strerror or error}") from None
 
 
 def _ask(data_dir: Path | None, method: str, params: dict[str, Any]) -> dict[str, Any]:

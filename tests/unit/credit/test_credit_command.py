@@ -86,3 +86,32 @@ def test_a_running_node_is_asked(
     monkeypatch.setattr(sys.modules["swarmharness.cli.connection"], "call_node", call_node)
     assert run(["credit", "history", "--data-dir", str(store), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["share_microcredits"] == 1_009
+
+
+GAME = '{"game":"speculative","price":100,"utility":{"a":100,"b":80}}'
+
+
+def test_attribute_works_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "game.json"
+    path.write_text(GAME)
+    assert run(["credit", "attribute", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "shares": {"a": 60, "b": 40},
+        "method": "closed-form",
+        "permutations": 0,
+        "digest": "6e20db6c1e92c7c232e522ea00eaa9d4a987f5315792c66e63d1cd23b2a102b1",
+    }
+    assert run(["credit", "attribute", str(path)]) == 0
+    assert "method closed-form" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", GAME.replace("100,", "-1,", 1), GAME.replace("80}", "1.5}")])
+def test_a_game_that_does_not_add_up_is_status_3(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "game.json"
+    path.write_text(text)
+    assert run(["credit", "attribute", str(path), "--json"]) == 3
+
+
+def test_a_game_that_cannot_be_read_is_status_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["credit", "attribute", str(tmp_path / "none.json")]) == 3
+    assert "cannot read the game" in capsys.readouterr().err
