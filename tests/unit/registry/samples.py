@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from swarmharness.identity import Identity
 from swarmharness.registry.advert import Advert, DeviceInfo, SignedAdvert, SkillAdvert, sign_advert
@@ -17,7 +18,7 @@ def identity(number: int) -> Identity:
     return Identity(hashlib.sha256(f"sample {number}".encode()).digest())
 
 
-def offer(name: str = "text-embedding", **changes: object) -> SkillAdvert:
+def offer(name: str = "text-embedding", **changes: Any) -> SkillAdvert:
     plain = SkillAdvert(
         name=name,
         version="1",
@@ -31,7 +32,7 @@ def offer(name: str = "text-embedding", **changes: object) -> SkillAdvert:
         provider="CPUExecutionProvider",
         queued_items=0,
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)
 
 
 def advert(

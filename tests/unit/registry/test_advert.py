@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,13 +28,13 @@ def test_a_signed_advert_opens_to_what_was_signed() -> None:
     assert open_advert(wire, now_unix_s=NOW_UNIX_S, expected=ALICE.peer_id) == body
 
 
-def test_R1_an_advert_in_anothers_name_is_refused() -> None:
+def test_r1_an_advert_in_anothers_name_is_refused() -> None:
     wire = SignedAdvert(encode(advert(ALICE)), sign_advert(advert(BOB), BOB).signature)
     with pytest.raises(ProtocolError, match="not by it"):
         open_advert(wire, now_unix_s=NOW_UNIX_S)
 
 
-def test_R1_a_changed_byte_is_refused() -> None:
+def test_r1_a_changed_byte_is_refused() -> None:
     body, wire = signed(ALICE)
     cheaper = replace(body, skills=(offer(price_microcredits=1),))
     with pytest.raises(ProtocolError, match="not by it"):
@@ -54,12 +55,12 @@ def test_a_node_that_answers_with_anothers_advert_is_refused() -> None:
         (NOW_UNIX_S + 481, False),
     ],
 )
-def test_R1_an_advert_is_valid_only_between_its_dates(now_unix_s: int, accepted: bool) -> None:
+def test_r1_an_advert_is_valid_only_between_its_dates(now_unix_s: int, accepted: bool) -> None:
     _, wire = signed(ALICE)
     if accepted:
         open_advert(wire, now_unix_s=now_unix_s)
     else:
-        with pytest.raises(RefusedError, match="future|expired"):
+        with pytest.raises(RefusedError, match=r"future|expired"):
             open_advert(wire, now_unix_s=now_unix_s)
 
 
@@ -115,7 +116,7 @@ def test_the_key_of_a_skill_is_the_digest_of_its_path() -> None:
         ({"model_digest": b"\1" * 32}, True),
     ],
 )
-def test_only_what_others_decide_by_is_news(changes: dict[str, object], news: bool) -> None:
+def test_only_what_others_decide_by_is_news(changes: dict[str, Any], news: bool) -> None:
     old, new = advert(ALICE), advert(ALICE, (offer(**changes),), sequence=2)
     assert changed_materially(old, new) is news
 

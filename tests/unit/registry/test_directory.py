@@ -13,7 +13,9 @@ SKILL = "text-embedding"
 ALICE, BOB = identity(1), identity(2)
 
 
-def learn(directory: Directory, signer: Identity, now_us: int, *, direct: bool = True, of: Advert | None = None) -> Learned:
+def learn(
+    directory: Directory, signer: Identity, now_us: int, *, direct: bool = True, of: Advert | None = None
+) -> Learned:
     body, wire = signed(signer, of)
     return directory.learn(body, wire, direct=direct, now_us=now_us, due_us=now_us + 50 * S)
 
@@ -37,7 +39,7 @@ def test_a_node_that_others_speak_of_is_no_candidate_until_it_answers() -> None:
     assert peers(directory) == [ALICE.peer_id]
 
 
-def test_R1_a_lower_sequence_number_never_replaces_a_higher_one() -> None:
+def test_r1_a_lower_sequence_number_never_replaces_a_higher_one() -> None:
     directory = Directory()
     learn(directory, ALICE, 0, of=advert(ALICE, sequence=7))
     with pytest.raises(RefusedError, match="7 is known already"):
@@ -45,7 +47,7 @@ def test_R1_a_lower_sequence_number_never_replaces_a_higher_one() -> None:
     assert directory.candidates(SKILL)[0].sequence == 7
 
 
-def test_R1_a_lower_sequence_number_is_refused_after_eviction_too() -> None:
+def test_r1_a_lower_sequence_number_is_refused_after_eviction_too() -> None:
     directory = Directory()
     learn(directory, ALICE, 0, of=advert(ALICE, sequence=7))
     assert directory.evict(181 * S, NOW_UNIX_S + 181) == (ALICE.peer_id,)

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from swarmharness.errors import PeerLostError, SwarmError, UnavailableError
+from swarmharness.identity import PeerId
+from swarmharness.network.memory import MemoryNetwork
+from swarmharness.network.ports import PeerAddress
+from swarmharness.protocol.codec import encode
+from swarmharness.registry.advert import SignedAdvert
+from swarmharness.registry.messages import METHOD_PUSH, Push
+from swarmharness.registry.settings import RegistrySettings
+from tests.integration.registry.swarm import Member, members
+from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
+
+SKILL = "text-embedding"
+
+
+async def seconds_until(condition: object, most_s: float) -> float:
+    """Wait in virtual time until the condition holds; returns how long that took."""
+    assert callable(condition)
+    started = trio.current_time()
+    with trio.fail_after(most_s):
+        while not condition():  # noqa: ASYNC110 - virtual time
+            await trio.sleep(0.05)
+    return trio.current_time() - started
+
+
+async def test_a_client_finds_the_workers_that_joined_elsewhere(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], [SKILL], [SKILL], []]) as (_, first, second, client):
+            assert await client.names() == sorted([first.peer_id, second.peer_id])
+
+
+async def test_a_cold_look_up_takes_at_most_300_ms_and_a_warm_one_no_time(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], *[[SKILL]] * 18, []]) as swarm:
+            started = trio.current_time()
+            assert await swarm[-1].names()
+            assert trio.current_time() - started <= 0.3
+            started = trio.current_time()
+            first = await swarm[-1].registry.candidates(SKILL)
+            assert trio.current_time() == started
+            assert await swarm[-1].registry.candidates(SKILL) is first
+
+
+async def test_a_node_is_its_own_candidate(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network, Member(1, [SKILL]).up(network) as alone:
+        assert await alone.names() == [alone.peer_id]
+
+
+async def test_a_new_node_is_usable_by_a_busy_client_within_5_s(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], [SKILL], []]) as (bootstrap, _, client):
+            assert len(await client.names()) == 1
+            async with Member(9, [SKILL]).up(network, bootstrap) as newcomer:
+                await seconds_until(lambda: newcomer.peer_id in client.usable(), 5)
+                assert newcomer.peer_id in await client.names()
+
+
+async def test_a_skill_added_later_reaches_those_who_look_for_it(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], [SKILL], [], []]) as (_, _, later, client):
+            await client.names()
+            later.skills.append(SKILL)
+            later.registry.skills_changed()
+            await seconds_until(lambda: later.peer_id in client.usable(), 5)
+            assert later.peer_id in await client.names()
+
+
+async def test_a_changed_price_is_pushed_to_those_who_asked(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL], []]) as (_, worker, client):
+            await client.names()
+            worker.price = 7
+
+            def heard() -> bool:
+                prices = [
+                    known.advert.skills[0].price_microcredits
+                    for known in client.registry.known()[1:]
+                    if known.advert.skills
+                ]
+                return prices == [7]
+
+            await seconds_until(heard, 3)
+
+
+async def test_a_killed_node_is_no_candidate_and_is_forgotten_after_three_refreshes(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL], [SKILL], []]) as (_, doomed, other, client):
+            await client.names()
+            network.kill(doomed.peer_id)
+            client.registry.note_failure(doomed.peer_id, "the call failed")
+            assert await client.names() == [other.peer_id]
+            known = {known.advert.peer_id for known in client.registry.known()}
+            assert doomed.peer_id in known
+            await trio.sleep(185)
+            assert doomed.peer_id not in {known.advert.peer_id for known in client.registry.known()}
+
+
+async def test_a_node_that_stops_answering_without_a_reset_is_dropped_within_10_s(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL], [SKILL], []]) as (_, frozen, other, client):
+            await client.names()
+            network.cut(frozen.peer_id, client.peer_id)
+            await seconds_until(lambda: frozen.peer_id not in client.usable(), 10)
+            assert await client.names() == [other.peer_id]
+
+
+async def test_a_node_that_comes_back_is_a_candidate_again(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL], []]) as (_, worker, client):
+            await client.names()
+            network.kill(worker.peer_id)
+            with pytest.raises(UnavailableError, match="answers now"):
+                await client.names()
+            network.revive(worker.peer_id)
+            await seconds_until(lambda: worker.peer_id in client.usable(), 70)
+
+
+async def test_a_false_alarm_costs_a_node_only_a_moment(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], [SKILL], []]) as (_, worker, client):
+            await client.names()
+            client.registry.note_failure(worker.peer_id, "one call failed")
+            assert worker.peer_id not in client.usable()
+            await seconds_until(lambda: worker.peer_id in client.usable(), 1)
+
+
+async def test_nodes_in_use_stay_known_for_hours(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL], []]) as (_, worker, client):
+            for _ in range(24):
+                assert await client.names() == [worker.peer_id]
+                await trio.sleep(300)
+
+
+async def test_an_unknown_skill_is_answered_with_the_nearest_name(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL], []]) as (_, _, client):
+            await client.names()
+            with pytest.raises(UnavailableError, match="did you mean text-embedding"):
+                await client.names("text-embeding")
+
+
+async def test_a_node_without_a_swarm_says_so_at_once(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network, Member(1).up(network) as alone:
+        started = trio.current_time()
+        with pytest.raises(UnavailableError, match="no other node is connected"):
+            await alone.names()
+        assert trio.current_time() == started
+
+
+async def test_a_failed_bootstrap_is_reported_and_tried_until_it_works(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        bootstrap = Member(1, [SKILL])
+        async with Member(2).up(network, bootstrap) as early:
+            subjects = {problem.subject for problem in early.registry.problems()}
+            assert f"join {bootstrap.peer_id}" in subjects
+            with pytest.raises(UnavailableError, match="nobody listens there"):
+                await early.names()
+            async with bootstrap.up(network):
+                await seconds_until(lambda: bootstrap.peer_id in early.usable(), 31)
+                assert early.registry.problems() == ()
+                assert await early.names() == [bootstrap.peer_id]
+
+
+async def test_joining_oneself_is_named_as_the_mistake_it_is(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        mirror = Member(1)
+        async with mirror.up(network, mirror):
+            assert ["own address" in problem.text for problem in mirror.registry.problems()] == [True]
+
+
+async def test_after_a_restart_remembered_peers_bring_a_node_back(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with members(network, [[], [SKILL]]) as (bootstrap, worker):
+            client = Member(9)
+            async with client.up(network, bootstrap):
+                assert await client.names() == [worker.peer_id]
+            assert {peer.peer_id for peer in client.peers.peers} == {bootstrap.peer_id, worker.peer_id}
+            async with client.up(network):
+                assert await client.names() == [worker.peer_id]
+
+
+async def test_r1_sequence_numbers_grow_over_a_restart_even_if_the_clock_was_set_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with MemoryNetwork() as network:
+        node = Member(1, [SKILL])
+        async with node.up(network):
+            before = (await node.registry.candidates(SKILL))[0].sequence
+        node.ahead_s = -86_400
+        async with node.up(network):
+            assert (await node.registry.candidates(SKILL))[0].sequence > before
+
+
+async def test_a_node_whose_clock_is_an_hour_ahead_is_refused_and_the_reason_is_kept(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        bootstrap = Member(1)
+        wrong = Member(2, [SKILL], ahead_s=3600)
+        async with bootstrap.up(network), wrong.up(network, bootstrap):
+            await trio.sleep(1)
+            assert bootstrap.usable() == {bootstrap.peer_id}
+            assert bootstrap.registry.status()["refusals"]["refused"] >= 1
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", encode(Push(SignedAdvert(b"\x91\x01", b"\0" * 64)))])
+async def test_hostile_pushes_change_nothing(autojump_clock: MockClock, payload: bytes) -> None:
+    async with MemoryNetwork() as network:
+        async with Member(1).up(network) as victim, network.node(identity(66).peer_id) as hostile:
+            hostile.add_addresses(victim.address)
+            with suppress(SwarmError):  # what the caller is told does not matter here
+                await hostile.call(victim.peer_id, METHOD_PUSH, payload, timeout_s=1)
+            await trio.sleep(1)
+            assert victim.usable() == {victim.peer_id}
+
+
+async def test_a_replayed_old_advert_does_not_bring_back_an_old_price(autojump_clock: MockClock) -> None:
+    worker = identity(5)
+    async with MemoryNetwork() as network:
+        async with Member(1).up(network) as victim, network.node(worker.peer_id) as hostile:
+            hostile.add_addresses(victim.address)
+            for sequence, skills in ((8, (SKILL,)), (7, ("ocr",))):
+                _, wire = signed(worker, advert(worker, skills, sequence=sequence, issued_unix_s=NOW_UNIX_S))
+                await hostile.call(victim.peer_id, METHOD_PUSH, encode(Push(wire)), timeout_s=1)
+            known = {known.advert.peer_id: known.advert.sequence for known in victim.registry.known()}
+            assert known[worker.peer_id] == 8
+
+
+async def test_a_flood_of_pushes_is_refused(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with Member(1).up(network) as victim, network.node(identity(66).peer_id) as hostile:
+            hostile.add_addresses(victim.address)
+            refused = 0
+            for number in range(100):
+                _, wire = signed(identity(1000 + number))
+                try:
+                    await hostile.call(victim.peer_id, METHOD_PUSH, encode(Push(wire)), timeout_s=1)
+                except SwarmError as error:
+                    refused += "too many" in str(error)
+            assert refused == 36
+
+
+async def test_thirty_percent_dead_nodes_do_not_delay_a_look_up(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], *[[SKILL]] * 10, []]) as swarm:
+            for member in swarm[1:4]:
+                network.kill(member.peer_id)
+            started = trio.current_time()
+            alive = {member.peer_id for member in swarm[4:11]}
+            assert set(await swarm[-1].names()) <= alive
+            assert trio.current_time() - started <= 2
+
+
+async def test_join_reports_each_failure_to_its_caller(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network, Member(1).up(network) as node, Member(2).up(network) as other:
+        nowhere = PeerAddress(PeerId(identity(77).peer_id), ("/memory/nowhere",))
+        outcome = await node.registry.join_peers([other.address, nowhere])
+        assert outcome[other.peer_id] is None
+        assert isinstance(outcome[nowhere.peer_id], PeerLostError)
+
+
+async def test_with_a_short_refresh_period_everything_still_holds(autojump_clock: MockClock) -> None:
+    quick = RegistrySettings(refresh_s=2)
+    async with MemoryNetwork() as network:
+        first, worker = Member(1, settings=quick), Member(2, [SKILL], settings=quick)
+        async with first.up(network), worker.up(network, first):
+            assert await first.names() == [worker.peer_id]
+            await trio.sleep(60)
+            assert await first.names() == [worker.peer_id]
+            network.kill(worker.peer_id)
+            await trio.sleep(7)
+            assert worker.peer_id not in {known.advert.peer_id for known in first.registry.known()}
