@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import trio
 
 from swarmharness import __version__
+from swarmharness.credit.accounts import history_answer
 from swarmharness.errors import ConfigurationError, InputError, SwarmError
 from swarmharness.jobs.service import ItemResult, Job, JobSettings
 from swarmharness.node.parts import NodeParts
@@ -75,6 +76,11 @@ class NodeApi:
             "job.results": self._job_results,
             "job.cancel": self._job_cancel,
         }
+
+    @property
+    def parts(self) -> NodeParts:
+        """The services behind the methods, for callers in the same process."""
+        return self._parts
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold open jobs until cancelled."""
@@ -162,9 +168,9 @@ class NodeApi:
         balance = await self._parts.credit.balance()
         return balance.as_dict()
 
-    async def _credit_history(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _credit_history(self, params: Mapping[str, Any]) -> dict[str, Any]:
         limit = min(max(_value(params, "limit", int, 20), 1), 10_000)
-        return [entry.as_dict() for entry in await self._parts.credit.history(limit)]
+        return history_answer(await self._parts.credit.history(limit))
 
     # -- jobs -------------------------------------------------------------------------------------------------
 

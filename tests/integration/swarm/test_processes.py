@@ -78,8 +78,8 @@ async def test_both_parties_keep_the_same_co_signed_receipt(process_swarm: Proce
     (result,) = await trio.to_thread.run_sync(lambda: submit(client, "text-embedding", "a receipt"))
     with trio.fail_after(20):
         while True:
-            spent = await call(client, "credit.history", limit=5)
-            earned = await call(worker, "credit.history", limit=5)
+            spent = (await call(client, "credit.history", limit=5))["entries"]
+            earned = (await call(worker, "credit.history", limit=5))["entries"]
             if [e["state"] for e in spent] == [e["state"] for e in earned] == ["receipt"]:
                 break
             await trio.sleep(0.05)
