@@ -12,6 +12,8 @@ import typer
 
 from swarmharness.errors import ConfigurationError
 
+_WIDTH_MAX = 4096
+
 DataDirOption = Annotated[
     Path | None,
     typer.Option(
@@ -69,7 +71,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; columns whose name ends in a unit or a count are aligned right by passing numbers as values."""
+    """Print a table, numbers aligned right; a cell is never broken, so that ids can be copied."""
     from rich.console import Console
     from rich.table import Table
 
@@ -77,10 +79,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
         numeric = bool(content) and all(isinstance(row[number], int | float) for row in content)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in content:
         table.add_row(*[_cell(value) for value in row])
-    Console(highlight=False, markup=False).print(table)
+    console = Console(width=_WIDTH_MAX, highlight=False, markup=False)
+    console.width = max(console.measure(table).maximum, len(title))
+    console.print(table)
 
 
 def print_records(records: Sequence[Mapping[str, Any]]) -> None:
@@ -91,30 +95,29 @@ def print_records(records: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def print_fields(fields: Mapping[str, Any]) -> None:
-    """Print a mapping as aligned lines; nested values are indented below their name."""
+def print_fields(fields: Mapping[str, Any], indent: str = "") -> None:
+    """Print a mapping as aligned lines; nested mappings are indented, lists of mappings become tables."""
     width = max([len(name) for name in fields], default=0)
     for name, value in fields.items():
         label = name.replace("_", " ")
-        if isinstance(value, Mapping):
-            print(f"{label}:")
-            for inner, content in value.items():
-                print(f"  {inner}: {_cell(content)}")
+        if isinstance(value, Mapping) and value:
+            print(f"{indent}{label}:")
+            print_fields(value, indent + "  ")
         elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
-            print(f"{label}:")
+            print(f"{indent}{label}:")
             print_records(value)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple) and value:
             for number, item in enumerate(value):
-                print(f"{label if number == 0 else '':<{width}}  {_cell(item)}")
+                print(f"{indent}{label if number == 0 else '':<{width}}  {_cell(item)}")
         else:
-            print(f"{label:<{width}}  {_cell(value)}")
+            print(f"{indent}{label:<{width}}  {_cell(value)}")
 
 
 def _cell(value: object) -> str:
+    if value is None or value in ((), [], {}):
+        return "-"
     if isinstance(value, list | tuple):
         return ", ".join(map(_cell, value))
-    if value is None:
-        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -33,8 +33,13 @@ def test_fields_are_aligned_and_nested_records_become_a_table(capsys: pytest.Cap
         "skills:",
         "name  ms",
         "n      2",
-        "none:",
+        "none     -",
     ]
+
+
+def test_a_long_cell_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("", ("peer", "n"), [("p" * 300, 1)])
+    assert f"{'p' * 300}  1" in capsys.readouterr().out
 
 
 def test_records_share_the_columns_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:
