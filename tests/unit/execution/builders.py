@@ -1,0 +1,180 @@
+"""Makes small ONNX models and skill folders for the tests; nothing here comes from the network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from swarmharness.execution.catalog import InstalledSkill, read_skill
+from swarmharness.execution.model_store import ModelStore
+from swarmharness.execution.tensor_arrays import from_arrays
+from swarmharness.execution.tensor_codec import encode_tensors
+
+
+def model(
+    nodes: list[Any],
+    inputs: Mapping[str, tuple[int, list[int | str]]],
+    outputs: Mapping[str, tuple[int, list[int | str] | None]],
+    *,
+    initializers: list[Any] | None = None,
+    domains: tuple[str, ...] = (),
+    functions: list[Any] | None = None,
+) -> Any:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(name, dtype, shape) for name, (dtype, shape) in inputs.items()],
+        [helper.make_tensor_value_info(name, dtype, shape) for name, (dtype, shape) in outputs.items()],
+        initializers or [],
+    )
+    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions or [])
+
+
+def doubling() -> bytes:
+    """`y = x + x` for `x` float32 [n, 3]."""
+    nodes = [helper.make_node("Add", ["x", "x"], ["y"])]
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, ["n", 3])}
+    return bytes(model(nodes, floats, {"y": (TensorProto.FLOAT, ["n", 3])}).SerializeToString())
+
+
+def filling() -> bytes:
+    """`y` is a float32 vector of ones as long as `count` says, so the item decides how much memory the model takes."""
+    one = helper.make_tensor("value", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["count"], ["ones"], value=one),
+        helper.make_node("ReduceSum", ["ones"], ["y"], keepdims=0),
+    ]
+    built = model(nodes, {"count": (TensorProto.INT64, [1])}, {"y": (TensorProto.FLOAT, [])})
+    return bytes(built.SerializeToString())
+
+
+def counting() -> bytes:
+    """`y` counts to the int64 scalar `n` one by one, so the item decides how long the model takes."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_out"]),
+            helper.make_node("Add", ["seen", "step"], ["seen_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("seen", TensorProto.INT64, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("seen_out", TensorProto.INT64, []),
+        ],
+        [helper.make_tensor("step", TensorProto.INT64, [], [1])],
+    )
+    nodes = [helper.make_node("Loop", ["n", "yes", "zero"], ["y"], body=body)]
+    initializers = [
+        helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+        helper.make_tensor("zero", TensorProto.INT64, [], [0]),
+    ]
+    built = model(nodes, {"n": (TensorProto.INT64, [])}, {"y": (TensorProto.INT64, [])}, initializers=initializers)
+    return bytes(built.SerializeToString())
+
+
+def picky() -> bytes:
+    """`y` has the shape that `shape` asks of four numbers, so an item can make the model itself raise."""
+    four = helper.make_tensor("four", TensorProto.FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
+    nodes = [helper.make_node("Reshape", ["four", "shape"], ["y"])]
+    outputs: dict[str, Any] = {"y": (TensorProto.FLOAT, None)}
+    built = model(nodes, {"shape": (TensorProto.INT64, ["k"])}, outputs, initializers=[four])
+    return bytes(built.SerializeToString())
+
+
+def with_external_data(location: str) -> bytes:
+    """A model whose one weight lies in another file."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=location)
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, [3])}
+    built = model(nodes, floats, {"y": (TensorProto.FLOAT, [3])}, initializers=[weight])
+    return bytes(built.SerializeToString())
+
+
+def with_operator(domain: str, name: str, *, nested: bool = False, functions: list[Any] | None = None) -> bytes:
+    """A model with an operator of a foreign domain, if `nested` inside a branch."""
+    foreign = helper.make_node(name, ["x"], ["y"], domain=domain)
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, [3])}
+    nodes = [foreign]
+    initializers = []
+    if nested:
+        result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])
+        branch = helper.make_graph([foreign], "branch", [], [result])
+        nodes = [helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)]
+        initializers = [helper.make_tensor("yes", TensorProto.BOOL, [], [True])]
+    outputs: dict[str, Any] = {"y": (TensorProto.FLOAT, [3])}
+    built = model(nodes, floats, outputs, initializers=initializers, domains=(domain,), functions=functions)
+    return bytes(built.SerializeToString())
+
+
+def manifest_text(data: bytes, *, name: str = "toy", size_bytes: int | None = None, **model_keys: object) -> str:
+    """A `tensor` skill's manifest whose one file is `data`, from the skill's own folder."""
+    timeout_secs = model_keys.pop("timeout_secs", 60)
+    keys = {
+        "work_microcredits": 10,
+        "comparison_class": "fp32",
+        "batch_items": 8,
+        "memory_limit_mib": 512,
+        **model_keys,
+    }
+    lines = [f"{key} = {_toml(value)}" for key, value in keys.items()]
+    return "\n".join(
+        [
+            "[skill]",
+            f'name = "{name}"',
+            'version = "1.0.0"',
+            'description = "a toy"',
+            f"timeout_secs = {timeout_secs}",
+            "[model]",
+            'task = "tensor"',
+            *lines,
+            "[[model.files]]",
+            'name = "model.onnx"',
+            f'sha256 = "{hashlib.sha256(data).hexdigest()}"',
+            f"size_bytes = {len(data) if size_bytes is None else size_bytes}",
+            'sources = [{ file = "model.onnx" }]',
+        ]
+    )
+
+
+def skill_folder(parent: Path, data: bytes, *, name: str = "toy", **keys: Any) -> Path:
+    """Write a skill folder and return it."""
+    folder = parent / name
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(data)
+    (folder / "skill.toml").write_text(manifest_text(data, name=name, **keys))
+    return folder
+
+
+def installed(tmp_path: Path, data: bytes, *, name: str = "toy", **keys: Any) -> tuple[InstalledSkill, ModelStore]:
+    """Return a skill whose model is in a store."""
+    skill = read_skill(skill_folder(tmp_path / "skills", data, name=name, **keys))
+    store = ModelStore(tmp_path / "models")
+    store.fetch(skill.manifest, skill.folder)
+    return skill, store
+
+
+def item(**arrays: Any) -> bytes:
+    """Encode a `tensor` item."""
+    return encode_tensors(from_arrays({name: np.asarray(array) for name, array in arrays.items()}))
+
+
+def serialized(built: Any) -> bytes:
+    """Return a model's bytes."""
+    assert isinstance(built, onnx.ModelProto)
+    return bytes(built.SerializeToString())
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from swarmharness.errors import InputError
+from swarmharness.execution.catalog import SHIPPED_FOLDER
+from swarmharness.execution.skill import (
+    FolderSource,
+    HttpsSource,
+    HuggingFaceSource,
+    PypiSource,
+    SkillManifest,
+    Task,
+    TensorInput,
+    parse_manifest,
+)
+
+DIGEST = "ab" * 32
+
+GOOD = f"""
+[skill]
+name = "digits"
+version = "1.2.0"
+description = "Reads digits"
+tags = ["image"]
+timeout_secs = 5
+license = "MIT"
+
+[model]
+task = "tensor"
+work_microcredits = 12
+comparison_class = "fp32"
+batch_invariant = false
+batch_items = 4
+memory_limit_mib = 256
+
+[[model.files]]
+name = "model.onnx"
+sha256 = "{DIGEST}"
+size_bytes = 43000
+license = "MIT"
+sources = [
+    {{ pypi = "digits-model==1.0", member = "digits/model.onnx" }},
+    {{ https = "https://example.org/model.onnx" }},
+    {{ huggingface = "owner/repo", file = "onnx/model.onnx", revision = "main" }},
+    {{ file = "model.onnx" }},
+]
+
+[[model.inputs]]
+name = "pixels"
+dtype = "float32"
+shape = ["n", 64]
+"""
+
+
+def parse(text: str) -> SkillManifest:
+    return parse_manifest(text, "x/skill.toml")
+
+
+def test_a_full_manifest_is_read() -> None:
+    manifest = parse(GOOD)
+    assert manifest.name == "digits"
+    assert manifest.task is Task.TENSOR
+    assert manifest.timeout_s == 5
+    assert not manifest.batch_invariant
+    assert manifest.inputs == (TensorInput("pixels", "float32", ("n", 64)),)
+    (file,) = manifest.files
+    assert file.sha256 == bytes.fromhex(DIGEST)
+    assert file.sources == (
+        PypiSource("digits-model==1.0", "digits/model.onnx"),
+        HttpsSource("https://example.org/model.onnx"),
+        HuggingFaceSource("owner/repo", "onnx/model.onnx", "main"),
+        FolderSource("model.onnx"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "digits"', "", r"skill\.name: is missing"),
+        ('name = "digits"', 'name = "../x"', r"skill\.name: '\.\./x' is not allowed"),
+        ('name = "digits"', "name = 3", r"skill\.name: expected a string"),
+        (
+            "timeout_secs = 5",
+            "timeout_sec = 5",
+            r"skill\.timeout_sec: is not a known key; did you mean 'timeout_secs'\?",
+        ),
+        ("timeout_secs = 5", "timeout_secs = true", r"skill\.timeout_secs: expected a whole number from 1 to 86400"),
+        ('task = "tensor"', 'task = "tensors"', r"model\.task: 'tensors' is not one of .*did you mean 'tensor'\?"),
+        ('task = "tensor"', 'task = "text-embedding"', "needs exactly model.onnx, tokenizer.json"),
+        ("batch_items = 4", "batch_items = 0", r"model\.batch_items: expected a whole number from 1"),
+        ("batch_invariant = false", 'batch_invariant = "no"', r"model\.batch_invariant: expected true or false"),
+        ("batch_items = 4", "batchitems = 4", r"model\.batchitems: is not a known key; did you mean 'batch_items'\?"),
+        ("[skill]", "zebra = 1\n[skill]", r"zebra: is not a known key"),
+        (DIGEST, DIGEST.upper(), r"model\.files\[0\]\.sha256: .* 64 lower-case hexadecimal"),
+        ("size_bytes = 43000", "size_bytes = -1", r"model\.files\[0\]\.size_bytes"),
+        ('name = "model.onnx"', 'name = "../model.onnx"', r"model\.files\[0\]\.name"),
+        ("digits-model==1.0", "digits-model", r"sources\[0\]\.pypi: .* an exact version"),
+        ("digits-model==1.0", "--index-url==1.0", r"sources\[0\]\.pypi: .* an exact version"),
+        ("https://example.org", "http://example.org", r"sources\[1\]\.https: .* begins with https://"),
+        ('file = "onnx/model.onnx"', 'file = "/etc/passwd"', r"sources\[2\]\.file: .* relative path"),
+        ('{ file = "model.onnx" }', '{ file = "../model.onnx" }', r"sources\[3\]\.file: .* without '\.\.'"),
+        ('{ file = "model.onnx" }', '{ ftp = "model.onnx" }', r"sources\[3\]: a source needs one of the keys"),
+        ('dtype = "float32"', 'dtype = "floaty32"', r"model\.inputs\[0\]\.dtype: .* did you mean 'float32'"),
+        ('shape = ["n", 64]', "shape = [1.5]", r"model\.inputs\[0\]\.shape"),
+        ('description = "Reads digits"', r'description = "\u001b[2J"', r"skill\.description: has a control character"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_allowed(old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(InputError, match=message) as caught:
+        parse(GOOD.replace(old, new, 1))
+    assert str(caught.value).startswith("x/skill.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_toml_names_the_line() -> None:
+    with pytest.raises(InputError, match=r"not TOML.*line 2"):
+        parse("[skill]\nname = \n")
+
+
+def test_the_model_digest_depends_on_every_file_and_its_name_but_not_on_their_order() -> None:
+    text = (SHIPPED_FOLDER / "image-ocr" / "skill.toml").read_text()
+    manifest = parse(text)
+    head, first, second = re.split(r"(?=\[\[model\.files\]\])", text)
+    assert parse(head + second + first).model_digest == manifest.model_digest
+    exchanged = text.replace("detection.onnx", "TEMP").replace('"recognition.onnx"', '"detection.onnx"')
+    assert parse(exchanged.replace("TEMP", "recognition.onnx")).model_digest != manifest.model_digest
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED_FOLDER.glob("*/skill.toml")), ids=lambda path: path.parent.name)
+def test_a_shipped_skill_names_its_licence_and_a_source_that_needs_no_model_hub(path: object) -> None:
+    manifest = parse(path.read_text())  # type: ignore[attr-defined]
+    assert manifest.license
+    assert manifest.attribution
+    for file in manifest.files:
+        assert file.license
+        assert isinstance(file.sources[0], PypiSource)
