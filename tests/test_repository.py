@@ -71,7 +71,7 @@ def test_every_folder_of_tests_is_a_package_so_that_modules_of_one_name_do_not_c
 def test_no_file_names_a_place_on_somebodys_machine_or_a_package_index() -> None:
     place = re.compile(
         r"""(?<![\w.}~$-])/(?:home|work|root|Users)/(?!some|you|user\b)\w"""  # a path that exists on one machine only
-        r"|/opt/(?:pypi|wheels)|py" + r"pi\.org|python" + r"hosted|--(?:extra-)?index-url|--find-links"
+        r"|/opt/(?:pypi|wheels)|py" + r"pi\.org|python" + r"hosted|--(?:extra-)?index-url[ =]\w|--find-links"
     )
     found = [
         f"{_relative(path)}:{number}: {line.strip()[:120]}"
