@@ -44,7 +44,7 @@ def start(
     json: JsonOption = False,
 ) -> None:
     """Run a node in the foreground until it is told to stop."""
-    from swarmharness.cli.settings import read_settings
+    from swarmharness.cli.settings import config_path, read_settings
     from swarmharness.node import config_values
 
     directory, settings = read_settings(data_dir, config)
@@ -73,7 +73,15 @@ def start(
             print(_welcome(ready, directory.path), flush=True)
 
     async def run() -> None:
-        await run_node(directory, settings, listen=addresses, join=targets, skills=skills, on_ready=on_ready)
+        await run_node(
+            directory,
+            settings,
+            config_file=config_path(directory, config) or directory.config_file,
+            listen=addresses,
+            join=targets,
+            skills=skills,
+            on_ready=on_ready,
+        )
 
     trio.run(run)
 

@@ -52,13 +52,11 @@ class NodeApi:
         *,
         refusals: Callable[[], Mapping[str, int]],
         stop: Callable[[], None],
-        reload: Callable[[], Awaitable[list[str]]],
     ) -> None:
         self._parts = parts
         self._terms = terms
         self._refusals = refusals
         self._stop = stop
-        self._reload = reload
         self._jobs: dict[str, _OpenJob] = {}
         self._nursery: trio.Nursery | None = None
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
@@ -69,7 +67,6 @@ class NodeApi:
             "router.explain": self._router_explain,
             "credit.balance": self._credit_balance,
             "credit.history": self._credit_history,
-            "config.reload": self._config_reload,
             "registry.join": self._registry_join,
             "job.open": self._job_open,
             "job.feed": self._job_feed,
@@ -145,9 +142,6 @@ class NodeApi:
             expires_unix_s=0,
         )
         return {"invite": invite_text(invite, ports.signer), "addresses": list(addresses)}
-
-    async def _config_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return {"changed": await self._reload()}
 
     async def _registry_join(self, params: Mapping[str, Any]) -> dict[str, Any]:
         outcomes = await self._parts.registry.join([_value(params, "target", str)])

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -25,11 +26,12 @@ from swarmharness.network.libp2p_dht import Libp2pDht
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.settings import MIB, AccessRules, BulkSettings, ChannelSettings, NetworkSettings
 from swarmharness.node.api import InviteTerms, NodeApi
-from swarmharness.node.config import Config, load_config
+from swarmharness.node.config import Config
 from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
 from swarmharness.node.psk import swarm_psk
+from swarmharness.node.reload import watch_policy
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.mdns import discover_on_lan
@@ -47,6 +49,7 @@ async def run_node(
     directory: DataDir,
     config: Config,
     *,
+    config_file: Path,
     listen: Sequence[str],
     join: Sequence[str],
     skills: Sequence[str] | None,
@@ -55,6 +58,7 @@ async def run_node(
     """Run a node until SIGINT, SIGTERM or `node.stop`; then finish what it has, and return.
 
     `listen`, `join` and `skills` (None: as configured) come from the command line and win over the configuration.
+    `config_file` is where `config` came from; it is watched for changes of the routing policy.
     """
     stopping = trio.Event()
     targets = [*config.network.bootstrap, *join]
@@ -67,6 +71,7 @@ async def run_node(
             transport = node.parts.ports.transport
             on_ready({"peer_id": transport.peer_id, "addresses": transport.addresses})
             nursery.start_soon(_load_models, node.parts, node.executor)
+            nursery.start_soon(watch_policy, config_file, node.parts.router)
             await stopping.wait()
             with trio.move_on_after(DRAIN_TIMEOUT_S):
                 await node.parts.tasks.drain()
@@ -121,12 +126,8 @@ async def open_node(
                 lan=discover_on_lan if config.network.mdns else None,
             )
             async with run_services(ports, _node_settings(config)) as parts:
-
-                async def reload() -> list[str]:
-                    return _reload_policy(directory, parts)
-
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
-                api = NodeApi(parts, terms, refusals=transport.refusals, stop=stop, reload=reload)
+                api = NodeApi(parts, terms, refusals=transport.refusals, stop=stop)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(api.run)
                     yield OpenNode(parts, api, executor)
@@ -154,15 +155,6 @@ async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
         except SwarmError as error:
             _log.warning("the skill %s is not offered: %s", skill.name, error)
         parts.registry.skills_changed()
-
-
-def _reload_policy(directory: DataDir, parts: NodeParts) -> list[str]:
-    path = directory.config_file
-    config = load_config(path if path.exists() else None)
-    policy = config.routing
-    before, after = parts.router.policy.as_mapping(), policy.as_mapping()
-    parts.router.set_policy(policy)
-    return [name for name in after if before[name] != after[name]]
 
 
 def _offered_skills(directory: DataDir, config: Config, names: Sequence[str] | None) -> list[InstalledSkill]:

@@ -173,3 +173,18 @@ def test_submit_without_a_node_joins_for_a_moment(process_swarm: ProcessSwarm, t
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["peer"] == worker.peer_id
+
+
+async def test_routing_weights_take_effect_without_a_restart(process_swarm: ProcessSwarm) -> None:
+    node = process_swarm(1, skills=["file-type"])[0]
+    before = await call(node, "router.explain", skill="file-type")
+    assert before["form"] == "completion"
+    await trio.Path(node.data_dir.config_file).write_text('version = 1\n\n[routing]\nform = "additive"\n')
+    with trio.fail_after(20):
+        while (await call(node, "router.explain", skill="file-type"))["form"] != "additive":
+            await trio.sleep(0.05)
+    await trio.Path(node.data_dir.config_file).write_text('version = 1\n\n[routing]\nform = "best"\n')
+    with trio.fail_after(20):
+        while "stays as it was" not in (node.data_dir.path / "node.log").read_text():
+            await trio.sleep(0.05)
+    assert (await call(node, "router.explain", skill="file-type"))["form"] == "additive"
