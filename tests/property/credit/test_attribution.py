@@ -16,7 +16,15 @@ from swarmharness.credit.attribution.capped import counted_values
 from swarmharness.credit.attribution.closed_form import pipeline_values
 from swarmharness.credit.attribution.exact import coalition_values, enumerated_values
 from swarmharness.credit.attribution.game_file import GameFile
-from swarmharness.credit.attribution.games import BatchGame, CappedGame, Chunk, Game, PipelineGame, SpeculativeGame, Stage
+from swarmharness.credit.attribution.games import (
+    BatchGame,
+    CappedGame,
+    Chunk,
+    Game,
+    PipelineGame,
+    SpeculativeGame,
+    Stage,
+)
 from swarmharness.credit.attribution.sampling import DOMAIN, sampled_values, stated_error
 from swarmharness.credit.attribution.shares import shares_of
 from swarmharness.credit.attribution.table import TableGame
@@ -166,7 +174,7 @@ def test_enumeration_values_every_coalition_as_defined(game: Game) -> None:
 
 @given(pipeline_games(disjoint=True))
 def test_a_pipelines_value_is_the_two_level_value(game: PipelineGame) -> None:
-    """Orders in which each stage's nodes stay together; between the stages the task's weights decide, not the orders."""
+    """A stage gets its weight's part; inside it, whoever comes first in an order does it."""
     values = dict.fromkeys(game.players, Fraction(0))
     weights = sum(stage.weight for stage in game.stages)
     assume(weights)

@@ -1,0 +1,155 @@
+"""Whether this node serves a request, against which credit, and who comes first; pure, it takes nothing by itself.
+
+The rules are C-10 to C-14 of docs/credit-rules.md. Only this node's own view decides: what others owe each other counts
+as far as it flows to this node over work that they really did for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import pairwise
+
+from swarmharness.credit.holds import STRANGERS, Hold, Holds
+from swarmharness.credit.ledger import HORIZON_EPOCHS, Ledger
+from swarmharness.identity import PeerId
+
+STRANGER_BUDGET_MICROCREDITS = 600_000_000
+"""B: ten core-minutes an hour for all strangers together."""
+
+
+class Rank(IntEnum):
+    """Who is served first; within a rank see `Admitted.order`."""
+
+    OWN = 0
+    COVERED = 1
+    STRANGER = 2
+    WITHHOLDING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided."""
+
+    own: frozenset[PeerId] = frozenset()
+    """Peers that are served unmetered."""
+    lines: Mapping[PeerId, int] = field(default_factory=dict)
+    """Peers that may owe this node so much."""
+    stranger_budget_microcredits: int = STRANGER_BUDGET_MICROCREDITS
+    horizon_epochs: int = HORIZON_EPOCHS
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Peers that are not what they would seem from receipts alone."""
+
+    banned: Set[str] = frozenset()
+    """Proved forkers (C-16)."""
+    renewed: Set[str] = frozenset()
+    """Peers with a new incarnation within the horizon: strangers until it has passed (C-18)."""
+    withholding: Set[str] = frozenset()
+    """Requesters that have not signed for what they got: served last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request is served; `holds` are to be recorded before it is, and are not given back (C-12)."""
+
+    rank: Rank
+    flow_microcredits: int
+    """The residual flow of the requester to this node before this request."""
+    holds: tuple[Hold, ...]
+
+    def order(self, arrival: int) -> tuple[int, int, int]:
+        """Return the key by which waiting requests are sorted; `arrival` counts requests (C-13)."""
+        flow = self.flow_microcredits if self.rank is Rank.COVERED else 0
+        return int(self.rank), -flow, arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request is not served, and why."""
+
+    banned: bool
+    price_microcredits: int
+    flow_microcredits: int
+    line_microcredits: int
+    strangers_microcredits: int
+
+    @property
+    def missing_microcredits(self) -> int:
+        """How much more of anything would have been enough."""
+        available = self.flow_microcredits + self.line_microcredits + self.strangers_microcredits
+        return max(0, self.price_microcredits - available)
+
+    @property
+    def reason(self) -> str:
+        """One line for the requester: what is missing, and what would change it."""
+        if self.banned:
+            return "this key signed two histories; the proof is known here, and no node serves it any more"
+        return (
+            f"{self.missing_microcredits} of {self.price_microcredits} micro-credits are missing: "
+            f"{self.flow_microcredits} by work for this node or its partners, {self.line_microcredits} by a line of "
+            f"credit, {self.strangers_microcredits} left this hour for all strangers; work for this node, ask its "
+            "operator for a line, or try again in the next hour"
+        )
+
+
+def residual_paths(
+    ledger: Ledger, holds: Holds, requester: str, me: str, untrusted: Set[str] = frozenset()
+) -> list[tuple[tuple[str, ...], int]]:
+    """Return the paths of one or two edges from `requester` to `me` with what is left of each, the direct one first.
+
+    An edge u → v is the unexpired work that u did for v, less what is held of it. No two of these paths share an edge,
+    so together they are the maximum flow over at most two edges (C-10). An untrusted key has no edges (C-16, C-18).
+    """
+    if requester in untrusted or requester == me:
+        return []
+
+    def residual(worker: str, served: str) -> int:
+        return ledger.work(worker, served) - holds.held((worker, served), ledger.epoch)
+
+    paths: list[tuple[tuple[str, ...], int]] = [((requester, me), residual(requester, me))]
+    through = [middle for middle in ledger.work_of(requester) if middle not in untrusted and ledger.work(middle, me)]
+    for middle in sorted(through):
+        paths.append(((requester, middle, me), min(residual(requester, middle), residual(middle, me))))
+    return [(path, amount) for path, amount in paths if amount > 0]
+
+
+def decide(
+    ledger: Ledger,
+    holds: Holds,
+    policy: Policy,
+    doubts: Doubts,
+    *,
+    me: PeerId,
+    requester: PeerId,
+    price_microcredits: int,
+) -> Admitted | Refused:
+    """Decide about a request of this price (C-11): flow first, then the requester's line, then the strangers."""
+    if requester in doubts.banned:
+        return Refused(True, price_microcredits, 0, 0, 0)
+    last = requester in doubts.withholding
+    if requester in policy.own:
+        return Admitted(Rank.OWN, 0, ())
+    epoch = ledger.epoch
+    paths = residual_paths(ledger, holds, requester, me, frozenset(doubts.banned) | doubts.renewed)
+    flow = sum(amount for _, amount in paths)
+    line = max(0, policy.lines.get(requester, 0) - holds.held((requester, ""), epoch))
+    strangers = max(0, policy.stranger_budget_microcredits - holds.taken_in(STRANGERS, epoch))
+    taken: list[Hold] = []
+    left = price_microcredits
+    for path, amount in paths:
+        part = min(left, amount)
+        taken += [Hold(edge, epoch, part) for edge in pairwise(path) if part]
+        left -= part
+    for key, amount in (((requester, ""), line), (STRANGERS, strangers)):
+        part = min(left, amount)
+        taken += [Hold(key, epoch, part)] if part else []
+        left -= part
+    if left:
+        return Refused(False, price_microcredits, flow, line, strangers)
+    drawn_on_strangers = any(hold.key == STRANGERS for hold in taken)
+    rank = Rank.WITHHOLDING if last else Rank.STRANGER if drawn_on_strangers else Rank.COVERED
+    return Admitted(rank, flow, tuple(taken))
