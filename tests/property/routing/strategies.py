@@ -1,0 +1,55 @@
+"""Arbitrary candidates and policies."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from swarmharness.routing.breaker import BreakerState
+from swarmharness.routing.candidate import CandidateView
+from swarmharness.routing.policy import RoutingPolicy
+
+times_us = st.integers(0, 10**9)
+items = st.integers(0, 10**6)
+micro = st.integers(0, 10**9)
+
+
+def views(peer_ids: st.SearchStrategy[str]) -> st.SearchStrategy[CandidateView]:
+    return st.builds(
+        CandidateView,
+        peer_id=peer_ids,
+        local=st.booleans(),
+        offers=st.sampled_from([True, True, True, False]),
+        reachable=st.sampled_from([True, True, True, False]),
+        breaker=st.sampled_from(BreakerState),
+        batch_invariant=st.booleans(),
+        batch_items_max=st.integers(1, 512),
+        price_microcredits=items,
+        advertised_us=times_us,
+        measured_us=st.none() | times_us,
+        outstanding_items=items,
+        queued_items=items,
+        queue_age_us=st.none() | times_us,
+        sent_since_items=items,
+        round_trip_us=st.none() | times_us,
+        trust_valid_micro=micro,
+        trust_invalid_micro=micro,
+        pheromone_micro=micro,
+    )
+
+
+snapshots = st.lists(views(st.text("abcdef", min_size=1, max_size=6)), max_size=12, unique_by=lambda view: view.peer_id)
+
+weights = st.floats(0.001, 10)
+policies = st.builds(
+    RoutingPolicy,
+    form=st.sampled_from(["completion", "additive"]),
+    time_weight=weights | st.just(0.0),
+    trust_weight=weights,
+    price_weight=weights,
+    pheromone_weight=weights,
+    additive_capable_weight=weights,
+    additive_load_weight=weights,
+    additive_latency_weight=weights,
+    additive_trust_weight=weights,
+    latency_max_ms=st.floats(1, 10_000),
+)

@@ -1,0 +1,47 @@
+"""The router's compiled tables never disagree with a decision made from scratch."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swarmharness.errors import DeadlineError
+from swarmharness.routing.router import AGE_FLOOR_US, AGE_PER_ROW_US
+from tests.unit.routing.test_router import PEERS, SKILL, World
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["sent", "answer", "failure", "given up", "invalid", "queue"]),
+        st.sampled_from([signer.peer_id for signer in PEERS]),
+        st.integers(1, 50),
+        st.integers(0, 30_000),
+    ),
+    max_size=30,
+)
+
+
+@given(events, st.sampled_from([1, 7, 100]))
+@settings(deadline=None)
+async def test_choices_are_those_of_the_snapshot(happened: list[tuple[str, str, int, int]], items: int) -> None:
+    world = World()
+    router = world.router
+    for kind, peer, count, amount in happened:
+        peer_id = next(signer.peer_id for signer in PEERS if signer.peer_id == peer)
+        # Rows that age by themselves may lag behind by this much: let that pass between any two events.
+        world.clock.now_us += AGE_FLOOR_US + AGE_PER_ROW_US * len(PEERS)
+        if kind == "sent":
+            router.note_sent(peer_id, SKILL, count)
+        elif kind == "answer":
+            router.note_answer(
+                peer_id, SKILL, items=count, service_us=amount, queued_items=count, elapsed_us=2 * amount
+            )
+        elif kind == "failure":
+            router.note_failure(peer_id, SKILL, count, DeadlineError("late"))
+        elif kind == "given up":
+            router.note_given_up(peer_id, SKILL, count)
+        elif kind == "invalid":
+            router.note_invalid(peer_id, SKILL, count, "wrong")
+        else:
+            router.note_queue(peer_id, SKILL, count)
+        expected = [each.view.peer_id for each in router.explain(SKILL, items).candidates if each.position]
+        assert await world.order(items) == expected
