@@ -15,7 +15,6 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.keys import KeyPair, PrivateKey
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.io.exceptions import IOException
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.swarm import Swarm
@@ -24,14 +23,15 @@ from libp2p.peer.peerstore import PeerStore
 from libp2p.security.exceptions import HandshakeFailure
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as Noise
+from libp2p.security.pnet.psk_conn import PskConn
+from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
-from libp2p.stream_muxer.yamux.yamux import Yamux
-from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 from multiaddr.utils import get_network_addrs
 
 from swarmharness.identity import Identity
 from swarmharness.network.addresses import concrete
+from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
 from swarmharness.network.libp2p_link import Link, WatchedTcp, WatchedWebsocket
 from swarmharness.network.settings import NetworkSettings
 
@@ -77,6 +77,8 @@ class Gate(Noise):  # type: ignore[misc]
                 inner()
 
             link.on_close = forget
+        if isinstance(secured, SecureSession):
+            secured = LeanSession(secured, conn, None if isinstance(conn, PskConn) else link)
         return secured
 
     async def cut(self, peer: str) -> None:
@@ -98,41 +100,6 @@ class NoAutoConnector(AutoConnector):  # type: ignore[misc]
 
     async def maybe_connect(self) -> None:
         """Dial nobody."""
-
-
-class Libp2pStream:
-    """A libp2p stream as a `ByteStream` and `BulkStream`."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def send_all(self, data: bytes) -> None:
-        """See `ByteStream`."""
-        try:
-            await self._stream.write(data)
-        except (IOException, OSError) as error:
-            raise trio.BrokenResourceError(str(error)) from error
-
-    async def receive_some(self, max_bytes: int) -> bytes:
-        """See `ByteStream`."""
-        try:
-            data: bytes = await self._stream.read(max_bytes)
-        except EOFError:
-            return b""
-        except (IOException, OSError) as error:
-            raise trio.BrokenResourceError(str(error)) from error
-        return data
-
-    async def aclose(self) -> None:
-        """See `ByteStream`."""
-        try:
-            await self._stream.close()
-        except (IOException, OSError) as error:
-            raise trio.BrokenResourceError(str(error)) from error
-
-    async def reset(self) -> None:
-        """See `BulkStream`."""
-        await self._stream.reset()
 
 
 def link_of(conn: Any) -> Link | None:
@@ -163,7 +130,7 @@ def build_host(identity: Identity, settings: NetworkSettings, permits: Callable[
     tune_libp2p(verbose=settings.verbose)
     key_pair = create_new_key_pair(identity.seed)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
-    upgrader = TransportUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): Yamux})
+    upgrader = LeanUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): LeanYamux})
     own_id = ID.from_pubkey(key_pair.public_key)
     peerstore = PeerStore()
     peerstore.add_key_pair(own_id, key_pair)

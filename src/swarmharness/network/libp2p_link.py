@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from libp2p.transport.websocket.transport import WebsocketConfig, WebsocketTrans
 
 _READ_BYTES = 128 * 1024
 _WRITE_TIMEOUT_S = 15.0
+_SMALL_BYTES = 16 * 1024
 _DEAD_LINK_MS = 10_000
 
 _Handler = Callable[[ReadWriteCloser], Awaitable[None]]
@@ -53,6 +55,8 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         close: Callable[[], Awaitable[None]],
         stream: trio.abc.AsyncResource | None,
         remote: tuple[str, int] | None,
+        *,
+        tcp: bool,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -61,6 +65,8 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         self._remote = remote
         self._data = b""
         self._start = 0
+        self._writing = False
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) and tcp else None
         self.on_close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -71,7 +77,7 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
             remote = stream.socket.getpeername()[:2]
         except OSError:
             remote = None
-        return cls(stream.receive_some, stream.send_all, stream.aclose, stream, remote)
+        return cls(stream.receive_some, stream.send_all, stream.aclose, stream, remote, tcp=True)
 
     @classmethod
     def over_websocket(cls, connection: Any) -> Link:
@@ -79,7 +85,7 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         stream = websocket_stream(connection)
         if isinstance(stream, trio.SocketStream):
             watch_link(stream.socket)
-        return cls(connection.read, connection.write, connection.close, stream, None)
+        return cls(connection.read, connection.write, connection.close, stream, None, tcp=False)
 
     async def read(self, n: int | None = None) -> bytes:
         """Return 1 to `n` bytes, or none at the end."""
@@ -96,18 +102,53 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         self._start = end
         return data[start:end] if end - start != len(data) else data
 
+    async def take(self, n: int) -> bytes:
+        """Return exactly `n` bytes; raises ConnectionClosedError if the connection ends before."""
+        end = self._start + n
+        if end <= len(self._data):
+            data = self._data[self._start : end]
+            self._start = end
+            return data
+        parts: list[bytes] = []
+        while n:
+            part = await self.read(n)
+            if not part:
+                raise ConnectionClosedError("the connection ended")
+            parts.append(part)
+            n -= len(part)
+        return b"".join(parts)
+
     async def write(self, data: bytes) -> None:
         """Write all of `data`, whatever is cancelled meanwhile."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _WRITE_TIMEOUT_S) as scope:
-            try:
-                await self._send(data)
-            except trio.ClosedResourceError:
+        if self._socket is not None and len(data) < _SMALL_BYTES and not self._writing:
+            data = self._write_now(self._socket, data)
+            if not data:
                 return
-            except trio.BrokenResourceError as error:
-                raise ConnectionClosedError(f"the connection broke: {error}") from error
+        self._writing = True
+        try:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _WRITE_TIMEOUT_S) as scope:
+                await self._send(data)
+        except trio.ClosedResourceError:
+            return
+        except trio.BrokenResourceError as error:
+            raise ConnectionClosedError(f"the connection broke: {error}") from error
+        finally:
+            self._writing = False
         if scope.cancelled_caught:
             await self.cut()
             raise ConnectionClosedError("the peer did not read for too long")
+
+    def _write_now(self, sock: Any, data: bytes) -> bytes:
+        """Write what the kernel takes at once and return the rest: no pass through the scheduler for a small frame."""
+        descriptor = sock.fileno()
+        if descriptor < 0:
+            return b""  # closed here: libp2p expects no error then
+        try:
+            return data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            return data
+        except OSError as error:
+            raise ConnectionClosedError(f"the connection broke: {error}") from error
 
     async def close(self) -> None:
         """Close the connection; a WebSocket says goodbye first, for a moment."""

@@ -18,7 +18,8 @@ from swarmharness.network.addresses import check_listen, without_peer
 from swarmharness.network.bulk import BulkExchange, BulkStream
 from swarmharness.network.channel import Channel
 from swarmharness.network.libp2p_dial import Dialler
-from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, Libp2pStream, build_host
+from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, build_host
+from swarmharness.network.libp2p_lean import LeanStream
 from swarmharness.network.local_calls import call_own_handler
 from swarmharness.network.peers import Peers
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
@@ -241,7 +242,7 @@ class Libp2pTransport:
 
     def _new_channel(self, stream: Any, peer_id: PeerId, bulk: BulkExchange) -> Channel:
         return Channel(
-            Libp2pStream(stream),
+            LeanStream(stream),
             peer_id,
             self._handlers,
             self._settings.channel,
@@ -254,7 +255,7 @@ class Libp2pTransport:
         async def open_stream() -> BulkStream:
             try:
                 with trio.fail_after(self._settings.dial_timeout_s):
-                    return Libp2pStream(await self._host.new_stream(ID.from_base58(peer_id), [BULK_PROTOCOL]))
+                    return LeanStream(await self._host.new_stream(ID.from_base58(peer_id), [BULK_PROTOCOL]))
             except Exception as error:  # libp2p raises many kinds, and all mean that there is no stream
                 raise trio.BrokenResourceError(str(error)) from error
 
@@ -280,7 +281,7 @@ class Libp2pTransport:
             self._refuse("bulk stream")
             await stream.reset()
             return
-        await shared.bulk.accept(Libp2pStream(stream))
+        await shared.bulk.accept(LeanStream(stream))
 
     async def _reconnect(self, peer_id: PeerId) -> None:
         """Try to get a lost peer back, less and less often, then forget it."""

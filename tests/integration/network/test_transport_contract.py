@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -21,7 +22,7 @@ from swarmharness.errors import (
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import PeerAddress, PeerEvent, Request
 from swarmharness.network.settings import AccessRules, BulkSettings, NetworkSettings
-from tests.integration.network.worlds import WORLDS, World, address_of, identity
+from tests.integration.network.worlds import WORLDS, Node, World, address_of, identity
 
 
 @pytest.fixture(params=list(WORLDS))
@@ -34,15 +35,15 @@ async def echo(request: Request) -> bytes:
     return request.payload
 
 
-async def wait_until(condition, limit_s: float = 5) -> None:  # type: ignore[no-untyped-def]
+async def wait_until(condition: Callable[[], object], limit_s: float = 5) -> None:
     with trio.fail_after(limit_s):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
-async def two(world: World, **settings: object) -> tuple[object, object]:
+async def two(world: World, **settings: Any) -> tuple[Node, Node]:
     left = await world.node("left")
-    right = await world.node("right", NetworkSettings(**settings))  # type: ignore[arg-type]
+    right = await world.node("right", NetworkSettings(**settings))
     left.add_addresses(address_of(right))
     return left, right
 
@@ -307,7 +308,7 @@ async def test_both_sides_dialling_at_once_end_with_one_channel(world: World) ->
     async with trio.open_nursery() as nursery:
         for caller, callee in ((left, right), (right, left)) * 5:
 
-            async def call(caller=caller, callee=callee) -> None:  # type: ignore[no-untyped-def]
+            async def call(caller: Node = caller, callee: Node = callee) -> None:
                 assert await caller.call(callee.peer_id, "echo", b"x", timeout_s=10) == b"x"
 
             nursery.start_soon(call)
@@ -320,7 +321,7 @@ async def test_both_sides_dialling_at_once_end_with_one_channel(world: World) ->
 # -- access: invariant N-1 ----------------------------------------------------------------------------------------
 
 
-async def served_nobody(world: World, left_access: AccessRules, right_access: AccessRules) -> tuple[object, object]:
+async def served_nobody(world: World, left_access: AccessRules, right_access: AccessRules) -> tuple[Node, Node]:
     left = await world.node("left", NetworkSettings(access=left_access))
     right = await world.node("right", NetworkSettings(access=right_access))
     left.add_addresses(address_of(right))
@@ -391,7 +392,7 @@ async def test_the_same_pre_shared_key_connects(world: World) -> None:
 # -- the DHT --------------------------------------------------------------------------------------------------------
 
 
-async def swarm(world: World, count: int) -> list[tuple[object, object]]:
+async def swarm(world: World, count: int) -> list[tuple[Node, Any]]:
     nodes = []
     for number in range(count):
         node = await world.node(f"node-{number}")
@@ -404,7 +405,7 @@ async def swarm(world: World, count: int) -> list[tuple[object, object]]:
     return nodes
 
 
-async def find(dht, key: bytes, expected: set[PeerId], limit: int = 20) -> dict[PeerId, PeerAddress]:  # type: ignore[no-untyped-def]
+async def find(dht: Any, key: bytes, expected: set[PeerId], limit: int = 20) -> dict[PeerId, PeerAddress]:
     """Look until the records have spread."""
     with trio.fail_after(10):
         while True:
