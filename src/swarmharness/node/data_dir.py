@@ -35,6 +35,11 @@ def cache_dir() -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache")
 
 
+def model_folder() -> Path:
+    """Where model files are kept, by their digest; shared by all nodes of this user."""
+    return cache_dir() / "models"
+
+
 def _xdg(variable: str, fallback: str) -> Path:
     base = os.environ.get(variable, "")
     # The XDG specification says that relative paths are to be ignored.
@@ -66,6 +71,11 @@ class DataDir:
     def database(self) -> Path:
         """The SQLite file of receipts."""
         return self.path / "swarm.sqlite"
+
+    @property
+    def skills_folder(self) -> Path:
+        """Skills that the user added."""
+        return self.path / "skills"
 
     @property
     def control_socket(self) -> Path:

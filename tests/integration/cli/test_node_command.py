@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ def test_the_ready_line_has_the_promised_keys_and_the_node_stops_on_request(tmp_
     status = json.loads(command("node", "status", "--json", data_dir=node.data_dir).stdout)
     assert status["peer_id"] == node.ready["peer_id"]
     assert node.ready["peer_id"] in command("node", "status", data_dir=node.data_dir).stdout
+    doctor = json.loads(command("doctor", "--json", data_dir=node.data_dir).stdout)
+    assert f"runs, pid {node.process.pid}, 0 peers connected" in [check["detail"] for check in doctor["checks"]]
     stopped = command("node", "stop", "--json", data_dir=node.data_dir)
     assert json.loads(stopped.stdout) == {"event": "stopped", "pid": node.process.pid}
     out, err = node.process.communicate(timeout=TIMEOUT_S)
@@ -135,12 +138,15 @@ def test_an_unknown_skill_is_refused_at_the_start(tmp_path: Path) -> None:
 def test_a_long_data_directory_works_through_a_socket_elsewhere(
     tmp_path: Path, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    node = start(nodes, tmp_path / ("long-" * 20))
-    assert not (node.data_dir / "control.sock").exists()
-    assert command("node", "status", data_dir=node.data_dir).returncode == 0
-    assert node.end(signal.SIGTERM)[0] == 0
-    assert list(tmp_path.glob("*.sock")) == []
+    with tempfile.TemporaryDirectory() as runtime:  # shorter than tmp_path
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        node = start(nodes, tmp_path / ("long-" * 20))
+        assert not (node.data_dir / "control.sock").exists()
+        (path,) = Path(runtime).iterdir()
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert command("node", "status", data_dir=node.data_dir).returncode == 0
+        assert node.end(signal.SIGTERM)[0] == 0
+        assert not path.exists()
 
 
 def test_an_invite_of_a_loopback_node_comes_with_a_warning_and_works_here(tmp_path: Path, nodes: list[Node]) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from swarmharness.identity import Identity
 from swarmharness.node.data_dir import DataDir
-from swarmharness.node.doctor import Finding, examine
+from swarmharness.node.doctor import examine
+from swarmharness.node.doctor_machine import Finding, clock, space
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +31,8 @@ def test_a_fresh_machine_passes_and_nothing_is_made(tmp_path: Path) -> None:
     found = findings(DataDir(tmp_path / "none"))
     failed = [finding for several in found.values() for finding in several if finding.verdict == "fail"]
     assert failed == []
-    assert found["models"][0].verdict == "warn"
+    assert {finding.verdict for finding in found["model"]} == {"warn"}
+    assert any(finding.remedy == "swarmharness skills pull text-embedding" for finding in found["model"])
     assert "CPUExecutionProvider" in found["execution providers"][0].detail
     assert list(tmp_path.iterdir()) == []
 
@@ -73,10 +78,36 @@ def test_a_port_in_use_and_a_silent_bootstrap_peer_are_found(tmp_path: Path) -> 
     assert [finding.verdict for finding in found["bootstrap"]] == ["warn", "ok"]
 
 
-def test_a_running_node_is_seen_and_its_ports_are_left_alone(tmp_path: Path) -> None:
+def test_a_node_that_holds_the_directory_in_silence_is_found_and_its_ports_are_left_alone(tmp_path: Path) -> None:
     directory = DataDir(tmp_path)
     directory.create()
     with directory.lock():
         found = findings(directory)
-    assert "runs, pid" in found["node"][0].detail
+    assert found["node"][0].verdict == "fail"
+    assert found["node"][0].remedy == f"kill {os.getpid()}"
     assert found["ports"][0].verdict == "ok"
+
+
+def test_a_broken_skill_folder_is_found(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path)
+    broken = directory.skills_folder / "mine"
+    broken.mkdir(parents=True)
+    (broken / "skill.toml").write_text("not toml [")
+    (skill,) = findings(directory)["skill"]
+    assert (skill.verdict, skill.remedy) == ("warn", f"mend or remove {broken}")
+
+
+def test_too_little_space_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    for free, verdict in ((2**20, "fail"), (2**28, "warn"), (2**40, "ok")):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: usage._replace(free=free))
+        assert space("space", tmp_path / "not" / "yet").verdict == verdict
+
+
+def test_a_clock_before_our_own_files_is_found(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path)
+    assert clock(directory).verdict == "ok"
+    later = time.time() + 3600
+    os.utime(tmp_path, (later, later))
+    assert clock(directory).verdict == "fail"
+    assert "behind the newest file" in clock(directory).detail
