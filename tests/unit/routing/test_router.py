@@ -20,13 +20,14 @@ from tests.unit.registry.samples import advert, identity, offer
 SKILL = "text-embedding"
 S = 1_000_000
 PEERS = sorted((identity(number) for number in range(3)), key=lambda signer: signer.peer_id)
+NOBODY = PeerId("nobody")
 A, B, C = (signer.peer_id for signer in PEERS)
 
 
 class Adverts:
     """A directory that the test fills; the router's port to the registry."""
 
-    def __init__(self, **changes: dict[str, object]) -> None:
+    def __init__(self) -> None:
         self.now: tuple[Advert, ...] = ()
         self.failed: list[PeerId] = []
         self.sequence = 0
@@ -73,7 +74,7 @@ class NoRandomness:
 
 
 class World:
-    def __init__(self, *, own: PeerId = PeerId("nobody"), policy: RoutingPolicy | None = None) -> None:
+    def __init__(self, *, own: PeerId = NOBODY, policy: RoutingPolicy | None = None) -> None:
         self.adverts, self.clock = Adverts(), ManualClock()
         self.round_trips: dict[PeerId, int] = {}
         self.denied: set[PeerId] = set()
