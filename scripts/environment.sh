@@ -148,9 +148,12 @@ fresh() {
 
 # Install `.[extras]` in the environment, unless a finished installation of the same is there.
 prepare_environment() {
-    local extras=$1 python
+    local extras=$1 python held=
     refuse_windows
     if fresh "$extras"; then return; fi
+    # What an older installation holds beyond this stays: otherwise scripts/demo and scripts/test would take turns.
+    if [[ -e $stamp ]]; then read -r _ held <"$stamp"; fi
+    if [[ $held == "$extras",* ]]; then extras=$held; fi
     if ! python=$(find_python); then
         if [[ -n ${PYTHON:-} ]]; then die "PYTHON=$PYTHON does not run, or is older than Python 3.11."; fi
         say "error: this machine lacks Python 3.11 or later (or name one: PYTHON=/path/to/python3.12 $0)"
