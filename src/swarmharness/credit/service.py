@@ -8,6 +8,7 @@ from collections import Counter
 import trio
 
 from swarmharness.credit.accounts import Balance, HistoryEntry, history_of
+from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
 from swarmharness.credit.receipt import (
     EPOCH_US,
@@ -35,6 +36,7 @@ SETTLE_TIMEOUT_S = 10.0
 BACKLOG_MAX = 16_384
 _IN_FLIGHT_MAX = 4_096
 MALFORMED = "malformed"
+FORK = "a peer signed two histories"
 _JITTER_US = 500_000
 _RESUMED_EPOCHS = 24
 _RESUMED_MAX = 4_096
@@ -51,7 +53,7 @@ class CreditService:
         self.refused: Counter[str] = Counter()
         self._store, self._signer, self._transport = store, signer, transport
         self._clock, self._randomness = clock, randomness
-        self._writer = ChainWriter(store, signer, clock)
+        self._writer = ChainWriter(store, signer, clock, on_fork=self._on_fork)
         self._unsettled = UnsettledTasks()
         self._answering: dict[bytes, trio.Event] = {}
         self._backlog: list[ReceiptBody] = []
@@ -228,6 +230,10 @@ class CreditService:
         if event.connected:
             self._retries.hasten(event.peer_id, now_us=self._clock.monotonic_us())
             self._changed.set()
+
+    def _on_fork(self, proof: ForkProof) -> None:
+        self.refused[FORK] += 1
+        _log.warning("%s signed two histories; the proof is kept", proof.signer)
 
     # --- for people
 

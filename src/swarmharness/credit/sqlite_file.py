@@ -8,30 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swarmharness.credit.accounts import Balance, Entry, balance_of
+from swarmharness.credit.forks import ForkProof, fork_proof
+from swarmharness.credit.holds import Hold
+from swarmharness.credit.incarnations import Sighting
+from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half, HalfContent, ReceiptBody, body_digest, link_digest
+from swarmharness.credit.sqlite_schema import MIGRATIONS
 from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.protocol.codec import decode, encode
 
 BUSY_TIMEOUT_MS = 5_000
-
-# Each element takes a database from version `index` to `index + 1`; released elements never change.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE owner (only INTEGER PRIMARY KEY CHECK (only = 1), peer_id TEXT NOT NULL)""",
-        """CREATE TABLE entries (
-            id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, requester TEXT NOT NULL, worker TEXT NOT NULL,
-            epoch INTEGER NOT NULL, share_microcredits INTEGER NOT NULL, complete INTEGER NOT NULL DEFAULT 0,
-            stored_us INTEGER NOT NULL, body BLOB NOT NULL)""",
-        """CREATE INDEX entries_by_requester ON entries (requester, complete, worker, share_microcredits)""",
-        """CREATE INDEX entries_by_worker ON entries (worker, complete, requester, share_microcredits)""",
-        """CREATE TABLE halves (
-            signer TEXT NOT NULL, incarnation INTEGER NOT NULL, number INTEGER NOT NULL, link BLOB NOT NULL,
-            digest BLOB NOT NULL, previous BLOB NOT NULL, signature BLOB NOT NULL,
-            PRIMARY KEY (signer, incarnation, number, link)) WITHOUT ROWID""",
-        """CREATE INDEX halves_by_digest ON halves (digest)""",
-    ),
-)
 
 
 class ReceiptFile:
@@ -61,11 +48,13 @@ class ReceiptFile:
         """Close the connection; the last one to close also empties the write-ahead log."""
         self._db.close()
 
-    def commit(self, entries: Sequence[Entry]) -> None:
+    def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `store.ReceiptStore.commit`."""
+        proofs: list[ForkProof] = []
         with self._transaction():
             for entry in entries:
-                self._insert(entry)
+                proofs += self._insert(entry)
+        return tuple(proofs)
 
     def owner(self) -> PeerId | None:
         """Return the node that this database belongs to."""
@@ -110,7 +99,61 @@ class ReceiptFile:
         """See `store.ReceiptStore.history`."""
         return self._entries("requester = ?1 OR worker = ?1 ORDER BY id DESC LIMIT ?2", peer_id, limit)
 
-    def _insert(self, entry: Entry) -> None:
+    def claims(self, oldest_epoch: int) -> list[Claim]:
+        """See `store.ReceiptStore.claims`."""
+        columns = "digest, requester, worker, epoch, share_microcredits"
+        condition = "complete = 1 AND epoch >= ? ORDER BY epoch"
+        with self._translated():
+            return [
+                Claim(*row)
+                for row in self._db.execute(f"SELECT {columns} FROM entries WHERE {condition}", (oldest_epoch,))
+            ]
+
+    def sightings(self, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
+        """See `store.ReceiptStore.sightings`."""
+        joined = "halves JOIN entries USING (digest) WHERE complete = 1 AND epoch BETWEEN ? AND ?"
+        statement = f"SELECT signer, incarnation, max(epoch) FROM {joined} GROUP BY signer, incarnation"
+        with self._translated():
+            return [Sighting(*row) for row in self._db.execute(statement, (oldest_epoch, newest_epoch))]
+
+    def forks(self) -> list[ForkProof]:
+        """See `store.ReceiptStore.forks`."""
+        with self._translated():
+            rows = self._db.execute("SELECT proof FROM forks ORDER BY signer").fetchall()
+        return [decode(ForkProof, proof) for (proof,) in rows]
+
+    def keep_fork(self, proof: ForkProof) -> bool:
+        """See `store.ReceiptStore.keep_fork`."""
+        with self._transaction():
+            return self._keep_fork(proof)
+
+    def holds(self, oldest_epoch: int) -> list[Hold]:
+        """See `store.ReceiptStore.holds`."""
+        statement = "SELECT worker, requester, epoch, microcredits FROM holds WHERE epoch >= ?"
+        with self._translated():
+            rows = self._db.execute(statement, (oldest_epoch,)).fetchall()
+        return [Hold((worker, requester), epoch, amount) for worker, requester, epoch, amount in rows]
+
+    def keep_holds(self, holds: Sequence[Hold]) -> None:
+        """See `store.ReceiptStore.keep_holds`."""
+        statement = (
+            "INSERT INTO holds VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET microcredits = microcredits + excluded.microcredits"
+        )
+        with self._transaction():
+            self._db.executemany(statement, [(*hold.key, hold.epoch, hold.microcredits) for hold in holds])
+
+    def prune(self, own: PeerId, oldest_epoch: int) -> int:
+        """See `store.ReceiptStore.prune`."""
+        old = "epoch < ?1 AND requester <> ?2 AND worker <> ?2"
+        with self._transaction():
+            self._db.execute(
+                f"DELETE FROM halves WHERE digest IN (SELECT digest FROM entries WHERE {old})", (oldest_epoch, own)
+            )
+            self._db.execute("DELETE FROM holds WHERE epoch < ?", (oldest_epoch,))
+            return self._db.execute(f"DELETE FROM entries WHERE {old}", (oldest_epoch, own)).rowcount
+
+    def _insert(self, entry: Entry) -> list[ForkProof]:
         body = entry.body
         digest = body_digest(body)
         self._db.execute(
@@ -118,12 +161,18 @@ class ReceiptFile:
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (digest, body.requester, body.worker, body.epoch, body.share_microcredits, entry.stored_us, encode(body)),
         )
+        proofs = []
         for half in filter(None, (entry.requester_half, entry.worker_half)):
             content = half.content
+            place = (content.signer, content.incarnation, content.number)
+            for known in self._halves("signer = ? AND incarnation = ? AND number = ?", *place):
+                proof = fork_proof(known, half)
+                if proof is not None and self._keep_fork(proof):
+                    proofs.append(proof)
             self._db.execute(
                 "INSERT INTO halves VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
-                    *(content.signer, content.incarnation, content.number, link_digest(content)),
+                    *(*place, link_digest(content)),
                     *(content.body_digest, content.previous, half.signature),
                 ),
             )
@@ -132,6 +181,11 @@ class ReceiptFile:
             " AND 2 = (SELECT count(DISTINCT signer) FROM halves WHERE halves.digest = ?1)",
             (digest,),
         )
+        return proofs
+
+    def _keep_fork(self, proof: ForkProof) -> bool:
+        statement = "INSERT INTO forks VALUES (?, ?) ON CONFLICT DO NOTHING"
+        return self._db.execute(statement, (proof.signer, encode(proof))).rowcount == 1
 
     def _entries(self, condition: str, *values: object) -> list[Entry]:
         with self._translated():

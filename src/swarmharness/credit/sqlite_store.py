@@ -12,6 +12,10 @@ from typing import TypeVar
 import trio
 
 from swarmharness.credit.accounts import Balance, Entry
+from swarmharness.credit.forks import ForkProof
+from swarmharness.credit.holds import Hold
+from swarmharness.credit.incarnations import Sighting
+from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half
 from swarmharness.credit.sqlite_file import ReceiptFile
 from swarmharness.errors import InputError
@@ -31,9 +35,9 @@ class SqliteReceiptStore:
         self._writer, self._writing = writer, trio.CapacityLimiter(1)
         self._reader, self._reading = reader, trio.CapacityLimiter(1)
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`."""
-        await trio.to_thread.run_sync(self._writer.commit, entries, limiter=self._writing)
+        return await self._write(partial(self._writer.commit, entries))
 
     async def head(self, signer: PeerId) -> Half | None:
         """See `ReceiptStore`."""
@@ -54,6 +58,37 @@ class SqliteReceiptStore:
     async def history(self, peer_id: PeerId, *, limit: int) -> list[Entry]:
         """See `ReceiptStore`."""
         return await self._read(partial(self._reader.history, peer_id, limit))
+
+    async def claims(self, *, oldest_epoch: int) -> list[Claim]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.claims, oldest_epoch))
+
+    async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.sightings, oldest_epoch, newest_epoch))
+
+    async def forks(self) -> list[ForkProof]:
+        """See `ReceiptStore`."""
+        return await self._read(self._reader.forks)
+
+    async def keep_fork(self, proof: ForkProof) -> bool:
+        """See `ReceiptStore`."""
+        return await self._write(partial(self._writer.keep_fork, proof))
+
+    async def holds(self, *, oldest_epoch: int) -> list[Hold]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.holds, oldest_epoch))
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> None:
+        """See `ReceiptStore`."""
+        await self._write(partial(self._writer.keep_holds, holds))
+
+    async def prune(self, own: PeerId, *, oldest_epoch: int) -> int:
+        """See `ReceiptStore`."""
+        return await self._write(partial(self._writer.prune, own, oldest_epoch))
+
+    async def _write(self, change: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(change, limiter=self._writing)
 
     async def _read(self, query: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(query, limiter=self._reading)

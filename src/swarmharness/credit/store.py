@@ -7,6 +7,10 @@ from typing import Protocol
 
 from swarmharness.credit.accounts import Balance, Entry, balance_of
 from swarmharness.credit.chain import highest
+from swarmharness.credit.forks import ForkProof, fork_proof
+from swarmharness.credit.holds import Hold, Holds
+from swarmharness.credit.incarnations import Sighting
+from swarmharness.credit.ledger import Claim, claim_of
 from swarmharness.credit.receipt import Half, body_digest
 from swarmharness.identity import PeerId
 
@@ -14,8 +18,8 @@ from swarmharness.identity import PeerId
 class ReceiptStore(Protocol):
     """Keeps entries for good. All errors are SwarmErrors; UnavailableError means that nothing was changed."""
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
-        """Keep these entries, all or none; they are on disk when this returns.
+    async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
+        """Keep these entries, all or none, on disk when this returns; return proofs against new forkers among them.
 
         An entry that is already known gains the halves that it lacked. A second half for a known place of a chain
         is kept beside the first, as evidence.
@@ -36,6 +40,27 @@ class ReceiptStore(Protocol):
     async def history(self, peer_id: PeerId, *, limit: int) -> list[Entry]:
         """Return the entries that name this peer, newest first."""
 
+    async def claims(self, *, oldest_epoch: int) -> list[Claim]:
+        """Return what the receipts from this epoch on say about money: a ledger is made of it."""
+
+    async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
+        """Return, for each incarnation of each key, the latest of these epochs in which a receipt was signed under it."""
+
+    async def forks(self) -> list[ForkProof]:
+        """Return one proof for each key that is known to have forked; they are kept for good."""
+
+    async def keep_fork(self, proof: ForkProof) -> bool:
+        """Keep a verified proof; tell whether its signer was not known to have forked before."""
+
+    async def holds(self, *, oldest_epoch: int) -> list[Hold]:
+        """Return what was promised from this epoch on."""
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> None:
+        """Add to what was promised."""
+
+    async def prune(self, own: PeerId, *, oldest_epoch: int) -> int:
+        """Forget holds, and receipts between others, from before this epoch; return how many receipts went (C-8)."""
+
 
 class MemoryReceiptStore:
     """Keeps entries in memory without threads: for simulation, and for nodes that only submit once."""
@@ -43,9 +68,12 @@ class MemoryReceiptStore:
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._halves: dict[tuple[str, int, int], list[Half]] = {}
+        self._forks: dict[str, ForkProof] = {}
+        self._holds = Holds()
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`."""
+        proofs: list[ForkProof] = []
         for entry in entries:
             digest = body_digest(entry.body)
             known = self._entries.setdefault(digest, Entry(entry.body, None, None, entry.stored_us))
@@ -60,6 +88,10 @@ class MemoryReceiptStore:
                 place = self._halves.setdefault((content.signer, content.incarnation, content.number), [])
                 if all(other.content != content for other in place):
                     place.append(half)
+                    proof = fork_proof(place[0], half)
+                    if proof is not None and self._forks.setdefault(content.signer, proof) is proof:
+                        proofs.append(proof)
+        return tuple(proofs)
 
     async def head(self, signer: PeerId) -> Half | None:
         """See `ReceiptStore`."""
@@ -89,6 +121,56 @@ class MemoryReceiptStore:
         """See `ReceiptStore`."""
         own = (e for e in reversed(self._entries.values()) if peer_id in (e.body.requester, e.body.worker))
         return [entry for entry, _ in zip(own, range(limit), strict=False)]
+
+    async def claims(self, *, oldest_epoch: int) -> list[Claim]:
+        """See `ReceiptStore`."""
+        counted = [entry.body for entry in self._entries.values() if entry.receipt and entry.body.epoch >= oldest_epoch]
+        return [claim_of(body) for body in sorted(counted, key=lambda body: body.epoch)]
+
+    async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
+        """See `ReceiptStore`."""
+        latest: dict[tuple[str, int], int] = {}
+        for (signer, incarnation, _), place in self._halves.items():
+            for half in place:
+                entry = self._entries[half.content.body_digest]
+                if entry.receipt and oldest_epoch <= entry.body.epoch <= newest_epoch:
+                    known = latest.get((signer, incarnation), oldest_epoch)
+                    latest[signer, incarnation] = max(known, entry.body.epoch)
+        return [Sighting(*key, epoch) for key, epoch in sorted(latest.items())]
+
+    async def forks(self) -> list[ForkProof]:
+        """See `ReceiptStore`."""
+        return [self._forks[signer] for signer in sorted(self._forks)]
+
+    async def keep_fork(self, proof: ForkProof) -> bool:
+        """See `ReceiptStore`."""
+        return self._forks.setdefault(proof.signer, proof) is proof
+
+    async def holds(self, *, oldest_epoch: int) -> list[Hold]:
+        """See `ReceiptStore`."""
+        return [hold for hold in self._holds if hold.epoch >= oldest_epoch]
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> None:
+        """See `ReceiptStore`."""
+        self._holds.add(holds)
+
+    async def prune(self, own: PeerId, *, oldest_epoch: int) -> int:
+        """See `ReceiptStore`."""
+        old = {
+            digest
+            for digest, entry in self._entries.items()
+            if entry.body.epoch < oldest_epoch and own not in (entry.body.requester, entry.body.worker)
+        }
+        for digest in old:
+            del self._entries[digest]
+        for place, halves in list(self._halves.items()):
+            self._halves[place] = [half for half in halves if half.content.body_digest not in old]
+            if not self._halves[place]:
+                del self._halves[place]
+        kept = [hold for hold in self._holds if hold.epoch >= oldest_epoch]
+        self._holds = Holds()
+        self._holds.add(kept)
+        return len(old)
 
 
 def _earlier(one: Half | None, other: Half | None) -> Half | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
 
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Place, opening, place_after
+from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.receipt import Half, ReceiptBody, body_digest, sign_half
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import RefusedError, SwarmError, UnavailableError
@@ -37,7 +39,15 @@ class ChainWriter:
     Calls that arrive during a commit share the next one, so none waits for more than two.
     """
 
-    def __init__(self, store: ReceiptStore, signer: Signer, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: ReceiptStore,
+        signer: Signer,
+        clock: Clock,
+        *,
+        on_fork: Callable[[ForkProof], None] = lambda proof: None,
+    ) -> None:
+        self._on_fork = on_fork
         self._store, self._signer, self._clock = store, signer, clock
         self._queue: list[_Write] = []
         self._wake = trio.Event()
@@ -101,8 +111,10 @@ class ChainWriter:
                 entries.append(self._entry(write))
                 if index % _SIGNATURES_PER_TURN == _SIGNATURES_PER_TURN - 1:
                     await trio.lowlevel.checkpoint()
-            await self._store.commit(entries)
+            proofs = await self._store.commit(entries)
             self._place = place
+            for proof in proofs:
+                self._on_fork(proof)
             for write in group:
                 write.stored = True
         except SwarmError as error:

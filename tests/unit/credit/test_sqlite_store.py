@@ -9,7 +9,8 @@ import pytest
 
 from swarmharness.credit import sqlite_file
 from swarmharness.credit.receipt import body_digest
-from swarmharness.credit.sqlite_file import MIGRATIONS, ReceiptFile
+from swarmharness.credit.sqlite_file import ReceiptFile
+from swarmharness.credit.sqlite_schema import MIGRATIONS
 from swarmharness.credit.sqlite_store import open_sqlite_store
 from swarmharness.errors import ConfigurationError, UnavailableError
 from tests.unit.credit.builders import ALICE, BOB, entry, half, receipt
@@ -75,7 +76,7 @@ async def test_a_full_disk_changes_nothing_and_says_so(path: Path) -> None:
         await store.commit([entry(receipt(2))])
 
 
-async def test_two_halves_at_one_place_are_both_kept_as_evidence(path: Path) -> None:
+async def test_two_halves_at_one_place_are_both_kept_as_evidence_c_15(path: Path) -> None:
     async with open_sqlite_store(path, owner=BOB.peer_id, unix_us=1) as store:
         await store.commit([entry(receipt(1)), entry(receipt(2))])  # both of Alice's open her chain
         assert len(store._writer._halves("signer = ?", ALICE.peer_id)) == 2

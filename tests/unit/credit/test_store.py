@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from swarmharness.credit.chain import Place
+from swarmharness.credit.forks import ForkProof, fork_proof, proof_problem
+from swarmharness.credit.holds import STRANGERS, Hold
+from swarmharness.credit.incarnations import Sighting
+from swarmharness.credit.ledger import claim_of
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, body_digest
 from swarmharness.credit.sqlite_store import open_sqlite_store
 from swarmharness.credit.store import MemoryReceiptStore, ReceiptStore
 from swarmharness.identity import Identity
-from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, body, entry, half, receipt
+from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, body, entry, half, identity, receipt
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -47,7 +51,7 @@ async def test_a_half_entry_gains_its_other_half(store: ReceiptStore) -> None:
     assert (balance.spent_microcredits, balance.half_entries) == (1_001, 0)
 
 
-async def test_the_same_receipt_again_changes_nothing_c_3(store: ReceiptStore) -> None:
+async def test_the_same_receipt_again_changes_nothing_c_4(store: ReceiptStore) -> None:
     for _ in range(3):
         await store.commit([entry(receipt()), entry(receipt())])
     assert (await store.balance(BOB.peer_id)).earned_microcredits == 1_001
@@ -95,6 +99,66 @@ async def test_balances_count_both_directions_and_only_receipts_s_2(store: Recei
     assert (shown["earned_microcredits"], shown["spent_microcredits"]) == (2_005, 1_001)
     assert (shown["receipts"], shown["half_entries"]) == (3, 1)
     assert [peer["peer_id"] for peer in shown["by_peer"]] == [BOB.peer_id, CAROL.peer_id]
+
+
+async def test_a_fork_is_proved_once_and_its_receipts_still_count_c_15_c_16(store: ReceiptStore) -> None:
+    assert await store.commit([entry(receipt(1, worker=CAROL))]) == ()
+    assert await store.commit([entry(receipt(1, worker=CAROL))]) == (), "the same again is no fork"
+    proofs = await store.commit([entry(receipt(2))])  # opens Alice's chain once more
+    assert [proof.signer for proof in proofs] == [ALICE.peer_id]
+    assert proof_problem(proofs[0]) is None
+    assert await store.commit([entry(receipt(3, worker=identity(7)))]) == ()
+    assert await store.forks() == list(proofs)
+    assert (await store.balance(ALICE.peer_id)).spent_microcredits == 3_006
+
+
+async def test_a_proof_from_elsewhere_is_kept_once(store: ReceiptStore) -> None:
+    proof = fork_proof(half(body(1), ALICE), half(body(2), ALICE))
+    assert proof is not None
+    assert await store.keep_fork(proof)
+    assert not await store.keep_fork(ForkProof(proof.one, half(body(3), ALICE)))
+    assert await store.forks() == [proof]
+
+
+async def test_claims_are_of_receipts_since_an_epoch_s_2(store: ReceiptStore) -> None:
+    await store.commit([entry(receipt(number, epoch=number)) for number in (7, 5, 6)])
+    await store.commit([entry(receipt(8, epoch=8), worker=False)])
+    assert await store.claims(oldest_epoch=6) == [claim_of(receipt(number, epoch=number).body) for number in (6, 7)]
+
+
+async def test_incarnations_are_seen_with_the_epochs_of_their_receipts_c_18(store: ReceiptStore) -> None:
+    for number, incarnation, epoch in ((1, 10, 100), (2, 10, 105), (3, 20, 110), (4, 20, 999)):
+        made = body(number, epoch=epoch)
+        place = Place(incarnation, number, b"p" * 32)
+        await store.commit([entry(Receipt(made, half(made, ALICE, place=place), half(made, BOB)))])
+    found = await store.sightings(oldest_epoch=100, newest_epoch=200)
+    assert set(found) == {
+        Sighting(ALICE.peer_id, 10, 105),
+        Sighting(ALICE.peer_id, 20, 110),
+        Sighting(BOB.peer_id, NOON_US, 110),
+    }
+
+
+async def test_holds_add_up_and_are_read_back_c_12(store: ReceiptStore) -> None:
+    edge, line = ("ann", "me"), ("ann", "")
+    await store.keep_holds([Hold(edge, 5, 10), Hold(edge, 5, 7), Hold(line, 6, 1), Hold(STRANGERS, 4, 2)])
+    await store.keep_holds([Hold(edge, 5, 3)])
+    assert set(await store.holds(oldest_epoch=5)) == {Hold(edge, 5, 20), Hold(line, 6, 1)}
+
+
+async def test_pruning_forgets_what_passed_between_others_long_ago_c_8(store: ReceiptStore) -> None:
+    old_own, old_other, new_other = (
+        receipt(1, epoch=5),
+        receipt(2, BOB, CAROL, epoch=5),
+        receipt(3, BOB, CAROL, epoch=9),
+    )
+    await store.commit([entry(old_own), entry(old_other), entry(new_other)])
+    await store.keep_holds([Hold(STRANGERS, 5, 1), Hold(STRANGERS, 9, 1)])
+    assert await store.prune(ALICE.peer_id, oldest_epoch=9) == 1
+    assert await store.entry(body_digest(old_other.body)) is None
+    assert await store.entry(body_digest(old_own.body)) == entry(old_own)
+    assert await store.entry(body_digest(new_other.body)) == entry(new_other)
+    assert await store.holds(oldest_epoch=0) == [Hold(STRANGERS, 9, 1)]
 
 
 async def test_history_is_newest_first_and_only_of_the_peer(store: ReceiptStore) -> None:

@@ -9,6 +9,7 @@ import trio.testing
 
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import is_successor
+from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, body_digest, half_problem
 from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.credit.writer import GROUP_MAX, ChainWriter
@@ -26,12 +27,12 @@ class GatedStore(MemoryReceiptStore):
         self.gate.set()
         self.full = False
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         await self.gate.wait()
         if self.full:
             raise UnavailableError("the disk is full: free some space")
         self.groups.append(len(entries))
-        await super().commit(entries)
+        return await super().commit(entries)
 
 
 @pytest.fixture
