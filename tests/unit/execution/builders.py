@@ -83,6 +83,22 @@ def counting() -> bytes:
     return bytes(built.SerializeToString())
 
 
+def holding() -> bytes:
+    """Makes `count` ones, then counts to `n` and adds them up, so the memory is held for as long as the item says."""
+    counter = onnx.load_from_string(counting())
+    one = helper.make_tensor("value", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["count"], ["ones"], value=one),
+        *counter.graph.node,
+        helper.make_node("Cast", ["y"], ["y_float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["ones"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["sum", "y_float"], ["total"]),
+    ]
+    inputs: dict[str, Any] = {"count": (TensorProto.INT64, [1]), "n": (TensorProto.INT64, [])}
+    initializers = list(counter.graph.initializer)
+    return serialized(model(nodes, inputs, {"total": (TensorProto.FLOAT, [])}, initializers=initializers))
+
+
 def picky() -> bytes:
     """`y` has the shape that `shape` asks of four numbers, so an item can make the model itself raise."""
     four = helper.make_tensor("four", TensorProto.FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
@@ -168,6 +184,11 @@ def installed(tmp_path: Path, data: bytes, *, name: str = "toy", **keys: Any) ->
 def item(**arrays: Any) -> bytes:
     """Encode a `tensor` item."""
     return encode_tensors(from_arrays({name: np.asarray(array) for name, array in arrays.items()}))
+
+
+def floats(values: Any) -> Any:
+    """Return a float32 array."""
+    return np.asarray(values, np.float32)
 
 
 def serialized(built: Any) -> bytes:

@@ -34,10 +34,10 @@ def decode_image(data: bytes) -> Image.Image:
             return _flat(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise InputError(f"not an image; the formats are {', '.join(FORMATS)}") from None
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
-    except InputError:
-        raise
+    except Image.DecompressionBombError:  # Pillow's own limit, far above ours
+        raise InputError(f"the image has far more than {PIXELS_MAX // 1_000_000} megapixels") from None
     except Exception as error:  # decoders raise whatever they stumble over
         raise InputError(f"the image cannot be read: {error or type(error).__name__}") from None
 
