@@ -14,7 +14,7 @@ from typing import Protocol
 import trio
 
 from swarmharness.errors import InputError, PeerLostError, ProtocolError, RefusedError, SwarmError
-from swarmharness.network.byte_stream import ByteStream
+from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
 from swarmharness.network.settings import BulkSettings
 
 _HEADER = Struct(">IBQ")
@@ -22,7 +22,6 @@ _DIGEST_BYTES = 32
 _READ_BYTES = 1024 * 1024
 WRITE_BYTES = 65_507
 """What fits one Yamux frame (12 bytes of header) inside one Noise message (65,519 bytes): no runt is sent."""
-_STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
 class Direction(IntEnum):
@@ -128,7 +127,7 @@ class BulkExchange:
         """Send a payload whose announcement is already queued; raises PeerLostError."""
         try:
             stream = await self._open_stream()
-        except _STREAM_ERRORS:
+        except STREAM_ERRORS:
             raise PeerLostError("no stream could be opened for a large payload") from None
         try:
             await stream.send_all(_HEADER.pack(request_id, direction, len(payload)))
@@ -143,7 +142,7 @@ class BulkExchange:
         except BaseException as error:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await stream.reset()
-            if isinstance(error, _STREAM_ERRORS):
+            if isinstance(error, STREAM_ERRORS):
                 raise PeerLostError("the stream of a large payload broke") from None
             raise
 
@@ -160,7 +159,7 @@ class BulkExchange:
         complete = False
         try:
             complete = await self._accept(stream)
-        except _STREAM_ERRORS:
+        except STREAM_ERRORS:
             return False
         finally:
             self._streams -= 1
@@ -200,7 +199,7 @@ class BulkExchange:
                 await stream.aclose()
             except SwarmError as error:
                 arrival.error = arrival.error or error
-            except _STREAM_ERRORS:
+            except STREAM_ERRORS:
                 arrival.error = arrival.error or PeerLostError("the stream of a large payload broke")
             else:
                 return True

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import trio
+
+STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+"""What a broken stream raises."""
+
 
 class ByteStream(Protocol):
     """An ordered two-way stream of bytes: a libp2p stream, a Unix socket, or a memory stream.
 
-    trio's own streams satisfy it. A broken stream raises `trio.BrokenResourceError`, `trio.ClosedResourceError` or
-    `OSError` from either method.
+    trio's own streams satisfy it. A broken stream raises one of `STREAM_ERRORS` from any method.
     """
 
     async def send_all(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStoreError
+from libp2p.transport.exceptions import OpenConnectionError
 from multiaddr import Multiaddr
 
 from swarmharness.errors import PeerLostError
@@ -118,7 +119,12 @@ def _parse_all(addresses: Sequence[str]) -> list[Multiaddr]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost message: libp2p wraps the one that matters."""
+    """Say what went wrong: libp2p wraps the error that matters in several others."""
+    connected = True
     while error.__cause__ is not None:
+        connected = connected and not isinstance(error, OpenConnectionError)
         error = error.__cause__
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    if connected and not isinstance(error, OpenConnectionError | OSError):
+        return f"the handshake failed, it may have another pre-shared key or exclude this node ({text})"
+    return text

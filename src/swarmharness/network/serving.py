@@ -19,8 +19,8 @@ _LOG = logging.getLogger(__name__)
 _IDLE_WORKERS_MAX = 64
 
 
-class Outbox(Protocol):
-    """The sending side of the channel, as seen from here."""
+class Answering(Protocol):
+    """The channel, as seen from here."""
 
     def send(self, frame: bytes) -> None:
         """Queue a frame."""
@@ -77,7 +77,7 @@ class Serving:
         peer_id: PeerId,
         handlers: Mapping[str, Handler],
         settings: ChannelSettings,
-        outbox: Outbox,
+        outbox: Answering,
         refuse: Callable[[str], None],
     ) -> None:
         self._peer_id = peer_id
@@ -90,6 +90,8 @@ class Serving:
         self._unfinished_bytes = 0
         self._owed_bytes = 0
         self._owed_bytes_most = settings.window_bytes // 4
+        self.left: Callable[[], None] = lambda: None
+        """Called when a call is over."""
 
     @property
     def in_progress(self) -> int:
@@ -152,6 +154,7 @@ class Serving:
                 self._fail(job.request_id, DeadlineError(f"{job.method}: the deadline passed before the answer"))
             del self._jobs[job.request_id]
             self._finished(job.size)
+            self.left()
             if len(self._idle) >= _IDLE_WORKERS_MAX:
                 return
             self._idle.append(worker)
