@@ -186,7 +186,9 @@ class FrameDecoder:
             length = int(_U32.unpack_from(data, start)[0])
             if not _LENGTH_LEAST <= length <= length_max:
                 raise ProtocolError(f"frame of {length} bytes, allowed are {_LENGTH_LEAST} to {length_max}")
-        self._needed = HEADER_BYTES
+            self._needed = HEADER_BYTES
+        else:
+            self._needed = 4
         return frames, start
 
 
