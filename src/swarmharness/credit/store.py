@@ -44,7 +44,7 @@ class ReceiptStore(Protocol):
         """Return what the receipts from this epoch on say about money: a ledger is made of it."""
 
     async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
-        """Return, for each incarnation of each key, the latest of these epochs in which a receipt was signed under it."""
+        """Return, per incarnation of each key, the latest of these epochs in which a receipt was signed under it."""
 
     async def forks(self) -> list[ForkProof]:
         """Return one proof for each key that is known to have forked; they are kept for good."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from swarmharness.credit import sqlite_file
+from swarmharness.credit import sqlite_connection
 from swarmharness.credit.receipt import body_digest
+from swarmharness.credit.sqlite_connection import MIGRATIONS
 from swarmharness.credit.sqlite_file import ReceiptFile
-from swarmharness.credit.sqlite_schema import MIGRATIONS
 from swarmharness.credit.sqlite_store import open_sqlite_store
 from swarmharness.errors import ConfigurationError, UnavailableError
 from tests.unit.credit.builders import ALICE, BOB, entry, half, receipt
@@ -31,7 +31,7 @@ async def test_what_is_committed_survives_reopening(path: Path) -> None:
 
 async def test_a_commit_is_durable_and_off_the_event_loop(path: Path) -> None:
     async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
-        database = store._writer._db
+        database = store._writer.connection
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert database.execute("PRAGMA synchronous").fetchone() == (2,)
         threads: list[int] = []
@@ -66,7 +66,7 @@ def overwrite(path: Path, damage: bytes | None) -> None:
 async def test_a_full_disk_changes_nothing_and_says_so(path: Path) -> None:
     async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
         await store.commit([entry(receipt(1))])
-        database = store._writer._db
+        database = store._writer.connection
         pages = database.execute("PRAGMA page_count").fetchone()[0]
         database.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(UnavailableError, match="is full: free some space"):
@@ -95,10 +95,10 @@ def test_an_older_database_is_migrated(path: Path, monkeypatch: pytest.MonkeyPat
     file = ReceiptFile(path)
     file.commit([entry(receipt())])
     file.close()
-    monkeypatch.setattr(sqlite_file, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE entries ADD COLUMN extra",)))
+    monkeypatch.setattr(sqlite_connection, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE entries ADD COLUMN extra",)))
     file = ReceiptFile(path)
     assert file.entry(body_digest(receipt().body)) == entry(receipt())
-    file._db.execute("SELECT extra FROM entries")
+    file.connection.execute("SELECT extra FROM entries")
     file.close()
 
 
