@@ -31,5 +31,6 @@ def flood(mask: Any) -> list[Box]:
 @given(numpy_strategies.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_components_are_those_of_a_flood_fill(mask: Any) -> None:
     found = components(mask.astype(np.float32), 0.5)
-    assert sorted(map(astuple, (box for box, _ in found))) == sorted(map(astuple, flood(mask)))
-    assert all(abs(score - 1) < 1e-6 for _, score in found)
+    assert sorted(map(astuple, (region.box for region in found))) == sorted(map(astuple, flood(mask)))
+    assert sum(region.pixels for region in found) == int(mask.sum())
+    assert all(abs(region.score - 1) < 1e-6 for region in found)

@@ -20,7 +20,7 @@ from swarmharness.execution.items import ITEM_BYTES_MAX, pack
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.tasks.images import decode_image
 from swarmharness.execution.tasks.session import SessionFactory
-from swarmharness.execution.tasks.text_regions import Box, find_boxes
+from swarmharness.execution.tasks.text_regions import Line, find_lines
 
 DETECTION_SIDE_MAX = 960
 DETECTION_STEP = 32
@@ -72,35 +72,34 @@ class ImageOcr:
             image = decode_image(item)
         except InputError as error:
             return ItemOutput(b"", str(error))
-        boxes = self._detect(image)
-        lines = self._read(image, boxes)
+        lines = self._detect(image)
         kept = [
-            [text, [box.x0, box.y0, box.x1, box.y1], confidence]
-            for box, (text, confidence) in zip(boxes, lines, strict=True)
+            [text, [line.box.x0, line.box.y0, line.box.x1, line.box.y1], confidence]
+            for line, (text, confidence) in zip(lines, self._read(image, lines), strict=True)
             if text.strip() and confidence >= CONFIDENCE_MIN
         ]
         return ItemOutput(pack(kept))
 
-    def _detect(self, image: Image.Image) -> list[Box]:
+    def _detect(self, image: Image.Image) -> list[Line]:
         scale = min(1.0, DETECTION_SIDE_MAX / max(image.size))
         width, height = (_step(round(side * scale), DETECTION_STEP) for side in image.size)
         pixels = _blue_green_red(image.resize((width, height), Image.Resampling.BILINEAR))
         inputs = ((pixels - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None]
         (probability,) = self._detection.run({self._detection.inputs[0].name: np.ascontiguousarray(inputs)})
-        return find_boxes(probability[0, 0], width=image.width, height=image.height)
+        return find_lines(probability[0, 0], width=image.width, height=image.height)
 
-    def _read(self, image: Image.Image, boxes: Sequence[Box]) -> list[tuple[str, float]]:
-        lines: list[Array] = []
+    def _read(self, image: Image.Image, lines: Sequence[Line]) -> list[tuple[str, float]]:
+        inputs: list[Array] = []
         owners: list[int] = []
-        for place, box in enumerate(boxes):
-            crop = image.crop((box.x0, box.y0, box.x1, box.y1))
-            lines.append(_line(crop))
+        for place, line in enumerate(lines):
+            crop = cut_out(image, line)
+            inputs.append(_line(crop))
             owners.append(place)
-            if box.height >= TALL * box.width:
-                lines.append(_line(crop.transpose(Image.Transpose.ROTATE_90)))
+            if crop.height >= TALL * crop.width:
+                inputs.append(_line(crop.transpose(Image.Transpose.ROTATE_90)))
                 owners.append(place)
-        best: list[tuple[str, float]] = [("", 0.0)] * len(boxes)
-        for place, reading in zip(owners, self._recognise(lines), strict=True):
+        best: list[tuple[str, float]] = [("", 0.0)] * len(lines)
+        for place, reading in zip(owners, self._recognise(inputs), strict=True):
             if reading[1] > best[place][1]:
                 best[place] = reading
         return best
@@ -133,6 +132,21 @@ def ctc_text(scores: Array, alphabet: Sequence[str]) -> tuple[str, float]:
         return "", 0.0
     text = "".join(alphabet[index] for index in classes[kept])
     return text, float(scores.max(axis=1)[kept].mean())
+
+
+def cut_out(image: Image.Image, line: Line) -> Image.Image:
+    """Return the part of an image that holds a text, straightened by a shear if it slopes."""
+    box = line.box
+    if not line.slope:
+        return image.crop((box.x0, box.y0, box.x1, box.y1))
+    shear = (1.0, 0.0, float(box.x0), line.slope, 1.0, line.strip_top)
+    return image.transform(
+        (box.width, line.strip_height),
+        Image.Transform.AFFINE,
+        shear,
+        Image.Resampling.BILINEAR,
+        fillcolor=image.getpixel((box.x0, box.y0)),
+    )
 
 
 def _line(crop: Image.Image) -> Array:
