@@ -155,6 +155,7 @@ class Directory:
     def learn(self, advert: Advert, signed: SignedAdvert, *, direct: bool, now_us: int, due_us: int) -> Learned:
         """Take in an advert that `open_advert` accepted; `direct` says that its own node has just answered with it.
 
+        `due_us` is when to ask the node (again); what somebody else says never puts that off.
         Raises RefusedError by the sequence rule (R-1), or because the directory is full of more useful nodes.
         """
         peer, old = advert.peer_id, self._entries.get(advert.peer_id)
@@ -165,9 +166,9 @@ class Directory:
         elif old is not None:
             # Somebody spoke of it: ask it soon, but keep what this node found out itself.
             same = old.advert.sequence == advert.sequence
-            entry = replace(old, advert=advert, signed=signed, due_us=old.due_us if same else min(old.due_us, now_us))
+            entry = replace(old, advert=advert, signed=signed, due_us=old.due_us if same else min(old.due_us, due_us))
         else:
-            entry = Entry(advert, signed, False, now_us, now_us)
+            entry = Entry(advert, signed, False, now_us, due_us)
         self._remember_sequence(advert)
         self._store(entry, now_us)
         if old is None or (direct and not old.confirmed):

@@ -27,6 +27,7 @@ from swarmharness.registry.messages import (
 from swarmharness.registry.settings import RegistrySettings
 
 PUSHES_AT_ONCE_MAX = 16
+ASK_FOUND_AFTER_US = 2_000_000
 
 Listener = Callable[[Advert, SignedAdvert, Learned], None]
 
@@ -72,6 +73,10 @@ class AdvertExchange:
             del self._fetching[peer_id]
             done.set()
 
+    def fetching(self, peer_id: str) -> bool:
+        """Tell whether the node is being asked now."""
+        return peer_id in self._fetching
+
     async def find(self, peer_id: PeerId, skill: str, *, timeout_s: float) -> tuple[PeerId, ...]:
         """Ask a node which others serve a skill; returns those now worth asking themselves."""
         request = encode(FindRequest(skill, FIND_LIMIT_MAX))
@@ -80,7 +85,9 @@ class AdvertExchange:
             response = decode(FindResponse, answer)
         except SwarmError:
             return ()
-        heard = (self.receive(signed, sender=peer_id) for signed in response.adverts)
+        # Whoever searches asks them in its own order; after a while the refreshing gets to those left over.
+        later_us = self._clock.monotonic_us() + ASK_FOUND_AFTER_US
+        heard = (self.receive(signed, sender=peer_id, due_us=later_us) for signed in response.adverts)
         return tuple(PeerId(advert.peer_id) for advert in heard if advert is not None and advert.skill(skill))
 
     async def push(self, peer_id: PeerId, signed: SignedAdvert) -> None:
@@ -93,10 +100,13 @@ class AdvertExchange:
             except SwarmError:
                 self.refusals["push not taken"] += 1
 
-    def receive(self, signed: SignedAdvert, *, sender: PeerId) -> Advert | None:
-        """Take in an advert that a node sent unasked or relayed; returns it, or None if it was refused."""
+    def receive(self, signed: SignedAdvert, *, sender: PeerId, due_us: int) -> Advert | None:
+        """Take in an advert that a node sent unasked or relayed; returns it, or None if it was refused.
+
+        If it is another node's, that node is asked at `due_us`.
+        """
         try:
-            return self._take(signed, sender, expected=None)
+            return self._take(signed, sender, expected=None, due_us=due_us)
         except SwarmError as error:
             self._count(error)
             return None
@@ -115,19 +125,20 @@ class AdvertExchange:
             self._count(error)
             self._directory.failed(peer_id, str(error), now_us=self._clock.monotonic_us())
 
-    def _take(self, signed: SignedAdvert, sender: PeerId, *, expected: PeerId | None) -> Advert:
+    def _take(self, signed: SignedAdvert, sender: PeerId, *, expected: PeerId | None = None, due_us: int = 0) -> Advert:
         advert = open_advert(signed, now_unix_s=self._clock.unix_us() // 1_000_000, expected=expected)
         if advert.peer_id == self._transport.peer_id:
             return advert
         now_us = self._clock.monotonic_us()
         direct = advert.peer_id == sender
-        learned = self._directory.learn(advert, signed, direct=direct, now_us=now_us, due_us=self._due_us(now_us))
+        due_us = self._refresh_us(now_us) if direct else due_us
+        learned = self._directory.learn(advert, signed, direct=direct, now_us=now_us, due_us=due_us)
         self.meet(PeerAddress(PeerId(advert.peer_id), advert.addresses))
         if direct:
             self._learned(advert, signed, learned)
         return advert
 
-    def _due_us(self, now_us: int) -> int:
+    def _refresh_us(self, now_us: int) -> int:
         # 75 to 100% of T_refresh, so that nodes that started together drift apart.
         refresh_us = round(self._settings.refresh_s * 1e6)
         return now_us + refresh_us * 3 // 4 + self._randomness.below(refresh_us // 4 + 1)

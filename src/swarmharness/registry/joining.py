@@ -19,6 +19,8 @@ from swarmharness.registry.settings import RegistrySettings
 TARGETS_MAX = 64
 REMEMBERED_TRIED_MAX = 8
 PROBLEMS_MAX = 128
+ALONE = "swarm"
+"""The subject of the problem that nobody is connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Joining:
     def changed(self) -> None:
         """Look again at who is connected."""
         if self._transport.connected():
-            self.solved("swarm")
+            self.solved(ALONE)
         wake, self._wake = self._wake, trio.Event()
         wake.set()
 
@@ -112,13 +114,13 @@ class Joining:
             missing_now = [peer for peer in self._targets if peer not in self._transport.connected()]
             if not alone and not missing_now:
                 pause_s = self._settings.join_first_s
-                self.solved("swarm")
+                self.solved(ALONE)
                 await wake.wait()
                 continue
             if alone:
-                self.report("swarm", "no node is connected; see the other problems, or join with a fresh invite")
+                self.report(ALONE, "no node is connected; see the other problems, or join with a fresh invite")
             else:
-                self.solved("swarm")
+                self.solved(ALONE)
             await trio.sleep(pause_s * (0.75 + self._randomness.below(500) / 1000))
             pause_s = min(pause_s * 2, self._settings.join_most_s)
 

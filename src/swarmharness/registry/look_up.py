@@ -17,6 +17,13 @@ from swarmharness.registry.settings import RegistrySettings
 LOOK_UPS_MAX = 256
 AGAIN_AFTER_US = 1_000_000
 """A look-up that found nobody is repeated no sooner."""
+AT_ONCE = 3
+STAGGER_S = 0.1
+"""The first nodes are asked at once, each further one when an answer came or after so long for each before it: many
+handshakes side by side would all end late, and nodes that are gone must not hold up the others."""
+DHT_AFTER_S = 0.25
+"""A walk through the DHT dials strangers too. It waits so long for connected nodes that may know better, unless they
+all answered that they know nobody."""
 
 
 @dataclass(slots=True)
@@ -27,6 +34,8 @@ class LookUp:
     found: trio.Event = field(default_factory=trio.Event)
     """Somebody answered, or the search ended."""
     done: trio.Event = field(default_factory=trio.Event)
+    asked: set[PeerId] = field(default_factory=set)
+    slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(AT_ONCE))
 
 
 class LookUps:
@@ -79,35 +88,54 @@ class LookUps:
             with trio.move_on_after(2 * self._settings.look_up_timeout_s):
                 if not self._transport.connected():
                     await online.wait()
-                asked: set[PeerId] = {self._transport.peer_id}
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._by_dht, skill, asked, nursery)
-                    for peer_id in self._some_connected():
-                        nursery.start_soon(self._by_peer, skill, peer_id, asked, nursery)
+                    nobody_knows = trio.Event()
+                    nursery.start_soon(self._by_peers, skill, search, nursery, nobody_knows)
+                    with trio.move_on_after(DHT_AFTER_S):
+                        await nobody_knows.wait()
+                    await self._by_dht(skill, search, nursery)
         finally:
             search.found.set()
             search.done.set()
 
-    async def _by_peer(self, skill: str, peer_id: PeerId, asked: set[PeerId], nursery: trio.Nursery) -> None:
+    async def _by_peers(self, skill: str, search: LookUp, nursery: trio.Nursery, nobody_knows: trio.Event) -> None:
+        async with trio.open_nursery() as finders:
+            for peer_id in self._some_connected():
+                finders.start_soon(self._by_peer, skill, peer_id, search, nursery)
+        if not search.asked:
+            nobody_knows.set()
+
+    async def _by_peer(self, skill: str, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         if self._directory.get(peer_id) is None:
             nursery.start_soon(self._exchange.fetch, peer_id)
         for found in await self._exchange.find(peer_id, skill, timeout_s=self._settings.look_up_timeout_s):
-            self._ask(found, asked, nursery)
+            self._ask(found, search, nursery)
 
-    async def _by_dht(self, skill: str, asked: set[PeerId], nursery: trio.Nursery) -> None:
+    async def _by_dht(self, skill: str, search: LookUp, nursery: trio.Nursery) -> None:
         for peer in await self._dht.find_providers(skill_key(skill), limit=self._settings.providers_max):
             self._exchange.meet(PeerAddress(peer.peer_id, peer.addresses))
-            self._ask(peer.peer_id, asked, nursery)
+            self._ask(peer.peer_id, search, nursery)
 
-    def _ask(self, peer_id: PeerId, asked: set[PeerId], nursery: trio.Nursery) -> None:
+    def _ask(self, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         entry = self._directory.get(peer_id)
         fresh = entry is not None and entry.usable
-        most = self._settings.peers_per_skill_max
-        if peer_id in asked or fresh or len(asked) > most:
+        full = len(search.asked) >= self._settings.peers_per_skill_max
+        if peer_id == self._transport.peer_id or peer_id in search.asked or fresh or full:
             return
-        asked.add(peer_id)
         if self._directory.worth_asking(peer_id, self._clock.monotonic_us()):
-            nursery.start_soon(self._exchange.fetch, peer_id)
+            nursery.start_soon(self._fetch_in_turn, peer_id, (len(search.asked) + 1) * STAGGER_S, search.slots)
+            search.asked.add(peer_id)
+
+    async def _fetch_in_turn(self, peer_id: PeerId, most_s: float, slots: trio.Semaphore) -> None:
+        mine = False
+        with trio.move_on_after(most_s):
+            await slots.acquire()
+            mine = True
+        try:
+            await self._exchange.fetch(peer_id)
+        finally:
+            if mine:
+                slots.release()
 
     def _some_connected(self) -> list[PeerId]:
         left = sorted(self._transport.connected())

@@ -22,7 +22,7 @@ from swarmharness.registry.advert import Advert, SignedAdvert, skill_key
 from swarmharness.registry.directory import Directory, Known, Learned
 from swarmharness.registry.exchange import AdvertExchange
 from swarmharness.registry.invite import parse_join_target
-from swarmharness.registry.joining import Joining, Problem
+from swarmharness.registry.joining import ALONE, Joining, Problem
 from swarmharness.registry.look_up import LookUp, LookUps
 from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.serving import AdvertServing
@@ -81,7 +81,8 @@ class RegistryService:
         """Return the adverts of the nodes that can serve a skill now, this node included, by peer id.
 
         What is known is answered at once, and the same tuple as long as nothing changes. Otherwise waits for a look-up,
-        at most `look_up_timeout_s`. Raises UnavailableError, with the nearest names, if nobody is found.
+        at most `look_up_timeout_s`, and in any case `gather_s` the first time that a skill is asked for: those who happen
+        to be known need not be the best. Raises UnavailableError, with the nearest names, if nobody is found.
         """
         self._directory.use(skill, self._clock.monotonic_us())
         age_us = self._look_ups.age_us(skill)
@@ -89,8 +90,9 @@ class RegistryService:
         found = self._known_candidates(skill)
         if self._nursery is not None and (not found or not looked_up):
             search = self._look_ups.start(skill, self._nursery, online=self._online)
-            if not self._directory.candidates(skill) and (self._transport.connected() or self._joining.hopeful):
-                await self._wait_for(search)
+            known = bool(self._directory.candidates(skill))
+            if (age_us is None or not known) and (self._transport.connected() or self._joining.hopeful):
+                await self._wait_for(search, known)
                 found = self._known_candidates(skill)
         if not found:
             raise UnavailableError(self._nobody_serves(skill))
@@ -166,8 +168,11 @@ class RegistryService:
                 for peer_id in self._transport.connected():
                     nursery.start_soon(self._exchange.fetch, peer_id)
                 task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._nursery = None  # inside the nursery, so that nothing is started in one that has closed
         finally:
-            self._nursery = None
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await self._save()
 
@@ -178,7 +183,8 @@ class RegistryService:
             self._directory.evict(now_us, self._clock.unix_us() // 1_000_000)
             connected = frozenset(self._transport.connected())
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
-                nursery.start_soon(self._exchange.fetch, PeerId(peer))
+                if not self._exchange.fetching(peer):
+                    nursery.start_soon(self._exchange.fetch, PeerId(peer))
             self._serving.push_own(nursery)
             await self._reserve()
             if now_us - self._saved_us > self._settings.save_interval_s * 1e6:
@@ -266,11 +272,13 @@ class RegistryService:
         else:
             self._online.set()
 
-    async def _wait_for(self, search: LookUp) -> None:
-        with trio.move_on_after(self._settings.look_up_timeout_s):
-            await search.found.wait()
-            with trio.move_on_after(self._settings.gather_s):
-                await search.done.wait()
+    async def _wait_for(self, search: LookUp, known: bool) -> None:
+        """Wait until the search has an answer, and `gather_s` from now for more, if it lasts so long."""
+        with trio.move_on_after(self._settings.gather_s):
+            await search.done.wait()
+        if not known:
+            with trio.move_on_after(self._settings.look_up_timeout_s):
+                await search.found.wait()
 
     def _known_candidates(self, skill: str) -> tuple[Advert, ...]:
         others, own = self._directory.candidates(skill), self._own.advert
@@ -292,7 +300,7 @@ class RegistryService:
         if near:
             return f"no node serves {skill!r}; did you mean {' or '.join(near)}?"
         if not self._transport.connected():
-            problems = self.problems()
+            problems = [problem for problem in self.problems() if problem.subject != ALONE]
             why = f": {problems[0].subject}: {problems[0].text}" if problems else "; join a swarm with --join"
             return f"no node serves {skill!r}, and no other node is connected{why}"
         return f"no node serves {skill!r}; " + (f"known here are {', '.join(names)}" if names else "no skill is known")

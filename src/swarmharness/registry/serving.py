@@ -103,8 +103,9 @@ class AdvertServing:
         return encode(FindResponse(tuple(answer)))
 
     async def _on_push(self, request: Request) -> bytes:
-        if not self._limit.admit(request.peer_id, self._clock.monotonic_us()):
+        now_us = self._clock.monotonic_us()
+        if not self._limit.admit(request.peer_id, now_us):
             raise RefusedError("too many adverts were pushed in ten seconds; this node will ask by itself")
-        self._exchange.receive(decode(Push, request.payload).advert, sender=request.peer_id)
+        self._exchange.receive(decode(Push, request.payload).advert, sender=request.peer_id, due_us=now_us)
         self._pushed()
         return encode(PushResponse())

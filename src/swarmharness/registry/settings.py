@@ -24,8 +24,8 @@ class RegistrySettings:
     """Connected nodes that a look-up asks."""
     providers_max: int = 32
     """Provider records that a look-up follows."""
-    gather_s: float = 0.1
-    """A cold look-up waits this long after its first answer, so that there is a choice."""
+    gather_s: float = 0.2
+    """The first look-up of a skill goes on for so long even if somebody is known, so that there is a choice."""
     look_up_timeout_s: float = 5.0
     """How long a caller waits for the first answer."""
     look_up_interval_s: float = 15.0

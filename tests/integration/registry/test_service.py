@@ -36,6 +36,12 @@ async def test_a_client_finds_the_workers_that_joined_elsewhere(autojump_clock: 
             assert await client.names() == sorted([first.peer_id, second.peer_id])
 
 
+async def test_the_first_answer_is_more_than_the_node_that_happens_to_be_known(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.005) as network:
+        async with members(network, [[SKILL], [SKILL], [SKILL], []]) as swarm:
+            assert len(await swarm[-1].names()) == 3
+
+
 async def test_a_cold_look_up_takes_at_most_300_ms_and_a_warm_one_no_time(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(delay_s=0.01) as network:
         async with members(network, [[], *[[SKILL]] * 18, []]) as swarm:
