@@ -107,14 +107,18 @@ def residual_paths(
     if requester in untrusted or requester == me:
         return []
 
-    def residual(worker: str, served: str) -> int:
-        return ledger.work(worker, served) - holds.held((worker, served), ledger.epoch)
-
-    paths: list[tuple[tuple[str, ...], int]] = [((requester, me), residual(requester, me))]
-    through = [middle for middle in ledger.work_of(requester) if middle not in untrusted and ledger.work(middle, me)]
-    for middle in sorted(through):
-        paths.append(((requester, middle, me), min(residual(requester, middle), residual(middle, me))))
-    return [(path, amount) for path, amount in paths if amount > 0]
+    held = holds.all_held(ledger.epoch)
+    done_for_me = ledger.work_for(me)
+    direct = done_for_me.get(requester, 0) - held.get((requester, me), 0)
+    paths: list[tuple[tuple[str, ...], int]] = [((requester, me), direct)] if direct > 0 else []
+    longer: list[tuple[tuple[str, ...], int]] = []
+    for middle, done in ledger.work_of(requester).items():
+        done_by_middle = done_for_me.get(middle)
+        if done_by_middle and middle not in untrusted:
+            left = min(done - held.get((requester, middle), 0), done_by_middle - held.get((middle, me), 0))
+            if left > 0:
+                longer.append(((requester, middle, me), left))
+    return paths + sorted(longer)
 
 
 def decide(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from swarmharness.credit.ledger import HORIZON_EPOCHS
@@ -30,12 +30,15 @@ class Holds:
 
     horizon_epochs: int = HORIZON_EPOCHS
     _sums: defaultdict[Key, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    _now: dict[Key, int] = field(default_factory=dict)
+    _now_epoch: int = -1
 
     def add(self, holds: Iterable[Hold]) -> None:
         """Take holds into account."""
         for hold in holds:
             epochs = self._sums[hold.key]
             epochs[hold.epoch] = epochs.get(hold.epoch, 0) + hold.microcredits
+            self._now[hold.key] = self._melted(hold.key, self._now_epoch)
 
     def held(self, key: Key, epoch: int) -> int:
         """Return what is still held of an edge or a line: it melts as a receipt does, but is rounded up (C-12).
@@ -43,6 +46,16 @@ class Holds:
         Rounding up, and per epoch, so that many tiny requests return nothing early. A hold from the future, after the
         clock was set back, is held in full.
         """
+        return self.all_held(epoch).get(key, 0)
+
+    def all_held(self, epoch: int) -> Mapping[Key, int]:
+        """Return the same for every key of which anything is held; worked out once an epoch."""
+        if epoch != self._now_epoch:
+            self._now_epoch = epoch
+            self._now = {key: self._melted(key, epoch) for key in self._sums}
+        return self._now
+
+    def _melted(self, key: Key, epoch: int) -> int:
         total = 0
         for then, amount in self._sums.get(key, {}).items():
             age = max(0, epoch - then)
@@ -62,6 +75,7 @@ class Holds:
                 self._sums[key] = kept
             else:
                 del self._sums[key]
+                self._now.pop(key, None)
 
     def __iter__(self) -> Iterator[Hold]:
         for key, epochs in self._sums.items():

@@ -61,6 +61,7 @@ class Ledger:
         self._claims: dict[bytes, Claim] = {}
         self._by_epoch: defaultdict[int, list[Claim]] = defaultdict(list)
         self._work: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._work_for: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._standing: defaultdict[str, int] = defaultdict(int)
 
     def __len__(self) -> int:
@@ -97,6 +98,7 @@ class Ledger:
             for claim in self._by_epoch.pop(old):
                 del self._claims[claim.digest]
         self._work.clear()
+        self._work_for.clear()
         self._standing.clear()
         for known, claims in self._by_epoch.items():
             age = epoch - known
@@ -111,6 +113,10 @@ class Ledger:
     def work_of(self, worker: str) -> Mapping[str, int]:
         """Return the same for everyone that `worker` worked for."""
         return MappingProxyType(self._work.get(worker, {}))
+
+    def work_for(self, requester: str) -> Mapping[str, int]:
+        """Return the same for everyone who worked for `requester`."""
+        return MappingProxyType(self._work_for.get(requester, {}))
 
     def standing(self, peer: str) -> int:
         """Return what `peer` earned less what it spent, unexpired; over all peers this adds up to zero (C-5)."""
@@ -143,7 +149,8 @@ class Ledger:
 
     def _count(self, claim: Claim, age: int) -> None:
         amount = claim.microcredits * (self.horizon_epochs - age) // self.horizon_epochs
-        done = self._work[claim.worker]
-        done[claim.requester] = done.get(claim.requester, 0) + amount
+        total = self._work[claim.worker].get(claim.requester, 0) + amount
+        self._work[claim.worker][claim.requester] = total
+        self._work_for[claim.requester][claim.worker] = total
         self._standing[claim.worker] += amount
         self._standing[claim.requester] -= amount

@@ -1,39 +1,26 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from swarmharness.cli import connection
 from swarmharness.cli.application import run
 from swarmharness.credit.accounts import history_answer, history_of
 from swarmharness.credit.sqlite_file import ReceiptFile
-from swarmharness.errors import UnavailableError
 from swarmharness.node.data_dir import DataDir
 from tests.unit.credit.builders import ALICE, BOB, entry, receipt
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def call_node(data_dir: Path | None, method: str, params: dict[str, Any]) -> Any:
-        raise UnavailableError("no node runs")
-
-    module = types.ModuleType("swarmharness.cli.connection")
-    module.call_node = call_node  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "swarmharness.cli.connection", module)
-    return tmp_path
-
-
-@pytest.fixture
-def store(data_dir: Path) -> Path:
-    file = ReceiptFile(DataDir.at(data_dir).database)
+def store(tmp_path: Path) -> Path:
+    file = ReceiptFile(DataDir.at(tmp_path).database)
     file.set_owner(ALICE.peer_id)
     file.commit([entry(receipt(1)), entry(receipt(2, BOB, ALICE)), entry(receipt(3), worker=False)])
     file.close()
-    return data_dir
+    return tmp_path
 
 
 def test_without_a_node_the_balance_is_read_from_the_store(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,9 +58,9 @@ def test_reading_the_store_changes_no_file(store: Path) -> None:
     assert database.read_bytes() == before
 
 
-def test_neither_a_node_nor_a_store_is_status_4(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["credit", "balance", "--data-dir", str(data_dir)]) == 4
-    assert "no node runs; and there is no receipt database" in capsys.readouterr().err
+def test_neither_a_node_nor_a_store_is_status_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["credit", "balance", "--data-dir", str(tmp_path)]) == 4
+    assert "and there is no receipt database" in capsys.readouterr().err
 
 
 def test_a_running_node_is_asked(
@@ -83,7 +70,7 @@ def test_a_running_node_is_asked(
         assert (data_dir, method, params) == (store, "credit.history", {"limit": 20})
         return history_answer(history_of(BOB.peer_id, [entry(receipt(9))]))
 
-    monkeypatch.setattr(sys.modules["swarmharness.cli.connection"], "call_node", call_node)
+    monkeypatch.setattr(connection, "call_node", call_node)
     assert run(["credit", "history", "--data-dir", str(store), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["share_microcredits"] == 1_009
 
