@@ -133,8 +133,7 @@ class Channel:
                 finally:
                     self._finish(ChannelEnd("the other node is stopping", farewell=True))
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_timeout_s):
-                await self._part()
+            await self._part()
         assert self.end is not None
         return self.end
 
@@ -330,10 +329,12 @@ class Channel:
 
     async def _part(self) -> None:
         """Close the stream; after a farewell, once the peer has had time to read it and closed its side."""
-        with contextlib.suppress(*STREAM_ERRORS):
+        with trio.CancelScope(shield=True) as scope, contextlib.suppress(*STREAM_ERRORS):
+            scope.deadline = trio.current_time() + self._settings.close_timeout_s
             while self._outbox.said_goodbye and await self._stream.receive_some(_READ_BYTES):
                 pass
-        with contextlib.suppress(*STREAM_ERRORS):
+        with trio.CancelScope(shield=True) as scope, contextlib.suppress(*STREAM_ERRORS):
+            scope.deadline = trio.current_time() + self._settings.close_timeout_s
             await self._stream.aclose()
 
     def _close_if_idle(self) -> None:

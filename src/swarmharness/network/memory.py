@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _Pair = frozenset[PeerId]
 
+DIAL_BYTES = 1024
+"""About what TCP, Noise and Yamux handshakes and the first frames send, each way."""
+
 
 class MemoryNetwork:
     """The world that the nodes of a test or simulation live in; use as an async context manager."""
@@ -35,7 +38,7 @@ class MemoryNetwork:
         self._cut: set[_Pair] = set()
         self._dead: set[PeerId] = set()
         self._nodes: dict[PeerId, MemoryTransport] = {}
-        self._links: dict[_Pair, _Link] = {}
+        self._links: dict[PeerId, dict[PeerId, _Link]] = {}
         self.dhts: dict[PeerId, MemoryDht] = {}
         self._nursery_manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
@@ -63,7 +66,7 @@ class MemoryNetwork:
     def kill(self, peer_id: PeerId) -> None:
         """Stop a node without a farewell: its calls fail, and its peers see their connections reset."""
         self._dead.add(peer_id)
-        for link in [link for pair, link in self._links.items() if peer_id in pair]:
+        for link in self.links_of(peer_id):
             link.end("the connection broke", lost=True)
 
     def revive(self, peer_id: PeerId) -> None:
@@ -72,11 +75,10 @@ class MemoryNetwork:
 
     def cut(self, left: PeerId, right: PeerId) -> None:
         """Let nothing through between two nodes; their channel dies when the heartbeat notices."""
-        pair = frozenset((left, right))
-        self._cut.add(pair)
-        link = self._links.get(pair)
-        if link is not None and self._nursery is not None:
-            self._nursery.start_soon(link.die_silently)
+        self._cut.add(frozenset((left, right)))
+        link = self.link(left, right)
+        if link is not None:
+            self.doubt(link)
 
     def mend(self, left: PeerId, right: PeerId) -> None:
         """Undo `cut`."""
@@ -103,12 +105,12 @@ class MemoryNetwork:
 
     def delay_s(self, left: PeerId, right: PeerId) -> float:
         """The one-way delay between two nodes."""
-        return self._delays.get(frozenset((left, right)), self._delay_s)
+        return self._delays.get(frozenset((left, right)), self._delay_s) if self._delays else self._delay_s
 
-    async def travel(self, left: PeerId, right: PeerId) -> None:
+    async def travel(self, left: PeerId, right: PeerId, kind: str, size_bytes: int) -> None:
         """Be a message on its way: takes the delay, and never ends across a cut."""
         await trio.sleep(self.delay_s(left, right))
-        if frozenset((left, right)) in self._cut:
+        if self.is_cut(left, right):
             await trio.sleep_forever()
 
     def reachable(self, peer_id: PeerId) -> MemoryTransport | None:
@@ -126,22 +128,38 @@ class MemoryNetwork:
 
     def link(self, left: PeerId, right: PeerId) -> _Link | None:
         """Return the channel between two nodes."""
-        return self._links.get(frozenset((left, right)))
+        links = self._links.get(left)
+        return None if links is None else links.get(right)
 
     def links_of(self, peer_id: PeerId) -> list[_Link]:
         """Return the channels of one node, oldest first."""
-        return [link for pair, link in self._links.items() if peer_id in pair]
+        return list(self._links.get(peer_id, {}).values())
+
+    def neighbours(self, peer_id: PeerId) -> tuple[PeerId, ...]:
+        """Return the nodes at the other ends of one node's channels, oldest first."""
+        return tuple(self._links.get(peer_id, ()))
 
     def add_link(self, left: MemoryTransport, right: MemoryTransport) -> _Link:
         """Make a channel; both nodes are told."""
-        link = self._links[frozenset((left.peer_id, right.peer_id))] = _Link(self, left, right)
+        link = _Link(self, left, right)
+        self._links.setdefault(left.peer_id, {})[right.peer_id] = link
+        self._links.setdefault(right.peer_id, {})[left.peer_id] = link
         left.tell(PeerEvent(right.peer_id, connected=True))
         right.tell(PeerEvent(left.peer_id, connected=True))
         return link
 
     def remove_link(self, link: _Link) -> None:
         """Forget an ended channel."""
-        self._links.pop(frozenset((link.left.peer_id, link.right.peer_id)), None)
+        for node in (link.left, link.right):
+            links = self._links.get(node.peer_id, {})
+            links.pop(link.other(node.peer_id).peer_id, None)
+            if not links:
+                self._links.pop(node.peer_id, None)
+
+    def doubt(self, link: _Link) -> None:
+        """Nothing gets through a link now: it ends unless that changes before the heartbeat gives up."""
+        if self._nursery is not None:
+            self._nursery.start_soon(link.die_silently)
 
     def add_node(self, node: MemoryTransport) -> None:
         """A node starts."""
@@ -177,21 +195,23 @@ class _Link:
 
     async def carry(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
         """Bring a call to the other end and its answer back; raises as `Transport.call`."""
-        target = self.other(caller)
-        with trio.CancelScope() as flight:
+        target, network = self.other(caller), self._network
+        with trio.move_on_after(timeout_s) as flight:
             self._flights.add(flight)
             try:
-                await self._network.travel(caller, target.peer_id)
+                await network.travel(caller, target.peer_id, method, len(payload))
                 try:
                     answer = await target.serve(caller, method, payload, timeout_s)
-                except SwarmError:
-                    await self._network.travel(target.peer_id, caller)
+                except SwarmError as error:
+                    await network.travel(target.peer_id, caller, method, len(str(error)))
                     raise
-                await self._network.travel(target.peer_id, caller)
+                await network.travel(target.peer_id, caller, method, len(answer))
                 return answer
             finally:
                 self._flights.discard(flight)
-        raise PeerLostError(f"the channel ended: {self._ended}")
+        if self._ended:
+            raise PeerLostError(f"the channel ended: {self._ended}")
+        raise DeadlineError(f"{method}: no answer within {timeout_s:g} s")
 
     async def die_silently(self) -> None:
         """End if the link is still cut when the heartbeat would give up."""
@@ -274,13 +294,11 @@ class MemoryTransport:
         deadline = trio.current_time() + timeout_s
         link = await self._link_to(peer_id, timeout_s)
         self._check_size(len(payload))
-        with trio.move_on_at(deadline):
-            return await link.carry(self._peer_id, method, payload, max(deadline - trio.current_time(), 0))
-        raise DeadlineError(f"{method}: no answer within {timeout_s:g} s")
+        return await link.carry(self._peer_id, method, payload, max(deadline - trio.current_time(), 0))
 
     def connected(self) -> tuple[PeerId, ...]:
         """See `Transport`."""
-        return tuple(link.other(self._peer_id).peer_id for link in self.network.links_of(self._peer_id))
+        return self.network.neighbours(self._peer_id)
 
     def round_trip_us(self, peer_id: PeerId) -> int | None:
         """See `Transport`."""
@@ -364,13 +382,13 @@ class MemoryTransport:
 
     async def _dial(self, peer_id: PeerId) -> _Link:
         with trio.move_on_after(self.settings.dial_timeout_s):
-            await self.network.travel(self._peer_id, peer_id)
+            await self.network.travel(self._peer_id, peer_id, "dial", DIAL_BYTES)
             target = self.network.reachable(peer_id)
             if target is None or not target.settings.listen:
                 raise PeerLostError(f"cannot reach {peer_id}: nobody listens there")
             if target.settings.psk_hex != self.settings.psk_hex:
                 await trio.sleep_forever()
-            await self.network.travel(peer_id, self._peer_id)
+            await self.network.travel(peer_id, self._peer_id, "dial", DIAL_BYTES)
             if not target.admits(self._peer_id):
                 raise PeerLostError(f"{peer_id} closed the connection: it may not allow this node")
             return self.network.link(self._peer_id, peer_id) or self.network.add_link(self, target)

@@ -23,6 +23,9 @@ ALPHA = 3
 PROVIDER_TTL_S = 48 * 3600.0
 _QUERY_TIMEOUT_S = 4.0
 _ROUNDS_MAX = 64
+QUERY_BYTES = 100
+ANSWER_BYTES = 1600
+"""About what a message with K peers of one address each takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +147,14 @@ class MemoryDht:
         """Return the peer's side of the DHT if a query gets there and back in time; it then knows this node too."""
         own = self._transport.peer_id
         with trio.move_on_after(_QUERY_TIMEOUT_S):
-            await self._network.travel(own, peer_id)
+            await self._network.travel(own, peer_id, "dht", QUERY_BYTES)
             node = self._network.reachable(peer_id)
             other = self._network.dhts.get(peer_id)
             if node is None or other is None or not node.addresses or not node.admits(own):
                 return None
             if self._transport.addresses:
                 other._note(own, self._transport.addresses)
-            await self._network.travel(peer_id, own)
+            await self._network.travel(peer_id, own, "dht", ANSWER_BYTES)
             return other
         return None
 

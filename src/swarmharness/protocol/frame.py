@@ -150,10 +150,11 @@ class FrameDecoder:
         """Bytes kept for a frame that is not complete; less than the largest frame plus one chunk."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | bytearray) -> list[Frame]:
         """Return the frames that `data` completes; sizes are checked before anything is kept for them."""
         buffer = self._buffer
         if not buffer:
+            data = bytes(data)  # a copy only of a bytearray, as some streams return; bodies must be bytes
             frames, used = self._cut(data)
             if used < len(data):
                 buffer += memoryview(data)[used:]
