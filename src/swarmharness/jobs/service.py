@@ -205,10 +205,11 @@ class Job:
             if chunk is not None:
                 self._busy[choice.peer_id] += 1
                 self._flying[chunk.chunk_id] = trio.CancelScope()
-                nursery.start_soon(self._attempt, chunk, choice.peer_id, choice.skill)
+                # Now, because another peer may answer them before the attempt begins.
+                items = tuple(self._items[index] for index in chunk.indices)
+                nursery.start_soon(self._attempt, chunk, items, choice.peer_id, choice.skill)
 
-    async def _attempt(self, chunk: Chunk, peer_id: PeerId, skill: SkillAdvert) -> None:
-        items = tuple(self._items[index] for index in chunk.indices)
+    async def _attempt(self, chunk: Chunk, items: tuple[bytes, ...], peer_id: PeerId, skill: SkillAdvert) -> None:
         self._router.note_sent(peer_id, self.skill, len(items))
         answer: TaskAnswer | None = None
         failure: SwarmError = PeerLostError("another peer was faster")
@@ -250,8 +251,9 @@ class Job:
         )
         for item in self._plan.failed(chunk.chunk_id, str(failure), blame_items=broken_by_items):
             self._give_up(item.index, failure)
-        if superfluous:
+        if superfluous or broken_by_items:
             self._router.note_given_up(peer_id, self.skill, len(chunk.indices))
+        if superfluous:
             return
         self._last_failure = failure
         if isinstance(failure, ProtocolError):

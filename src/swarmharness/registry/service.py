@@ -81,8 +81,8 @@ class RegistryService:
         """Return the adverts of the nodes that can serve a skill now, this node included, by peer id.
 
         What is known is answered at once, and the same tuple as long as nothing changes. Otherwise waits for a look-up,
-        at most `look_up_timeout_s`, and in any case `gather_s` the first time that a skill is asked for: those who happen
-        to be known need not be the best. Raises UnavailableError, with the nearest names, if nobody is found.
+        at most `look_up_timeout_s`, and in any case `gather_s` the first time that a skill is asked for: those who
+        happen to be known need not be the best. Raises UnavailableError, with the nearest names, if nobody is found.
         """
         self._directory.use(skill, self._clock.monotonic_us())
         age_us = self._look_ups.age_us(skill)
