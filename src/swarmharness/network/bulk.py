@@ -233,7 +233,7 @@ class _Reader:
         self._left = b""
 
     async def some(self, most: int) -> bytes:
-        data = self._left or await self._stream.receive_some(min(most, _READ_BYTES))
+        data = self._left or bytes(await self._stream.receive_some(min(most, _READ_BYTES)))
         if not data:
             raise PeerLostError("the stream of a large payload ended early")
         self._left = data[most:]

@@ -19,7 +19,7 @@ class ByteStream(Protocol):
     async def send_all(self, data: bytes) -> None:
         """Write all of `data`; waits while the other side does not read."""
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         """Return at least one byte, or none at the end of the stream."""
 
     async def aclose(self) -> None:
