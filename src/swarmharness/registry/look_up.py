@@ -59,6 +59,7 @@ class LookUps:
         self._randomness = randomness
         self._settings = settings
         self._latest: dict[str, LookUp] = {}
+        self._walked_us: dict[str, int] = {}
 
     def heard(self, skill: str) -> None:
         """Tell a search that a node for the skill answered."""
@@ -112,6 +113,15 @@ class LookUps:
             self._ask(found, search, nursery)
 
     async def _by_dht(self, skill: str, search: LookUp, nursery: trio.Nursery) -> None:
+        """Ask the DHT, which is dear: with candidates at hand, once in a refresh period."""
+        now_us, walked_us = self._clock.monotonic_us(), self._walked_us.get(skill)
+        recently = walked_us is not None and now_us - walked_us < self._settings.refresh_s * 1e6
+        if recently and self._directory.candidates(skill):
+            return
+        self._walked_us.pop(skill, None)
+        self._walked_us[skill] = now_us
+        if len(self._walked_us) > LOOK_UPS_MAX:
+            del self._walked_us[next(iter(self._walked_us))]
         for peer in await self._dht.find_providers(skill_key(skill), limit=self._settings.providers_max):
             self._exchange.meet(PeerAddress(peer.peer_id, peer.addresses))
             self._ask(peer.peer_id, search, nursery)
