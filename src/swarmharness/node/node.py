@@ -31,7 +31,7 @@ from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
 from swarmharness.node.psk import swarm_psk
-from swarmharness.node.reload import watch_policy
+from swarmharness.node.reload import watch_config
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.mdns import discover_on_lan
@@ -58,7 +58,7 @@ async def run_node(
     """Run a node until SIGINT, SIGTERM or `node.stop`; then finish what it has, and return.
 
     `listen`, `join` and `skills` (None: as configured) come from the command line and win over the configuration.
-    `config_file` is where `config` came from; it is watched for changes of the routing policy.
+    `config_file` is where `config` came from; it is watched for changes that need no restart.
     """
     stopping = trio.Event()
     targets = [*config.network.bootstrap, *join]
@@ -71,7 +71,7 @@ async def run_node(
             transport = node.parts.ports.transport
             on_ready({"peer_id": transport.peer_id, "addresses": transport.addresses})
             nursery.start_soon(_load_models, node.parts, node.executor)
-            nursery.start_soon(watch_policy, config_file, node.parts.router)
+            nursery.start_soon(watch_config, config_file, config, node.apply)
             await stopping.wait()
             with trio.move_on_after(DRAIN_TIMEOUT_S):
                 await node.parts.tasks.drain()
@@ -85,6 +85,12 @@ class OpenNode:
     parts: NodeParts
     api: NodeApi
     executor: ProcessExecutor
+    transport: Libp2pTransport
+
+    def apply(self, config: Config) -> None:
+        """Put into force what needs no restart: the routing policy, and who may connect."""
+        self.parts.router.set_policy(config.routing)
+        self.transport.set_access(_access(config))
 
 
 @asynccontextmanager
@@ -130,7 +136,7 @@ async def open_node(
                 api = NodeApi(parts, terms, refusals=transport.refusals, stop=stop)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(api.run)
-                    yield OpenNode(parts, api, executor)
+                    yield OpenNode(parts, api, executor, transport)
                     nursery.cancel_scope.cancel()
 
 
@@ -170,17 +176,21 @@ def _offered_skills(directory: DataDir, config: Config, names: Sequence[str] | N
 
 def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None) -> NetworkSettings:
     network = config.network
-    allow = frozenset(PeerId(peer) for peer in network.allow) or None
     return NetworkSettings(
         listen=listen,
         announce=network.announce,
         psk_hex=psk.hex() if psk else "",
-        access=AccessRules(allow, frozenset(PeerId(peer) for peer in network.deny)),
+        access=_access(config),
         channel=ChannelSettings(heartbeat_s=network.heartbeat_s),
         bulk=BulkSettings(
             payload_bytes_max=network.bulk_max_mib * MIB, memory_bytes_max=2 * network.bulk_max_mib * MIB
         ),
     )
+
+
+def _access(config: Config) -> AccessRules:
+    allow, deny = (frozenset(PeerId(peer) for peer in peers) for peers in (config.network.allow, config.network.deny))
+    return AccessRules(allow or None, deny)
 
 
 def _executor_settings(config: Config) -> ExecutorSettings:

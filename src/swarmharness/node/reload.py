@@ -1,43 +1,52 @@
-"""Watches the configuration file and puts changed routing weights into force; other changes wait for a restart."""
+"""Watches the configuration file for new routing weights and access lists; all else waits for a restart."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
 from swarmharness.errors import SwarmError
 from swarmharness.node.config import Config, load_config
-from swarmharness.routing.router import Router
 
 POLL_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
-async def watch_policy(path: Path, router: Router) -> None:
-    """Reload `[routing]` whenever the file changes, until cancelled; a file with a mistake changes nothing."""
+async def watch_config(path: Path, config: Config, apply: Callable[[Config], None]) -> None:
+    """Call `apply` with what the file says whenever that changes, until cancelled; a mistake in it changes nothing.
+
+    `config` is what is in force at the start.
+    """
     seen = _version(path)
     while True:
         await trio.sleep(POLL_S)
         current = _version(path)
-        if current != seen:
-            seen = current
-            try:
-                config = load_config(path) if current else Config()
-            except SwarmError as error:
-                _log.warning("the routing policy stays as it was: %s", error)
-            else:
-                _put_into_force(config, router)
+        if current == seen:
+            continue
+        seen = current
+        try:
+            changed = load_config(path) if current else Config()
+        except SwarmError as error:
+            _log.warning("the configuration stays as it was: %s", error)
+            continue
+        for line in _differences(config, changed):
+            _log.warning("configuration changed: %s", line)
+        apply(changed)
+        config = changed
 
 
-def _put_into_force(config: Config, router: Router) -> None:
-    before, after = router.policy.as_mapping(), config.routing.as_mapping()
-    changed = [f"{name} = {after[name]}" for name in after if before[name] != after[name]]
-    if changed:
-        router.set_policy(config.routing)
-        _log.warning("routing policy changed: %s", ", ".join(changed))
+def _differences(before: Config, after: Config) -> list[str]:
+    """Name the keys that take effect now; the others wait for a restart."""
+    old, new = before.routing.as_mapping(), after.routing.as_mapping()
+    lines = [f"routing.{name} = {new[name]}" for name in new if old[name] != new[name]]
+    for name in ("allow", "deny"):
+        if getattr(before.network, name) != getattr(after.network, name):
+            lines.append(f"network.{name} = {list(getattr(after.network, name))}")
+    return lines
 
 
 def _version(path: Path) -> tuple[int, int] | None:

@@ -188,3 +188,16 @@ async def test_routing_weights_take_effect_without_a_restart(process_swarm: Proc
         while "stays as it was" not in (node.data_dir.path / "node.log").read_text():
             await trio.sleep(0.05)
     assert (await call(node, "router.explain", skill="file-type"))["form"] == "additive"
+
+
+async def test_a_peer_that_is_denied_while_the_node_runs_is_cut_off(process_swarm: ProcessSwarm) -> None:
+    node, other = process_swarm(2, skills=["file-type"])
+    deny = f'version = 1\n\n[network]\ndeny = ["{other.peer_id}"]\n'
+    await trio.Path(node.data_dir.config_file).write_text(deny)
+    with trio.fail_after(20):
+        while (await call(node, "node.status"))["registry"]["connected"]:
+            await trio.sleep(0.05)
+    await trio.Path(node.data_dir.config_file).write_text("version = 1\n")
+    with trio.fail_after(60):
+        while not (await call(node, "node.status"))["registry"]["connected"]:
+            await trio.sleep(0.05)
