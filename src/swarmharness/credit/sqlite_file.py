@@ -110,14 +110,15 @@ class ReceiptFile(Database):
         with self.transaction():
             self.connection.executemany(statement, [(*hold.key, hold.epoch, hold.microcredits) for hold in holds])
 
-    def prune(self, own: PeerId, oldest_epoch: int) -> int:
+    def prune(self, own: PeerId, oldest_epoch: int, limit: int) -> int:
         """See `store.ReceiptStore.prune`."""
-        old = "epoch < ?1 AND requester <> ?2 AND worker <> ?2"
+        old = "SELECT digest FROM entries WHERE epoch < ? AND requester <> ? AND worker <> ? LIMIT ?"
         with self.transaction():
-            digests = f"SELECT digest FROM entries WHERE {old}"
-            self.connection.execute(f"DELETE FROM halves WHERE digest IN ({digests})", (oldest_epoch, own))
             self.connection.execute("DELETE FROM holds WHERE epoch < ?", (oldest_epoch,))
-            return self.connection.execute(f"DELETE FROM entries WHERE {old}", (oldest_epoch, own)).rowcount
+            digests = self.connection.execute(old, (oldest_epoch, own, own, limit)).fetchall()
+            self.connection.executemany("DELETE FROM halves WHERE digest = ?", digests)
+            self.connection.executemany("DELETE FROM entries WHERE digest = ?", digests)
+        return len(digests)
 
     def _insert(self, entry: Entry) -> list[ForkProof]:
         body = entry.body

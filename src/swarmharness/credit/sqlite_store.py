@@ -18,6 +18,7 @@ from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half
 from swarmharness.credit.sqlite_file import ReceiptFile
+from swarmharness.credit.store import PRUNED_AT_ONCE
 from swarmharness.errors import InputError
 from swarmharness.identity import PeerId
 
@@ -83,9 +84,9 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         await self._write(partial(self._writer.keep_holds, holds))
 
-    async def prune(self, own: PeerId, *, oldest_epoch: int) -> int:
+    async def prune(self, own: PeerId, *, oldest_epoch: int, limit: int = PRUNED_AT_ONCE) -> int:
         """See `ReceiptStore`."""
-        return await self._write(partial(self._writer.prune, own, oldest_epoch))
+        return await self._write(partial(self._writer.prune, own, oldest_epoch, limit))
 
     async def _write(self, change: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(change, limiter=self._writing)

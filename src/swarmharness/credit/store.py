@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 from swarmharness.credit.accounts import Balance, Entry, balance_of
@@ -13,6 +14,9 @@ from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim, claim_of
 from swarmharness.credit.receipt import Half, body_digest
 from swarmharness.identity import PeerId
+
+PRUNED_AT_ONCE = 2_000
+"""So that the one writer is free again after a few hundredths of a second."""
 
 
 class ReceiptStore(Protocol):
@@ -58,8 +62,8 @@ class ReceiptStore(Protocol):
     async def keep_holds(self, holds: Sequence[Hold]) -> None:
         """Add to what was promised."""
 
-    async def prune(self, own: PeerId, *, oldest_epoch: int) -> int:
-        """Forget holds, and receipts between others, from before this epoch; return how many receipts went (C-8)."""
+    async def prune(self, own: PeerId, *, oldest_epoch: int, limit: int = PRUNED_AT_ONCE) -> int:
+        """Forget holds and up to `limit` receipts between others from before this epoch; return how many went (C-8)."""
 
 
 class MemoryReceiptStore:
@@ -154,13 +158,14 @@ class MemoryReceiptStore:
         """See `ReceiptStore`."""
         self._holds.add(holds)
 
-    async def prune(self, own: PeerId, *, oldest_epoch: int) -> int:
+    async def prune(self, own: PeerId, *, oldest_epoch: int, limit: int = PRUNED_AT_ONCE) -> int:
         """See `ReceiptStore`."""
-        old = {
+        found = (
             digest
             for digest, entry in self._entries.items()
             if entry.body.epoch < oldest_epoch and own not in (entry.body.requester, entry.body.worker)
-        }
+        )
+        old = set(islice(found, limit))
         for digest in old:
             del self._entries[digest]
         for place, halves in list(self._halves.items()):

@@ -161,6 +161,12 @@ async def test_pruning_forgets_what_passed_between_others_long_ago_c_8(store: Re
     assert await store.holds(oldest_epoch=0) == [Hold(STRANGERS, 9, 1)]
 
 
+async def test_pruning_goes_in_small_steps(store: ReceiptStore) -> None:
+    await store.commit([entry(receipt(number, BOB, CAROL, epoch=5)) for number in range(5)])
+    assert [await store.prune(ALICE.peer_id, oldest_epoch=9, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert await store.claims(oldest_epoch=0) == []
+
+
 async def test_history_is_newest_first_and_only_of_the_peer(store: ReceiptStore) -> None:
     for number in range(1, 6):
         await store.commit([entry(receipt(number, requester_of(number), BOB))])
