@@ -89,6 +89,11 @@ class CallQueue:
         largest = max(map(len, items))
         if largest > ITEM_BYTES_MAX:
             raise InputError(f"{name}: an item has {largest} bytes; at most {ITEM_BYTES_MAX} are allowed")
+        if not self._manifest.batch_invariant and len(items) > self._manifest.batch_items:
+            raise InputError(
+                f"{name}: {len(items)} items, but results depend on the batch and one has at most "
+                f"{self._manifest.batch_items}; send fewer items at once"
+            )
         queued_bytes = sum(sum(map(len, call.items)) for call in self._calls)
         fits = admits(queued_bytes, sum(map(len, items)), most=self._bytes_max)
         if not fits or not admits(self.queued_items, len(items), most=self._items_max):

@@ -12,13 +12,17 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def limit_process(*, memory_bytes: int) -> None:
-    """Let this process hold at most `memory_bytes` of private memory, and write no core dump.
+def forbid_core_dumps() -> None:
+    """Keep what users sent out of files on this disk, should this process crash."""
+    _set(resource.RLIMIT_CORE, 0)
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Let this process hold at most `memory_bytes` of private memory.
 
     RLIMIT_DATA counts private writable memory, used or not, and not the mapped libraries that make RLIMIT_AS useless
     with ONNX Runtime. macOS does not enforce it; there the parent's watch on resident memory is what remains.
     """
-    _set(resource.RLIMIT_CORE, 0)
     _set(resource.RLIMIT_DATA, memory_bytes)
 
 

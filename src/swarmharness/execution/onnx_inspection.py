@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmharness.errors import InputError, UnavailableError
-from swarmharness.execution.limits import limit_process
+from swarmharness.execution.limits import forbid_core_dumps, limit_memory
 
 MODEL_BYTES_MAX = 2 * 1024**3 - 1
 """What one protobuf message can hold; the default limit of `inspect_model`."""
@@ -205,7 +205,8 @@ def _clean(text: str) -> str:
 def main() -> None:
     """Print the facts of the file named on the command line; exit status 3 and a reason when it is no model."""
     path = Path(sys.argv[1])
-    limit_process(memory_bytes=512 * 1024**2 + 6 * path.stat().st_size)
+    forbid_core_dumps()
+    limit_memory(512 * 1024**2 + 6 * path.stat().st_size)
     try:
         print(facts_to_json(parse(path.read_bytes())))
     except (ValueError, MemoryError) as error:

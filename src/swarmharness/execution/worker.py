@@ -6,6 +6,7 @@ Started by `worker_process` as `python -m swarmharness.execution.worker FD PAREN
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarmharness.errors import InputError, SwarmError
-from swarmharness.execution.limits import die_with_parent, limit_process, lower_priority
+from swarmharness.execution.limits import die_with_parent, forbid_core_dumps, limit_memory, lower_priority
 from swarmharness.execution.model_store import digest_of
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.providers import CPU
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from swarmharness.execution.tasks.session import Runner, SessionFactory
 
 DATA_HEADROOM_BYTES = 256 * 1024**2
-"""Private memory that is reserved without being used, such as thread stacks, beyond a skill's limit."""
+"""Private memory that is reserved without being used, beyond a skill's limit."""
+THREAD_HEADROOM_BYTES = 16 * 1024**2
+"""The same for each thread: its stack."""
 MEASUREMENTS = 5
 MEASURE_S_MAX = 2.0
 _REASON_MAX = 600
@@ -48,6 +51,7 @@ def main() -> None:
     """Serve until the parent goes away."""
     descriptor, parent_pid, niceness = (int(argument) for argument in sys.argv[1:4])
     die_with_parent(parent_pid)
+    forbid_core_dumps()
     lower_priority(niceness)
     with socket.socket(fileno=descriptor) as stream:
         Worker().serve(stream)
@@ -88,7 +92,8 @@ class Worker:
 
         sessions = SessionFactory(threads=load.threads, wanted_providers=load.providers)
         if sessions.candidates == (CPU,):  # drivers of accelerators reserve far more than they use
-            limit_process(memory_bytes=load.memory_bytes + DATA_HEADROOM_BYTES)
+            threads = load.threads or os.cpu_count() or 1
+            limit_memory(load.memory_bytes + DATA_HEADROOM_BYTES + threads * THREAD_HEADROOM_BYTES)
         self._runner = open_runner(manifest, {file.name: Path(file.path) for file in load.files}, sessions)
         service_us = measure(self._runner)
         return Ready(sessions.provider, service_us, tuple(warning[:_REASON_MAX] for warning in sessions.warnings))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def load(tmp_path: Path, data: bytes, text: str | None = None, digest: bytes | N
 @pytest.fixture(autouse=True)
 def _no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker limits the process it runs in; here that would be pytest's."""
-    monkeypatch.setattr("swarmharness.execution.worker.limit_process", lambda memory_bytes: None)
+    monkeypatch.setattr("swarmharness.execution.worker.limit_memory", lambda memory_bytes: None)
 
 
 def test_a_worker_loads_and_runs(tmp_path: Path) -> None:
@@ -203,3 +205,17 @@ def test_every_kind_of_message_survives_the_frame() -> None:
         assert kind in Kind
         assert length == len(data) - 5
         assert parse_body(kind, data[5:]) == message
+
+
+def test_a_limit_on_memory_makes_large_allocations_fail() -> None:
+    script = (
+        "from swarmharness.execution.limits import forbid_core_dumps, limit_memory\n"
+        "import resource\n"
+        "forbid_core_dumps()\n"
+        "limit_memory(100 * 2**20)\n"
+        "assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)\n"
+        "bytearray(20 * 2**20)\n"
+        "try:\n    bytearray(200 * 2**20)\nexcept MemoryError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
