@@ -47,6 +47,19 @@ class VirtualClock:
         return round(trio.current_time() * 1e6)
 
 
+class NoDht:
+    """A DHT that knows nobody, for tests of what happens without one."""
+
+    async def add_peer(self, peer: PeerAddress) -> None:
+        return
+
+    async def provide(self, key: bytes) -> None:
+        return
+
+    async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
+        return ()
+
+
 class SeededRandomness:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -68,6 +81,7 @@ class Member:
     peers: MemoryPeerStore = field(default_factory=MemoryPeerStore)
     settings: RegistrySettings = field(default_factory=RegistrySettings)
     ahead_s: int = 0
+    in_dht: bool = True
     queued: int = 0
     price: int = 20_000
     transport: MemoryTransport = field(init=False)
@@ -104,7 +118,7 @@ class Member:
             )
             self.registry = RegistryService(
                 self.transport,
-                dht,
+                dht if self.in_dht else NoDht(),
                 own,
                 clock,
                 SeededRandomness(self.number),

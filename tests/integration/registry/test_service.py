@@ -9,10 +9,10 @@ from trio.testing import MockClock
 from swarmharness.errors import PeerLostError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.memory import MemoryNetwork
-from swarmharness.network.ports import PeerAddress
+from swarmharness.network.ports import PeerAddress, Request
 from swarmharness.protocol.codec import encode
 from swarmharness.registry.advert import SignedAdvert
-from swarmharness.registry.messages import METHOD_PUSH, Push
+from swarmharness.registry.messages import METHOD_ADVERT, METHOD_PUSH, Push
 from swarmharness.registry.settings import RegistrySettings
 from tests.integration.registry.swarm import Member, members
 from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
@@ -25,7 +25,7 @@ async def seconds_until(condition: object, most_s: float) -> float:
     assert callable(condition)
     started = trio.current_time()
     with trio.fail_after(most_s):
-        while not condition():  # noqa: ASYNC110 - virtual time
+        while not condition():
             await trio.sleep(0.05)
     return trio.current_time() - started
 
@@ -66,6 +66,33 @@ async def test_a_new_node_is_usable_by_a_busy_client_within_5_s(autojump_clock: 
             async with Member(9, [SKILL]).up(network, bootstrap) as newcomer:
                 await seconds_until(lambda: newcomer.peer_id in client.usable(), 5)
                 assert newcomer.peer_id in await client.names()
+
+
+async def test_without_a_dht_a_common_neighbour_passes_the_news_on(autojump_clock: MockClock) -> None:
+    rarely = RegistrySettings(look_up_interval_s=10_000)
+    async with MemoryNetwork(delay_s=0.01) as network:
+        middle, client, newcomer = (
+            Member(number, skills, settings=rarely, in_dht=False) for number, skills in ((1, []), (2, []), (3, [SKILL]))
+        )
+        async with middle.up(network), client.up(network, middle):
+            with pytest.raises(UnavailableError):
+                await client.names()
+            async with newcomer.up(network, middle):
+                await seconds_until(lambda: newcomer.peer_id in client.usable(), 5)
+
+
+async def test_a_node_that_answers_with_anothers_advert_is_refused(autojump_clock: MockClock) -> None:
+    async def answer(request: Request) -> bytes:
+        return encode(signed(identity(6))[1])
+
+    async with MemoryNetwork() as network:
+        async with Member(1).up(network) as victim, network.node(identity(66).peer_id) as hostile:
+            hostile.handle(METHOD_ADVERT, answer)
+            hostile.add_addresses(victim.address)
+            await hostile.connect(victim.peer_id, timeout_s=1)
+            await trio.sleep(1)
+            assert [known.advert.peer_id for known in victim.registry.known()] == [victim.peer_id]
+            assert victim.registry.status()["refusals"]["refused"] == 1
 
 
 async def test_a_skill_added_later_reaches_those_who_look_for_it(autojump_clock: MockClock) -> None:
