@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,7 +52,7 @@ def one(pool: ProcessExecutor, item: bytes) -> Callable[[], Awaitable[Execution]
 
 async def until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 - it is about other processes
+        while not condition():
             await trio.sleep(0.01)
 
 
@@ -317,7 +318,7 @@ async def test_a_rest_between_batches_counts_as_service(tmp_path: Path) -> None:
     assert tenth.service_us > 3 * full.service_us
 
 
-def test_a_worker_dies_with_its_node(tmp_path: Path) -> None:
+def test_a_worker_dies_with_its_node_even_while_it_computes(tmp_path: Path) -> None:
     script = f"""
 import trio
 from pathlib import Path
@@ -329,17 +330,21 @@ async def main():
     async with ProcessExecutor([skill], ModelStore(Path({str(tmp_path / "models")!r}))) as pool:
         await pool.load("toy")
         print(pool.worker_pids()["toy"], flush=True)
-        await trio.sleep_forever()
+        await pool.run("toy", ({FOREVER!r},), timeout_s=600)
 trio.run(main)
 """
-    builders.installed(tmp_path, builders.doubling())
+    builders.installed(tmp_path, builders.counting())
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
         worker = int(node.stdout.readline())
-        assert is_alive(worker)
+        trio.run(until, lambda: is_computing(worker))
         node.kill()
         node.wait()
-    trio.run(until, lambda: not is_alive(worker))
+    try:
+        trio.run(until, lambda: not is_alive(worker))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_node_never_loads_the_heavy_libraries() -> None:
