@@ -16,7 +16,7 @@ from benchmarks.harness import Row, interleave_async, judge, median
 from swarmharness.identity import Identity, PeerId
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.advert import Advert, DeviceInfo, SkillAdvert
-from swarmharness.registry.directory import Known
+from swarmharness.registry.entry import Known
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.router import Router
 

@@ -13,7 +13,8 @@ from swarmharness.network.ports import PeerAddress, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.registry.advert import Advert, SignedAdvert, open_advert
-from swarmharness.registry.directory import Directory, Learned
+from swarmharness.registry.directory import Directory
+from swarmharness.registry.entry import Learned
 from swarmharness.registry.messages import (
     FIND_LIMIT_MAX,
     METHOD_ADVERT,

@@ -19,18 +19,19 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Dht, PeerAddress, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import Advert, SignedAdvert, skill_key
-from swarmharness.registry.directory import Directory, Known, Learned
+from swarmharness.registry.directory import Directory
+from swarmharness.registry.entry import Known, Learned
 from swarmharness.registry.exchange import AdvertExchange
 from swarmharness.registry.invite import parse_join_target
 from swarmharness.registry.joining import ALONE, Joining, Problem
 from swarmharness.registry.look_up import LookUp, LookUps
 from swarmharness.registry.own_advert import OwnAdvert
+from swarmharness.registry.remembered import RememberedPeers
 from swarmharness.registry.serving import AdvertServing
 from swarmharness.registry.settings import RegistrySettings
-from swarmharness.registry.stores import PEERS_MAX, PeerStore
+from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
-_REMEMBERED = "remembered peers"
 _NUMBERS = "sequence numbers"
 
 LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
@@ -57,19 +58,18 @@ class RegistryService:
         self._own = own
         self._clock = clock
         self._randomness = randomness
-        self._store = peers
         self._lan = lan
         directory = self._directory = Directory(settings.directory)
         exchange = self._exchange = AdvertExchange(
             transport, directory, clock, randomness, settings, learned=self._learned
         )
         self._joining = Joining(transport, clock, randomness, settings)
+        self._remembered = RememberedPeers(peers, self._joining)
         self._look_ups = LookUps(transport, dht, directory, exchange, clock, randomness, settings)
         self._serving = AdvertServing(
             transport, own, directory, exchange, clock, randomness, settings, pushed=self._wake_up
         )
         self._merged: dict[str, tuple[tuple[Advert, ...], Advert, tuple[Advert, ...]]] = {}
-        self._saved: tuple[PeerAddress, ...] = ()
         self._saved_us = clock.monotonic_us()
         self._nursery: trio.Nursery | None = None
         self._online, self._wake, self._publish_now = trio.Event(), trio.Event(), trio.Event()
@@ -152,11 +152,7 @@ class RegistryService:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; raises OSError if the advert's numbering cannot be kept."""
         await self._own.open()
-        loaded = await self._store.load()
-        if loaded.problem:
-            self._joining.report(_REMEMBERED, loaded.problem)
-        self._saved = loaded.peers
-        self._joining.remember(loaded.peers)
+        self._joining.remember(await self._remembered.load())
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -174,7 +170,7 @@ class RegistryService:
                     self._nursery = None  # inside the nursery, so that nothing is started in one that has closed
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(1):
-                await self._save()
+                await self._remembered.save(self._directory)
 
     async def _maintain(self, nursery: trio.Nursery) -> None:
         """Refresh who is due, evict who is gone, push what changed: once a second, and when something happened."""
@@ -188,7 +184,8 @@ class RegistryService:
             self._serving.push_own(nursery)
             await self._reserve()
             if now_us - self._saved_us > self._settings.save_interval_s * 1e6:
-                await self._save()
+                self._saved_us = now_us
+                await self._remembered.save(self._directory)
             with trio.move_on_after(TICK_S):
                 await wake.wait()
             await trio.sleep(0.01)  # so that no peer can keep this loop spinning
@@ -219,26 +216,6 @@ class RegistryService:
             self._joining.report(_NUMBERS, f"cannot be kept, so this node's advert will go stale: {error}")
         else:
             self._joining.solved(_NUMBERS)
-
-    async def _save(self) -> None:
-        """Write down who answered, the latest first, then whom earlier runs knew, if that is news."""
-        self._saved_us = self._clock.monotonic_us()
-        usable = (entry for entry in self._directory if entry.usable and entry.advert.addresses)
-        seen = [
-            PeerAddress(PeerId(entry.advert.peer_id), entry.advert.addresses)
-            for entry in sorted(usable, key=lambda entry: -entry.heard_us)
-        ]
-        present = {peer.peer_id for peer in seen}
-        peers = (*seen, *(peer for peer in self._saved if peer.peer_id not in present))[:PEERS_MAX]
-        if frozenset(peers) == frozenset(self._saved):
-            return
-        try:
-            await self._store.save(peers)
-        except OSError as error:
-            self._joining.report(_REMEMBERED, f"they cannot be saved: {error.strerror or error}")
-        else:
-            self._saved = peers
-            self._joining.solved(_REMEMBERED)
 
     # -- what happens -----------------------------------------------------------------------------------------
 

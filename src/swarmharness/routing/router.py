@@ -14,11 +14,12 @@ from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import Advert, SkillAdvert
-from swarmharness.registry.directory import Known
+from swarmharness.registry.entry import Known
 from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
 from swarmharness.routing.explain import Explanation, explain
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import Record, Records, view_of
+from swarmharness.routing.rows import peer_row
 from swarmharness.routing.table import Choice, SkillTable
 
 __all__ = ["Choice", "Router", "SkillDirectory"]
@@ -173,7 +174,17 @@ class Router:
     def peers(self) -> list[dict[str, Any]]:
         """Return one row of plain values for each known node, for `swarmharness peers`."""
         now_us = self._clock.monotonic_us()
-        return [self._peer_row(known, now_us) for known in self._directory.known()]
+        return [
+            peer_row(
+                known,
+                self._records,
+                self._policy,
+                local=known.advert.peer_id == self._own_id,
+                round_trip_us=self._round_trip_us(PeerId(known.advert.peer_id)),
+                now_us=now_us,
+            )
+            for known in self._directory.known()
+        ]
 
     # -- parts ------------------------------------------------------------------------------------------------
 
@@ -249,35 +260,3 @@ class Router:
             return CandidateView(peer_id, local=peer_id == self._own_id, offers=False)
         record = self._records.get(peer_id, skill, self._policy)
         return self._view(peer_id, offer, record, now_us, None if known.usable else known.reason)
-
-    def _peer_row(self, known: Known, now_us: int) -> dict[str, Any]:
-        advert, peer_id = known.advert, PeerId(known.advert.peer_id)
-        local = peer_id == self._own_id
-        return {
-            "peer": peer_id,
-            "local": local,
-            "usable": known.usable,
-            "reason": known.reason,
-            "addresses": list(advert.addresses),
-            "cores": advert.device.cores,
-            "memory_mib": advert.device.memory_mib,
-            "accelerators": list(advert.device.accelerators),
-            "round_trip_us": 0 if local else self._round_trip_us(peer_id),
-            "skills": [self._skill_row(peer_id, offer, now_us) for offer in advert.skills],
-        }
-
-    def _skill_row(self, peer_id: PeerId, offer: SkillAdvert, now_us: int) -> dict[str, Any]:
-        record = self._records.get(peer_id, offer.name, self._policy)
-        return {
-            "skill": offer.name,
-            "version": offer.version,
-            "provider": offer.provider,
-            "price_microcredits": offer.price_microcredits,
-            "advertised_us": offer.service_us,
-            "measured_us": record.estimate.service_us,
-            "answers": record.estimate.answers,
-            "failures": record.estimate.failures,
-            "outstanding_items": record.estimate.outstanding_items,
-            "trust": record.trust.micro / 1_000_000,
-            "breaker": str(record.breaker.state(now_us)),
-        }

@@ -11,8 +11,9 @@ import trio
 
 from swarmharness.execution.ports import SkillInfo
 from swarmharness.identity import PeerId
-from swarmharness.network.memory import MemoryNetwork, MemoryTransport
+from swarmharness.network.memory import MemoryNetwork
 from swarmharness.network.memory_dht import MemoryDht
+from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.service import RegistryService

@@ -5,7 +5,8 @@ import pytest
 from swarmharness.errors import RefusedError
 from swarmharness.identity import Identity
 from swarmharness.registry.advert import Advert
-from swarmharness.registry.directory import Directory, DirectorySettings, Learned
+from swarmharness.registry.directory import Directory, DirectorySettings
+from swarmharness.registry.entry import Learned
 from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
 
 S = 1_000_000

@@ -12,7 +12,7 @@ from swarmharness.errors import (
 )
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import Advert, SkillAdvert
-from swarmharness.registry.directory import Known
+from swarmharness.registry.entry import Known
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.router import Router
 from tests.unit.registry.samples import advert, identity, offer

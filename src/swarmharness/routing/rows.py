@@ -1,0 +1,48 @@
+"""Shows what the router knows of a node as plain values, for people and for JSON; pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.entry import Known
+from swarmharness.routing.fixedpoint import MICRO
+from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.records import Record, Records
+
+
+def peer_row(
+    known: Known, records: Records, policy: RoutingPolicy, *, local: bool, round_trip_us: int | None, now_us: int
+) -> dict[str, Any]:
+    """Return one node with its skills."""
+    advert = known.advert
+    return {
+        "peer": advert.peer_id,
+        "local": local,
+        "usable": known.usable,
+        "reason": known.reason,
+        "addresses": list(advert.addresses),
+        "cores": advert.device.cores,
+        "memory_mib": advert.device.memory_mib,
+        "accelerators": list(advert.device.accelerators),
+        "round_trip_us": 0 if local else round_trip_us,
+        "skills": [
+            _skill_row(offer, records.get(advert.peer_id, offer.name, policy), now_us) for offer in advert.skills
+        ],
+    }
+
+
+def _skill_row(offer: SkillAdvert, record: Record, now_us: int) -> dict[str, Any]:
+    return {
+        "skill": offer.name,
+        "version": offer.version,
+        "provider": offer.provider,
+        "price_microcredits": offer.price_microcredits,
+        "advertised_us": offer.service_us,
+        "measured_us": record.estimate.service_us,
+        "answers": record.estimate.answers,
+        "failures": record.estimate.failures,
+        "outstanding_items": record.estimate.outstanding_items,
+        "trust": record.trust.micro / MICRO,
+        "breaker": str(record.breaker.state(now_us)),
+    }
