@@ -7,17 +7,21 @@ import errno
 import hashlib
 import os
 import shutil
-import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
-from swarmharness.execution.model_sources import SourceReader, describe
 from swarmharness.execution.skill import ModelFile, SkillManifest, Source
+
+if TYPE_CHECKING:
+    import ssl
+
+    from swarmharness.execution.model_sources import SourceReader
 
 Progress = Callable[[str, int, int], None]
 """Called with (file name, bytes so far, bytes in all), from the thread that fetches."""
@@ -71,6 +75,8 @@ class ModelStore:
         A file that is there already is checked again. Raises UnavailableError (no source has it, or the disk is full),
         InputError (every source gave something else), ConfigurationError (the store cannot be written).
         """
+        from swarmharness.execution.model_sources import SourceReader  # a node only looks files up, and needs no https
+
         report = progress or _silent
         with self._writable(), tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=self._folder) as workspace:
             reader = SourceReader(skill_folder=skill_folder, workspace=Path(workspace), ssl_context=self._ssl_context)
@@ -84,6 +90,8 @@ class ModelStore:
                 report(file.name, file.size_bytes, file.size_bytes)
                 return Fetched(file, "cache")
             self._check_space(file)
+        from swarmharness.execution.model_sources import describe
+
         problems: list[str] = []
         wrong = False
         for source in sources_in_order(file):

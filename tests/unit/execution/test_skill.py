@@ -121,6 +121,15 @@ def test_text_that_is_not_toml_names_the_line() -> None:
         parse("[skill]\nname = \n")
 
 
+def test_the_manifest_in_the_readme_is_a_manifest() -> None:
+    readme = (SHIPPED_FOLDER / "README.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    manifest = parse(example.replace("…", DIGEST))
+    assert len(manifest.files[0].sources) == 4
+    for task in Task:
+        assert f"`{task.value}`" in readme
+
+
 def test_the_model_digest_depends_on_every_file_and_its_name_but_not_on_their_order() -> None:
     text = (SHIPPED_FOLDER / "image-ocr" / "skill.toml").read_text()
     manifest = parse(text)
