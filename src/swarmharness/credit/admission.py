@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import pairwise
 
 from swarmharness.credit.holds import STRANGERS, Hold, Holds
 from swarmharness.credit.ledger import HORIZON_EPOCHS, Ledger
@@ -96,29 +95,38 @@ class Refused:
         )
 
 
-def residual_paths(
-    ledger: Ledger, holds: Holds, requester: str, me: str, untrusted: Set[str] = frozenset()
-) -> list[tuple[tuple[str, ...], int]]:
-    """Return the paths of one or two edges from `requester` to `me` with what is left of each, the direct one first.
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is left from a requester to me: the direct edge, and through each common partner, the most first."""
 
-    An edge u → v is the unexpired work that u did for v, less what is held of it. No two of these paths share an edge,
-    so together they are the maximum flow over at most two edges (C-10). An untrusted key has no edges (C-16, C-18).
+    direct: int
+    through: list[tuple[int, str]]
+
+    @property
+    def total(self) -> int:
+        """The maximum flow: no two of the paths share an edge."""
+        return self.direct + sum(amount for amount, _ in self.through)
+
+
+def residual_flow(ledger: Ledger, holds: Holds, requester: str, me: str, untrusted: Set[str] = frozenset()) -> Flow:
+    """Return what is left on the paths of one or two edges from `requester` to `me` (C-10).
+
+    An edge u → v is the unexpired work that u did for v, less what is held of it. An untrusted key has no edges (C-16,
+    C-18).
     """
     if requester in untrusted or requester == me:
-        return []
-
+        return Flow(0, [])
     held = holds.all_held(ledger.epoch)
     done_for_me = ledger.work_for(me)
-    direct = done_for_me.get(requester, 0) - held.get((requester, me), 0)
-    paths: list[tuple[tuple[str, ...], int]] = [((requester, me), direct)] if direct > 0 else []
-    longer: list[tuple[tuple[str, ...], int]] = []
+    direct = max(0, done_for_me.get(requester, 0) - held.get((requester, me), 0))
+    through = []
     for middle, done in ledger.work_of(requester).items():
         done_by_middle = done_for_me.get(middle)
         if done_by_middle and middle not in untrusted:
             left = min(done - held.get((requester, middle), 0), done_by_middle - held.get((middle, me), 0))
             if left > 0:
-                longer.append(((requester, middle, me), left))
-    return paths + sorted(longer)
+                through.append((left, middle))
+    return Flow(direct, sorted(through, reverse=True))
 
 
 def decide(
@@ -138,22 +146,31 @@ def decide(
     if requester in policy.own:
         return Admitted(Rank.OWN, 0, ())
     epoch = ledger.epoch
-    paths = residual_paths(ledger, holds, requester, me, frozenset(doubts.banned) | doubts.renewed)
-    flow = sum(amount for _, amount in paths)
+    flow = residual_flow(ledger, holds, requester, me, frozenset(doubts.banned) | doubts.renewed)
+    available = flow.total
     line = max(0, policy.lines.get(requester, 0) - holds.held((requester, ""), epoch))
     strangers = max(0, policy.stranger_budget_microcredits - holds.taken_in(STRANGERS, epoch))
-    taken: list[Hold] = []
-    left = price_microcredits
-    for path, amount in paths:
-        part = min(left, amount)
-        taken += [Hold(edge, epoch, part) for edge in pairwise(path) if part]
-        left -= part
+    taken = _routed(flow, requester, me, epoch, price_microcredits)
+    left = price_microcredits - min(price_microcredits, available)
     for key, amount in (((requester, ""), line), (STRANGERS, strangers)):
         part = min(left, amount)
         taken += [Hold(key, epoch, part)] if part else []
         left -= part
     if left:
-        return Refused(False, price_microcredits, flow, line, strangers)
+        return Refused(False, price_microcredits, available, line, strangers)
     drawn_on_strangers = any(hold.key == STRANGERS for hold in taken)
     rank = Rank.WITHHOLDING if last else Rank.STRANGER if drawn_on_strangers else Rank.COVERED
-    return Admitted(rank, flow, tuple(taken))
+    return Admitted(rank, available, tuple(taken))
+
+
+def _routed(flow: Flow, requester: str, me: str, epoch: int, price_microcredits: int) -> list[Hold]:
+    part = min(price_microcredits, flow.direct)
+    holds = [Hold((requester, me), epoch, part)] if part else []
+    left = price_microcredits - part
+    for amount, middle in flow.through:
+        if not left:
+            break
+        part = min(left, amount)
+        holds += [Hold((requester, middle), epoch, part), Hold((middle, me), epoch, part)]
+        left -= part
+    return holds

@@ -21,18 +21,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             stored_us INTEGER NOT NULL, body BLOB NOT NULL)""",
         """CREATE INDEX entries_by_requester ON entries (requester, complete, worker, share_microcredits)""",
         """CREATE INDEX entries_by_worker ON entries (worker, complete, requester, share_microcredits)""",
+        """CREATE INDEX entries_by_epoch ON entries (epoch, complete)""",
+        # Two honest halves never share a place: what does not fit into `halves` is evidence, see forks.py.
         """CREATE TABLE halves (
-            signer TEXT NOT NULL, incarnation INTEGER NOT NULL, number INTEGER NOT NULL, link BLOB NOT NULL,
+            signer TEXT NOT NULL, incarnation INTEGER NOT NULL, number INTEGER NOT NULL,
             digest BLOB NOT NULL, previous BLOB NOT NULL, signature BLOB NOT NULL,
-            PRIMARY KEY (signer, incarnation, number, link)) WITHOUT ROWID""",
+            PRIMARY KEY (signer, incarnation, number)) WITHOUT ROWID""",
         """CREATE INDEX halves_by_digest ON halves (digest)""",
-    ),
-    (
+        """CREATE TABLE conflicting_halves (
+            signer TEXT NOT NULL, incarnation INTEGER NOT NULL, number INTEGER NOT NULL,
+            digest BLOB NOT NULL, previous BLOB NOT NULL, signature BLOB NOT NULL,
+            PRIMARY KEY (digest, signer, incarnation, number, previous)) WITHOUT ROWID""",
+        """CREATE VIEW all_halves AS SELECT * FROM halves UNION ALL SELECT * FROM conflicting_halves""",
         """CREATE TABLE forks (signer TEXT PRIMARY KEY, proof BLOB NOT NULL) WITHOUT ROWID""",
         """CREATE TABLE holds (
             worker TEXT NOT NULL, requester TEXT NOT NULL, epoch INTEGER NOT NULL, microcredits INTEGER NOT NULL,
             PRIMARY KEY (worker, requester, epoch)) WITHOUT ROWID""",
-        """CREATE INDEX entries_by_epoch ON entries (epoch, complete)""",
     ),
 )
 

@@ -9,7 +9,7 @@ from swarmharness.credit.forks import ForkProof, fork_proof
 from swarmharness.credit.holds import Hold
 from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim
-from swarmharness.credit.receipt import Half, HalfContent, ReceiptBody, body_digest, link_digest
+from swarmharness.credit.receipt import Half, HalfContent, ReceiptBody, body_digest
 from swarmharness.credit.sqlite_connection import Database
 from swarmharness.identity import PeerId
 from swarmharness.protocol.codec import decode, encode
@@ -40,7 +40,7 @@ class ReceiptFile(Database):
 
     def head(self, signer: PeerId) -> Half | None:
         """See `store.ReceiptStore.head`."""
-        rows = self._halves("signer = ? ORDER BY incarnation DESC, number DESC LIMIT 1", signer)
+        rows = self._halves("signer = ? ORDER BY incarnation DESC, number DESC LIMIT 1", signer, table="halves")
         return rows[0] if rows else None
 
     def entry(self, digest: bytes) -> Entry | None:
@@ -50,7 +50,7 @@ class ReceiptFile(Database):
 
     def unfinished(self, requester: PeerId, stored_after_us: int, limit: int) -> list[Entry]:
         """See `store.ReceiptStore.unfinished`."""
-        signed = "EXISTS (SELECT 1 FROM halves WHERE halves.digest = entries.digest AND signer = requester)"
+        signed = "EXISTS (SELECT 1 FROM all_halves AS h WHERE h.digest = entries.digest AND h.signer = requester)"
         condition = f"requester = ? AND complete = 0 AND stored_us > ? AND {signed} ORDER BY id DESC LIMIT ?"
         return self._entries(condition, requester, stored_after_us, limit)
 
@@ -78,7 +78,7 @@ class ReceiptFile(Database):
 
     def sightings(self, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """See `store.ReceiptStore.sightings`."""
-        joined = "halves JOIN entries USING (digest) WHERE complete = 1 AND epoch BETWEEN ? AND ?"
+        joined = "all_halves JOIN entries USING (digest) WHERE complete = 1 AND epoch BETWEEN ? AND ?"
         statement = f"SELECT signer, incarnation, max(epoch) FROM {joined} GROUP BY signer, incarnation"
         with self.translated():
             return [Sighting(*row) for row in self.connection.execute(statement, (oldest_epoch, newest_epoch))]
@@ -116,8 +116,8 @@ class ReceiptFile(Database):
         with self.transaction():
             self.connection.execute("DELETE FROM holds WHERE epoch < ?", (oldest_epoch,))
             digests = self.connection.execute(old, (oldest_epoch, own, own, limit)).fetchall()
-            self.connection.executemany("DELETE FROM halves WHERE digest = ?", digests)
-            self.connection.executemany("DELETE FROM entries WHERE digest = ?", digests)
+            for table in ("halves", "conflicting_halves", "entries"):
+                self.connection.executemany(f"DELETE FROM {table} WHERE digest = ?", digests)
         return len(digests)
 
     def _insert(self, entry: Entry) -> list[ForkProof]:
@@ -137,27 +137,24 @@ class ReceiptFile(Database):
         if len(halves) < 2:
             self.connection.execute(
                 "UPDATE entries SET complete = 1 WHERE digest = ?1 AND NOT complete"
-                " AND 2 = (SELECT count(DISTINCT signer) FROM halves WHERE halves.digest = ?1)",
+                " AND 2 = (SELECT count(DISTINCT signer) FROM all_halves AS h WHERE h.digest = ?1)",
                 (digest,),
             )
         return proofs
 
     def _insert_half(self, half: Half) -> list[ForkProof]:
         content = half.content
-        link = link_digest(content)
         place = (content.signer, content.incarnation, content.number)
-        at_place = "signer = ? AND incarnation = ? AND number = ?"
-        conflict = self.connection.execute(
-            f"SELECT 1 FROM halves WHERE {at_place} AND link <> ?", (*place, link)
-        ).fetchone()
-        self.connection.execute(
-            "INSERT INTO halves VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (*place, link, content.body_digest, content.previous, half.signature),
-        )
-        if conflict is None:
+        row = (*place, content.body_digest, content.previous, half.signature)
+        inserted = self.connection.execute("INSERT INTO halves VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        if inserted.rowcount:
             return []
-        found = [fork_proof(known, half) for known in self._halves(at_place, *place)]
-        return [proof for proof in found if proof is not None and self._keep_fork(proof)]
+        known = self._halves("signer = ? AND incarnation = ? AND number = ?", *place)
+        proof = fork_proof(known[0], half)
+        if proof is None or any(other.content == content for other in known):
+            return []  # the same again
+        self.connection.execute("INSERT INTO conflicting_halves VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        return [proof] if self._keep_fork(proof) else []
 
     def _keep_fork(self, proof: ForkProof) -> bool:
         statement = "INSERT INTO forks VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -176,8 +173,8 @@ class ReceiptFile(Database):
             entries.append(Entry(body, by_signer.get(body.requester), by_signer.get(body.worker), stored_us))
         return entries
 
-    def _halves(self, condition: str, *values: object) -> list[Half]:
+    def _halves(self, condition: str, *values: object, table: str = "all_halves") -> list[Half]:
         columns = "digest, signer, incarnation, number, previous, signature"
         with self.translated():
-            rows = self.connection.execute(f"SELECT {columns} FROM halves WHERE {condition}", values).fetchall()
+            rows = self.connection.execute(f"SELECT {columns} FROM {table} WHERE {condition}", values).fetchall()
         return [Half(HalfContent(*row[:5]), row[5]) for row in rows]

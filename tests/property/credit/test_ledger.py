@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from swarmharness.credit.admission import Admitted, Doubts, Policy, decide, residual_paths
+from swarmharness.credit.admission import Admitted, Doubts, Policy, decide, residual_flow
 from swarmharness.credit.holds import Holds
 from swarmharness.credit.ledger import Claim, Ledger, unexpired
 from swarmharness.identity import PeerId
@@ -135,8 +135,8 @@ def max_flow(capacity: dict[tuple[str, str], int], source: str, sink: str) -> in
 def test_the_paths_together_are_the_maximum_flow_c_10(found: list[Claim]) -> None:
     ledger = ledger_of(found, 30)
     capacity = {pair: amount for pair, amount in edges(ledger).items() if amount}
-    paths = residual_paths(ledger, Holds(HORIZON), PEERS[0], PEERS[1])
-    assert sum(amount for _, amount in paths) == max_flow(capacity, PEERS[0], PEERS[1])
+    flow = residual_flow(ledger, Holds(HORIZON), PEERS[0], PEERS[1])
+    assert flow.total == max_flow(capacity, PEERS[0], PEERS[1])
 
 
 @settings(deadline=None)
@@ -152,7 +152,7 @@ def test_fake_identities_together_get_no_more_than_the_one_behind_them_c_11(
     """The sybil clones itself and lets its clones sign any amount of work for it and for each other."""
     me, sybil = PeerId("me"), PeerId("sybil")
     ledger = ledger_of(found, 30)
-    alone = sum(amount for _, amount in residual_paths(ledger, Holds(HORIZON), sybil, me))
+    alone = residual_flow(ledger, Holds(HORIZON), sybil, me).total
     clones = [PeerId(f"clone-{number}") for number in range(fakes)]
     everyone = [*clones, sybil]
     for number, (one, other) in enumerate((a, b) for a in everyone for b in everyone if a != b):

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from swarmharness.credit.admission import Admitted, Doubts, Policy, Rank, Refused, decide, residual_paths
+from swarmharness.credit.admission import Admitted, Doubts, Flow, Policy, Rank, Refused, decide, residual_flow
 from swarmharness.credit.holds import STRANGERS, Hold, Holds
 from swarmharness.credit.ledger import HORIZON_EPOCHS, Claim, Ledger
 from swarmharness.identity import PeerId
@@ -52,8 +52,8 @@ def test_who_worked_for_me_is_served_up_to_that_c_10() -> None:
 
 def test_work_for_my_partners_counts_over_two_edges_and_not_over_three_c_10() -> None:
     node = Node(work(ANN, BEN, 100), work(BEN, ME, 70), work(EVE, ANN, 999))
-    assert residual_paths(node.ledger, node.holds, ANN, ME) == [((ANN, BEN, ME), 70)]
-    assert residual_paths(node.ledger, node.holds, EVE, ME) == []
+    assert residual_flow(node.ledger, node.holds, ANN, ME) == Flow(0, [(70, BEN)])
+    assert residual_flow(node.ledger, node.holds, EVE, ME).total == 0
     assert node.serve(ANN, 70)
     assert not node.serve(BEN, 1), "what Ann drew through Ben is Ben's no more"
 
