@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from swarmharness.errors import ConfigurationError, InputError, UnavailableError
 from swarmharness.execution.catalog import read_skill
 from swarmharness.execution.model_check import check_models
+from swarmharness.execution.model_sources import SourceReader
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.skill import SkillManifest, parse_manifest
 from tests.unit.execution import builders
@@ -208,6 +209,16 @@ def test_https_gives_the_file(tmp_path: Path, site: tuple[str, ssl.SSLContext]) 
     store = ModelStore(tmp_path / "models", ssl_context=context)
     wanted = manifest(f'[{{ https = "{url}/model.onnx" }}]')
     assert store.fetch(wanted, None)[0].origin == f"{url}/model.onnx"
+
+
+def test_a_hugging_face_file_lies_under_its_repository_and_revision(
+    tmp_path: Path, site: tuple[str, ssl.SSLContext]
+) -> None:
+    url, context = site
+    wanted = manifest('[{ huggingface = "owner/repo", file = "onnx/model.onnx", revision = "main" }]')
+    reader = SourceReader(skill_folder=None, workspace=tmp_path, ssl_context=context, hub=url)
+    (file,) = wanted.files
+    assert b"".join(reader.chunks(file.sources[0], file)) == DATA
 
 
 @pytest.mark.parametrize(
