@@ -1,0 +1,1 @@
+"""How receipts and fork proofs reach those who need them: gossip, reconciliation, and one flood for proofs."""

@@ -1,0 +1,36 @@
+"""Token buckets, one for each key, in bounded memory; pure, time comes in as an argument."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+KEYS_MAX = 8_192
+
+
+class TokenBuckets:
+    """Lets every key take `burst` tokens at once and `per_s` a second afterwards.
+
+    At most `KEYS_MAX` keys are remembered; the one that was idle longest is forgotten, and has a full bucket again.
+    """
+
+    def __init__(self, *, per_s: int, burst: int) -> None:
+        self.per_s, self.burst = per_s, burst
+        self._buckets: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def has(self, key: str, tokens: int, now_us: int) -> bool:
+        """Tell whether so many tokens could be taken."""
+        return self._level(key, now_us) >= tokens * 1_000_000
+
+    def take(self, key: str, tokens: int, now_us: int) -> bool:
+        """Take tokens, all or none; tell whether they were there."""
+        level = self._level(key, now_us)
+        enough = level >= tokens * 1_000_000
+        self._buckets[key] = (level - tokens * 1_000_000 if enough else level, now_us)
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > KEYS_MAX:
+            self._buckets.popitem(last=False)
+        return enough
+
+    def _level(self, key: str, now_us: int) -> int:
+        level, then_us = self._buckets.get(key, (self.burst * 1_000_000, now_us))
+        return min(self.burst * 1_000_000, level + max(0, now_us - then_us) * self.per_s)
