@@ -6,27 +6,25 @@ killed node's peers notice at once (the kernel resets its connections), a cut li
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import trio
 
-from swarmharness.errors import DeadlineError, InputError, PeerLostError, RefusedError, SwarmError
+from swarmharness.errors import DeadlineError, PeerLostError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.heartbeat import MISSED_MAX
-from swarmharness.network.local_calls import call_own_handler, serve_call
-from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
-from swarmharness.network.settings import AccessRules, NetworkSettings
+from swarmharness.network.memory_transport import DIAL_BYTES, MemoryTransport
+from swarmharness.network.ports import PeerEvent
+from swarmharness.network.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from swarmharness.network.memory_dht import MemoryDht
 
 _Pair = frozenset[PeerId]
 
-DIAL_BYTES = 1024
-"""About what TCP, Noise and Yamux handshakes and the first frames send, each way."""
+__all__ = ["DIAL_BYTES", "MemoryLink", "MemoryNetwork", "MemoryTransport"]
 
 
 class MemoryNetwork:
@@ -38,7 +36,7 @@ class MemoryNetwork:
         self._cut: set[_Pair] = set()
         self._dead: set[PeerId] = set()
         self._nodes: dict[PeerId, MemoryTransport] = {}
-        self._links: dict[PeerId, dict[PeerId, _Link]] = {}
+        self._links: dict[PeerId, dict[PeerId, MemoryLink]] = {}
         self.dhts: dict[PeerId, MemoryDht] = {}
         self._nursery_manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
@@ -126,12 +124,12 @@ class MemoryNetwork:
         """Tell whether nothing gets through between two nodes."""
         return frozenset((left, right)) in self._cut
 
-    def link(self, left: PeerId, right: PeerId) -> _Link | None:
+    def link(self, left: PeerId, right: PeerId) -> MemoryLink | None:
         """Return the channel between two nodes."""
         links = self._links.get(left)
         return None if links is None else links.get(right)
 
-    def links_of(self, peer_id: PeerId) -> list[_Link]:
+    def links_of(self, peer_id: PeerId) -> list[MemoryLink]:
         """Return the channels of one node, oldest first."""
         return list(self._links.get(peer_id, {}).values())
 
@@ -139,16 +137,16 @@ class MemoryNetwork:
         """Return the nodes at the other ends of one node's channels, oldest first."""
         return tuple(self._links.get(peer_id, ()))
 
-    def add_link(self, left: MemoryTransport, right: MemoryTransport) -> _Link:
+    def add_link(self, left: MemoryTransport, right: MemoryTransport) -> MemoryLink:
         """Make a channel; both nodes are told."""
-        link = _Link(self, left, right)
+        link = MemoryLink(self, left, right)
         self._links.setdefault(left.peer_id, {})[right.peer_id] = link
         self._links.setdefault(right.peer_id, {})[left.peer_id] = link
         left.tell(PeerEvent(right.peer_id, connected=True))
         right.tell(PeerEvent(left.peer_id, connected=True))
         return link
 
-    def remove_link(self, link: _Link) -> None:
+    def remove_link(self, link: MemoryLink) -> None:
         """Forget an ended channel."""
         for node in (link.left, link.right):
             links = self._links.get(node.peer_id, {})
@@ -156,7 +154,7 @@ class MemoryNetwork:
             if not links:
                 self._links.pop(node.peer_id, None)
 
-    def doubt(self, link: _Link) -> None:
+    def doubt(self, link: MemoryLink) -> None:
         """Nothing gets through a link now: it ends unless that changes before the heartbeat gives up."""
         if self._nursery is not None:
             self._nursery.start_soon(link.die_silently)
@@ -179,7 +177,7 @@ class MemoryNetwork:
             self._nursery.start_soon(node.reconnect, peer_id)
 
 
-class _Link:
+class MemoryLink:
     """One channel between two nodes."""
 
     def __init__(self, network: MemoryNetwork, left: MemoryTransport, right: MemoryTransport) -> None:
@@ -234,169 +232,4 @@ class _Link:
                 self._network.start(node, other)
 
 
-class MemoryTransport:
-    """`Transport` between the nodes of a `MemoryNetwork`; see `MemoryNetwork.node`."""
-
-    def __init__(self, network: MemoryNetwork, peer_id: PeerId, settings: NetworkSettings) -> None:
-        self.network = network
-        self.settings = settings
-        self._peer_id = peer_id
-        self._access = settings.access
-        self._handlers: dict[str, Handler] = {}
-        self._known: dict[PeerId, tuple[str, ...]] = {}
-        self._listeners: list[Callable[[PeerEvent], None]] = []
-        self._refusals: Counter[str] = Counter()
-        self._up = False
-
-    async def __aenter__(self) -> Self:
-        self.network.add_node(self)
-        self._up = True
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._up = False
-        self.network.remove_node(self)
-
-    # -- the port -------------------------------------------------------------------------------------------------
-
-    @property
-    def peer_id(self) -> PeerId:
-        """See `Transport`."""
-        return self._peer_id
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """See `Transport`."""
-        return (f"/memory/{self._peer_id}",) if self.settings.listen else ()
-
-    def handle(self, method: str, handler: Handler) -> None:
-        """See `Transport`."""
-        if method in self._handlers:
-            raise ValueError(f"{method} has a handler already")
-        self._handlers[method] = handler
-
-    def add_addresses(self, peer: PeerAddress) -> None:
-        """See `Transport`."""
-        known = self._known.get(peer.peer_id, ())
-        self._known[peer.peer_id] = tuple(dict.fromkeys((*peer.addresses, *known)))
-
-    async def connect(self, peer_id: PeerId, *, timeout_s: float) -> None:
-        """See `Transport`."""
-        if peer_id != self._peer_id:
-            await self._link_to(peer_id, timeout_s)
-
-    async def call(self, peer_id: PeerId, method: str, payload: bytes, *, timeout_s: float) -> bytes:
-        """See `Transport`."""
-        if peer_id == self._peer_id:
-            return await call_own_handler(self._peer_id, self._handlers, method, payload, timeout_s)
-        deadline = trio.current_time() + timeout_s
-        link = await self._link_to(peer_id, timeout_s)
-        self._check_size(len(payload))
-        return await link.carry(self._peer_id, method, payload, max(deadline - trio.current_time(), 0))
-
-    def connected(self) -> tuple[PeerId, ...]:
-        """See `Transport`."""
-        return self.network.neighbours(self._peer_id)
-
-    def round_trip_us(self, peer_id: PeerId) -> int | None:
-        """See `Transport`."""
-        if self.network.link(self._peer_id, peer_id) is None:
-            return None
-        return max(1, round(2e6 * self.network.delay_s(self._peer_id, peer_id)))
-
-    def watch(self, listener: Callable[[PeerEvent], None]) -> None:
-        """See `Transport`."""
-        self._listeners.append(listener)
-
-    # -- beyond the port, as the libp2p transport has it ------------------------------------------------------------
-
-    def refusals(self) -> dict[str, int]:
-        """How many messages and connections were refused so far, by reason."""
-        return dict(self._refusals)
-
-    def set_access(self, rules: AccessRules) -> None:
-        """Replace the access rules; peers that they exclude are cut off now."""
-        self._access = rules
-        for peer_id in self.connected():
-            if not rules.permits(peer_id):
-                self.disconnect(peer_id, "refused by the access rules")
-
-    def disconnect(self, peer_id: PeerId, reason: str) -> None:
-        """Say goodbye to a peer; nothing reconnects."""
-        link = self.network.link(self._peer_id, peer_id)
-        if link is not None:
-            link.end(reason, lost=False)
-
-    # -- what the network does here -----------------------------------------------------------------------------------
-
-    def tell(self, event: PeerEvent) -> None:
-        """Tell the listeners."""
-        for listener in self._listeners:
-            listener(event)
-
-    def admits(self, peer_id: PeerId) -> bool:
-        """Tell whether a peer may connect; counts refusals."""
-        if self._access.permits(peer_id):
-            return True
-        self._refusals["access"] += 1
-        return False
-
-    async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
-        """Run a handler for a peer; raises only SwarmErrors, of the kinds that cross a wire."""
-        if len(payload) > self.settings.bulk.payload_bytes_max:
-            self._refusals["oversized"] += 1
-            self._check_size(len(payload))
-        if method not in self._handlers:
-            self._refusals["unknown method"] += 1
-        answer = await serve_call(self._peer_id, caller, self._handlers, method, payload, timeout_s)
-        self._check_size(len(answer))
-        return answer
-
-    async def reconnect(self, peer_id: PeerId) -> None:
-        """Try to get a lost peer back, less and less often, then forget it."""
-        for attempt in range(self.settings.reconnect_attempts):
-            await trio.sleep(min(self.settings.reconnect_first_s * 2**attempt, self.settings.reconnect_most_s))
-            if not self._up or self.network.link(self._peer_id, peer_id) is not None:
-                return
-            try:
-                await self._link_to(peer_id, self.settings.dial_timeout_s)
-            except SwarmError:
-                continue
-            return
-
-    async def _link_to(self, peer_id: PeerId, timeout_s: float) -> _Link:
-        if not self._up or self.network.is_dead(self._peer_id):
-            raise PeerLostError("this node is stopping")
-        if not self.admits(peer_id):
-            raise RefusedError(f"the access rules of this node exclude {peer_id}")
-        link = self.network.link(self._peer_id, peer_id)
-        if link is not None:
-            return link
-        if not self._known.get(peer_id):
-            raise PeerLostError(f"no address of {peer_id} is known: join with its invite or its multiaddr")
-        with trio.move_on_after(timeout_s):
-            return await self._dial(peer_id)
-        raise DeadlineError(f"{peer_id} could not be reached within {timeout_s:g} s")
-
-    async def _dial(self, peer_id: PeerId) -> _Link:
-        with trio.move_on_after(self.settings.dial_timeout_s):
-            await self.network.travel(self._peer_id, peer_id, "dial", DIAL_BYTES)
-            target = self.network.reachable(peer_id)
-            if target is None or not target.settings.listen:
-                raise PeerLostError(f"cannot reach {peer_id}: nobody listens there")
-            if target.settings.psk_hex != self.settings.psk_hex:
-                await trio.sleep_forever()
-            await self.network.travel(peer_id, self._peer_id, "dial", DIAL_BYTES)
-            if not target.admits(self._peer_id):
-                raise PeerLostError(f"{peer_id} closed the connection: it may not allow this node")
-            return self.network.link(self._peer_id, peer_id) or self.network.add_link(self, target)
-        raise PeerLostError(
-            f"cannot reach {peer_id}: no answer in {self.settings.dial_timeout_s:g} s, or another pre-shared key"
-        )
-
-    def _check_size(self, size: int) -> None:
-        most = self.settings.bulk.payload_bytes_max
-        if size > most:
-            raise InputError(f"a payload of {size} bytes exceeds the maximum, {most}")
+_Link = MemoryLink

@@ -401,7 +401,7 @@ async def test_n3_a_peer_that_answers_no_heartbeat_is_dropped_within_10_s(autoju
             assert ping.kind == FrameKind.PING
             await peer.say(encode_u64(FrameKind.PONG, 0, parse_u64(ping.body)))
         last_answer_s = trio.current_time()
-        while channel.end is None:  # noqa: ASYNC110
+        while channel.end is None:
             await trio.sleep(0.1)
         assert channel.end == ChannelEnd("the peer stopped answering", farewell=False)
         assert 6 <= trio.current_time() - last_answer_s < 10

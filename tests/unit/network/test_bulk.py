@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from struct import pack
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+
+from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
+from swarmharness.network.bulk import BulkExchange, BulkStream, Direction
+from swarmharness.network.channel import Channel
+from swarmharness.network.ports import Request
+from swarmharness.network.settings import BulkSettings
+from tests.unit.network.ends import LEFT, QUIET, RIGHT, echo
+
+SETTINGS = BulkSettings(payload_bytes_max=1_000_000, memory_bytes_max=1_500_000)
+
+
+class Stream:
+    """A memory stream with the reset of a libp2p stream."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._other: Stream | None = None
+        self._was_reset = False
+
+    @classmethod
+    def pair(cls) -> tuple[Stream, Stream]:
+        left, right = (cls(stream) for stream in memory_stream_pair())
+        left._other, right._other = right, left
+        return left, right
+
+    async def send_all(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
+        if not data and self._was_reset:
+            raise trio.BrokenResourceError
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def reset(self) -> None:
+        if self._other is not None:
+            self._other._was_reset = True
+        await trio.aclose_forcefully(self._stream)
+
+
+class Side:
+    """One side's exchange, whose streams are accepted by the other."""
+
+    def __init__(self, nursery: trio.Nursery, settings: BulkSettings) -> None:
+        self._nursery = nursery
+        self.refusals: list[str] = []
+        self.exchange = BulkExchange(self.open, settings, self.refusals.append)
+        self.other: Side | None = None
+
+    async def open(self) -> BulkStream:
+        assert self.other is not None
+        here, there = Stream.pair()
+        self._nursery.start_soon(self.other.exchange.accept, there)
+        return here
+
+
+@asynccontextmanager
+async def sides(settings: BulkSettings = SETTINGS) -> AsyncIterator[tuple[Side, Side]]:
+    async with trio.open_nursery() as nursery:
+        left, right = Side(nursery, settings), Side(nursery, settings)
+        left.other, right.other = right, left
+        yield left, right
+        nursery.cancel_scope.cancel()
+
+
+def wire(request_id: int, payload: bytes, *, digest: bytes | None = None, size: int | None = None) -> bytes:
+    header = pack(">IBQ", request_id, Direction.REQUEST, len(payload) if size is None else size)
+    return header + payload + (hashlib.sha256(payload).digest() if digest is None else digest)
+
+
+async def receive(side: Side, data: bytes, *, announced: int) -> bytes:
+    """Feed `data` on a stream and take the payload that was announced with `announced` bytes."""
+    here, there = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.exchange.accept, Stream(there))
+        await here.send_all(data)
+        await here.send_stream.aclose()
+        return await side.exchange.receive(1, Direction.REQUEST, announced)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_507, 65_508, 1_000_000])
+async def test_a_payload_arrives_whole(size: int) -> None:
+    payload = bytes(range(256)) * (size // 256 + 1)
+    async with sides() as (left, right), trio.open_nursery() as nursery:
+        nursery.start_soon(left.exchange.send, 1, Direction.RESPONSE, payload[:size])
+        assert await right.exchange.receive(1, Direction.RESPONSE, size) == payload[:size]
+    assert right.exchange.memory_bytes == 0
+
+
+async def test_a_stream_that_is_faster_than_its_announcement_waits_for_it() -> None:
+    async with sides() as (left, right), trio.open_nursery() as nursery:
+        nursery.start_soon(left.exchange.send, 1, Direction.REQUEST, b"early")
+        await wait_all_tasks_blocked()
+        assert await right.exchange.receive(1, Direction.REQUEST, 5) == b"early"
+
+
+async def group_free(error: type[Exception], side: Side, data: bytes, announced: int) -> str:
+    with pytest.RaisesGroup(error, flatten_subgroups=True, allow_unwrapped=True) as caught:
+        await receive(side, data, announced=announced)
+    value: BaseException = caught.value
+    while isinstance(value, BaseExceptionGroup):
+        value = value.exceptions[0]
+    return str(value)
+
+
+async def test_a_wrong_digest_is_refused_and_counted() -> None:
+    async with sides() as (_, right):
+        message = await group_free(ProtocolError, right, wire(1, b"abc", digest=bytes(32)), 3)
+    assert "wrong digest" in message
+    assert right.refusals == ["digest"]
+    assert right.exchange.memory_bytes == 0
+
+
+async def test_a_size_other_than_announced_is_refused() -> None:
+    async with sides() as (_, right):
+        message = await group_free(ProtocolError, right, wire(1, b"abcd"), 3)
+    assert "4 bytes came where 3 were announced" in message
+    assert right.refusals == ["bulk size"]
+
+
+async def test_a_payload_that_ends_early_is_a_lost_peer() -> None:
+    async with sides() as (_, right):
+        message = await group_free(PeerLostError, right, wire(1, b"abc", size=10)[:20], 10)
+    assert "ended early" in message
+
+
+async def test_n2_an_oversized_announcement_is_refused_before_anything_is_kept() -> None:
+    async with sides() as (_, right):
+        with pytest.raises(InputError, match="1000001 bytes exceeds the maximum of 1000000"):
+            await right.exchange.receive(1, Direction.REQUEST, 1_000_001)
+        with pytest.raises(InputError):
+            await right.exchange.receive(1, Direction.REQUEST, 2**64 - 1)
+    assert right.refusals == ["oversized", "oversized"]
+    assert right.exchange.memory_bytes == 0
+
+
+async def test_n2_the_announced_bytes_of_one_peer_are_bounded_together() -> None:
+    async with sides() as (_, right), trio.open_nursery() as nursery:
+        nursery.start_soon(right.exchange.receive, 1, Direction.REQUEST, 1_000_000)
+        await wait_all_tasks_blocked()
+        with pytest.raises(RefusedError, match="too many large payloads"):
+            await right.exchange.receive(2, Direction.REQUEST, 600_000)
+        assert right.exchange.memory_bytes == 1_000_000
+        nursery.cancel_scope.cancel()
+    assert right.refusals == ["bulk memory"]
+    assert right.exchange.memory_bytes == 0
+
+
+async def test_an_announced_payload_that_never_comes_is_given_up(autojump_clock: MockClock) -> None:
+    async with sides() as (_, right):
+        with pytest.raises(PeerLostError, match="did not come"):
+            await right.exchange.receive(1, Direction.REQUEST, 5)
+        assert trio.current_time() == SETTINGS.announce_timeout_s
+
+
+async def test_a_stream_that_nobody_announced_is_refused(autojump_clock: MockClock) -> None:
+    async with sides() as (left, right):
+        with pytest.raises(PeerLostError):
+            await left.exchange.send(9, Direction.REQUEST, b"unwanted")
+    assert right.refusals == ["bulk stream"]
+
+
+async def test_a_second_stream_for_one_payload_is_refused(autojump_clock: MockClock) -> None:
+    async with sides() as (left, right), trio.open_nursery() as nursery:
+        first, there = memory_stream_pair()
+        nursery.start_soon(right.exchange.accept, Stream(there))
+        nursery.start_soon(right.exchange.receive, 1, Direction.REQUEST, 6)
+        await first.send_all(wire(1, b"first!")[:15])
+        await wait_all_tasks_blocked()
+        with pytest.raises(PeerLostError):
+            await left.exchange.send(1, Direction.REQUEST, b"second")
+        await first.send_all(wire(1, b"first!")[15:])
+    assert right.refusals == ["bulk stream"]
+
+
+async def test_no_more_streams_than_the_limit_are_read(autojump_clock: MockClock) -> None:
+    async with sides(replace(SETTINGS, streams_max=2)) as (_, right), trio.open_nursery() as nursery:
+        streams = [memory_stream_pair() for _ in range(3)]
+        for _, there in streams:
+            nursery.start_soon(right.exchange.accept, Stream(there))
+        await wait_all_tasks_blocked()
+        assert right.refusals == ["bulk stream"]
+
+
+async def test_the_end_of_the_channel_ends_what_is_arriving() -> None:
+    async with sides() as (_, right), trio.open_nursery() as nursery:
+        here, there = memory_stream_pair()
+        nursery.start_soon(right.exchange.accept, Stream(there))
+        await here.send_all(wire(1, b"x" * 100)[:50])
+
+        async def take() -> None:
+            with pytest.raises(PeerLostError, match="gone fishing"):
+                await right.exchange.receive(1, Direction.REQUEST, 100)
+
+        nursery.start_soon(take)
+        await wait_all_tasks_blocked()
+        right.exchange.close("gone fishing")
+
+
+# -- with channels on top -------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def channels(**handlers: object) -> AsyncIterator[tuple[Channel, Side, Side]]:
+    async with sides() as (left, right):
+        here, there = memory_stream_pair()
+        caller = Channel(here, RIGHT, {}, QUIET, bulk=left.exchange)
+        server = Channel(there, LEFT, handlers, QUIET, bulk=right.exchange)  # type: ignore[arg-type]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller.handshake)
+            nursery.start_soon(server.handshake)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller.run)
+            nursery.start_soon(server.run)
+            yield caller, left, right
+            nursery.cancel_scope.cancel()
+
+
+async def test_large_requests_and_answers_travel_in_bulk() -> None:
+    payload = bytes(range(256)) * 2000
+    async with channels(echo=echo) as (caller, _, right):
+        assert await caller.call("echo", payload, timeout_s=5) == payload
+    assert right.refusals == []
+
+
+async def test_cancelling_a_call_stops_its_payload_and_its_handler() -> None:
+    async with channels(echo=echo) as (caller, left, right):
+
+        async def never() -> BulkStream:
+            await trio.sleep_forever()
+            raise AssertionError
+
+        left.exchange._open_stream = never
+        with trio.move_on_after(0.05):
+            await caller.call("echo", bytes(500_000), timeout_s=60)
+        await wait_all_tasks_blocked()
+        assert right.exchange.memory_bytes == 0
+
+
+async def test_a_deadline_passes_while_the_answer_arrives(autojump_clock: MockClock) -> None:
+    async def large(_: Request) -> bytes:
+        return bytes(500_000)
+
+    async with channels(large=large) as (caller, _, right):
+
+        async def slow() -> BulkStream:
+            await trio.sleep(3)
+            raise trio.BrokenResourceError
+
+        right.exchange._open_stream = slow
+        with pytest.raises(DeadlineError, match="still arriving after 2 s"):
+            await caller.call("large", b"", timeout_s=2)
+
+
+async def test_a_call_whose_payload_cannot_be_sent_fails() -> None:
+    async with channels(echo=echo) as (caller, left, _):
+
+        async def broken() -> BulkStream:
+            raise trio.BrokenResourceError
+
+        left.exchange._open_stream = broken
+        with pytest.raises(PeerLostError, match="no stream"):
+            await caller.call("echo", bytes(500_000), timeout_s=5)
