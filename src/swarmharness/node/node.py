@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,11 +28,11 @@ from swarmharness.node.api import InviteTerms, NodeApi
 from swarmharness.node.config import Config
 from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
+from swarmharness.node.device import describe_device
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
 from swarmharness.node.psk import swarm_psk
 from swarmharness.node.reload import watch_config
 from swarmharness.ports import SystemClock, SystemRandomness
-from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.mdns import discover_on_lan
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import FilePeerStore, FileSequenceStore
@@ -215,10 +214,5 @@ def _node_settings(config: Config) -> NodeSettings:
         policy=config.routing,
         jobs=JobSettings(plan=plan, deadline_s=jobs.deadline_s),
         price_factor=config.credit.price_factor,
-        device=_device(),
+        device=describe_device(),
     )
-
-
-def _device() -> DeviceInfo:
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return DeviceInfo(os.cpu_count() or 1, memory_bytes // MIB, (), ())

@@ -61,7 +61,7 @@ class DeviceInfo:
     memory_mib: Annotated[int, Range(0, 2**40)]
     accelerators: Annotated[tuple[Label, ...], Size(16)]
     providers: Annotated[tuple[Label, ...], Size(16)]
-    """ONNX Runtime execution providers that it could use."""
+    """ONNX Runtime execution providers on which its loaded models run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,14 +99,16 @@ class OwnAdvert:
         if self._next > self._reserved:
             raise RuntimeError("OwnAdvert.open and reserve were not called")
         issued_unix_s = self._clock.unix_us() // 1_000_000
+        skills = self._skills()[:SKILLS_MAX]
+        in_use = sorted({info.provider for info in skills if info.provider})
         return Advert(
             peer_id=self._signer.peer_id,
             sequence=self._next,
             issued_unix_s=issued_unix_s,
             expires_unix_s=issued_unix_s + self._lifetime_s,
             addresses=self._addresses()[:ADDRESSES_MAX],
-            device=self._device,
-            skills=tuple(self._skill(info) for info in self._skills()[:SKILLS_MAX]),
+            device=replace(self._device, providers=tuple(in_use)),
+            skills=tuple(self._skill(info) for info in skills),
         )
 
     def _skill(self, info: SkillInfo) -> SkillAdvert:
