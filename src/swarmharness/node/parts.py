@@ -69,8 +69,13 @@ class NodeParts:
 
 
 @asynccontextmanager
-async def run_services(ports: NodePorts, settings: NodeSettings) -> AsyncIterator[NodeParts]:
-    """Run a node's services for as long as the block lasts; what depends on another ends before it."""
+async def run_services(
+    ports: NodePorts, settings: NodeSettings, *, router_class: type[Router] = Router
+) -> AsyncIterator[NodeParts]:
+    """Run a node's services for as long as the block lasts; what depends on another ends before it.
+
+    The simulator passes other routers, to compare with.
+    """
 
     def price_of(skill: SkillInfo) -> int:
         return round(skill.work_microcredits * settings.price_factor)
@@ -97,7 +102,7 @@ async def run_services(ports: NodePorts, settings: NodeSettings) -> AsyncIterato
         settings=settings.registry,
         lan=ports.lan,
     )
-    router = Router(
+    router = router_class(
         registry,
         settings.policy,
         ports.clock,

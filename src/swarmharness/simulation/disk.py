@@ -1,0 +1,136 @@
+"""What outlives a node's process: a log of its receipt store and small files; it can be slow, frozen, or lose its end.
+
+A store in memory is rebuilt from the log at each start, so that a restart is a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmharness.credit.accounts import Entry
+from swarmharness.credit.forks import ForkProof
+from swarmharness.credit.holds import Hold
+from swarmharness.credit.store import MemoryReceiptStore
+from swarmharness.errors import UnavailableError
+from swarmharness.network.ports import PeerAddress
+from swarmharness.registry.stores import PEERS_MAX, LoadedPeers
+from swarmharness.simulation.network import Sleep
+from swarmharness.simulation.randomness import SeededRandomness
+
+Committed = Callable[[Sequence[Entry]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One durable change of a store: which method, and with what."""
+
+    at_us: int
+    method: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class SimulatedDisk:
+    """`frozen` while no process runs: a write that was under way then is lost, or kept, by chance."""
+
+    randomness: SeededRandomness
+    mean_write_us: int
+    slower_us: int = 0
+    frozen: bool = True
+    log: list[Write] = field(default_factory=list)
+    peers: tuple[PeerAddress, ...] = ()
+    sequence: int = 0
+    pending: list[Write] = field(default_factory=list)
+
+    def write_s(self) -> float:
+        """Return how long the next write takes."""
+        return (self.randomness.exponential(self.mean_write_us) + self.slower_us) / 1e6
+
+    def crash(self, *, lost_writes: int = 0) -> None:
+        """The process is gone: of the writes under way some reached the disk, and a lying disk loses its last ones."""
+        self.frozen = True
+        self.log += [write for write in self.pending if self.randomness.chance(500)]
+        self.pending.clear()
+        if lost_writes:
+            del self.log[-lost_writes:]
+
+    def restore(self, before_us: int) -> None:
+        """Put back the receipts of an old backup."""
+        self.log = [write for write in self.log if write.at_us <= before_us]
+
+    # -- the registry's stores
+
+    async def load(self) -> LoadedPeers:
+        """See `PeerStore`."""
+        return LoadedPeers(self.peers)
+
+    async def save(self, peers: Sequence[PeerAddress]) -> None:
+        """See `PeerStore`."""
+        if self.frozen:
+            raise OSError("the disk is gone")
+        self.peers = tuple(peers)[:PEERS_MAX]
+
+
+@dataclass(slots=True)
+class SimulatedSequence:
+    """`SequenceStore` on a simulated disk."""
+
+    disk: SimulatedDisk
+
+    async def load(self) -> int:
+        """See `SequenceStore`."""
+        return self.disk.sequence
+
+    async def save(self, sequence: int) -> None:
+        """See `SequenceStore`."""
+        if self.disk.frozen:
+            raise OSError("the disk is gone")
+        self.disk.sequence = sequence
+
+
+class SimulatedReceiptStore(MemoryReceiptStore):
+    """`ReceiptStore` whose changes take the disk's time, and count once they are in its log."""
+
+    def __init__(self, disk: SimulatedDisk, sleep: Sleep, now_us: Callable[[], int], committed: Committed) -> None:
+        super().__init__()
+        self._disk, self._sleep, self._now_us = disk, sleep, now_us
+        self._committed = committed
+
+    @classmethod
+    async def replay(
+        cls, disk: SimulatedDisk, sleep: Sleep, now_us: Callable[[], int], committed: Committed
+    ) -> SimulatedReceiptStore:
+        """Return the store that a disk holds."""
+        store = cls(disk, sleep, now_us, committed)
+        for write in disk.log:
+            await getattr(MemoryReceiptStore, write.method)(store, *write.arguments)
+        return store
+
+    async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
+        """See `ReceiptStore`."""
+        await self._write("commit", tuple(entries))
+        proofs = await super().commit(entries)
+        self._committed(entries)
+        return proofs
+
+    async def keep_fork(self, proof: ForkProof) -> bool:
+        """See `ReceiptStore`."""
+        await self._write("keep_fork", proof)
+        return await super().keep_fork(proof)
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> None:
+        """See `ReceiptStore`."""
+        await self._write("keep_holds", tuple(holds))
+        await super().keep_holds(holds)
+
+    async def _write(self, method: str, *arguments: Any) -> None:
+        disk = self._disk
+        if disk.frozen:
+            raise UnavailableError("the disk is gone")
+        write = Write(self._now_us(), method, arguments)
+        disk.pending.append(write)
+        await self._sleep(disk.write_s())  # a process that dies meanwhile leaves the write to `crash`
+        disk.pending.remove(write)
+        disk.log.append(write)

@@ -1,0 +1,113 @@
+"""A model of execution: uneven speeds, slots, random work, answers that can be told right from wrong; it runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import trio
+
+from swarmharness.errors import DeadlineError, RefusedError, UnavailableError
+from swarmharness.execution.ports import Execution, ItemOutput, SkillInfo
+from swarmharness.simulation.network import Sleep
+from swarmharness.simulation.randomness import SeededRandomness
+from swarmharness.simulation.scenario import SkillModel
+
+QUEUE_ITEMS_MAX = 4096
+
+
+def right_answer(skill: str, item: bytes, output_bytes: int) -> bytes:
+    """Return what an honest node answers."""
+    return hashlib.shake_128(skill.encode() + b"\x00" + item).digest(output_bytes)
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """How a node's executor behaves; the defaults are honest."""
+
+    wrong: bytes = b""
+    """Mixed into every answer; a cartel shares it."""
+    refuses: bool = False
+    claims_queue_percent: int = 100
+    claims_speed_percent: int = 100
+
+
+class ModelExecutor:
+    """`Executor` with so many slots; an item occupies one for the time that the model draws."""
+
+    def __init__(
+        self,
+        skills: Mapping[str, SkillModel],
+        randomness: SeededRandomness,
+        sleep: Sleep,
+        *,
+        slots: int,
+        speed_permille: int,
+        behaviour: Behaviour,
+    ) -> None:
+        self._models = dict(skills)
+        self._randomness = randomness
+        self._sleep = sleep
+        self._slots = trio.CapacityLimiter(slots)
+        self._slot_count = slots
+        self.speed_permille = speed_permille
+        self.behaviour = behaviour
+        self._queued = dict.fromkeys(self._models, 0)
+        self._infos = tuple(self._info(name, model) for name, model in self._models.items())
+        self.items_done = 0
+        self.busy_us = 0
+
+    def skills(self) -> tuple[SkillInfo, ...]:
+        """See `Executor`."""
+        return self._infos
+
+    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+        """See `Executor`."""
+        model = self._models.get(skill)
+        if model is None:
+            raise UnavailableError(f"no skill {skill!r} here")
+        if self.behaviour.refuses:
+            raise RefusedError("busy, try again later")
+        if self._queued[skill] and self._queued[skill] + len(items) > QUEUE_ITEMS_MAX:
+            raise RefusedError(f"{self._queued[skill]} items of {skill!r} wait already")
+        self._queued[skill] += len(items)
+        try:
+            with trio.move_on_after(timeout_s):
+                async with self._slots:
+                    service_us = sum(self._draw_us(model) for _ in items)
+                    await self._sleep(service_us / 1e6)
+                self.items_done += len(items)
+                self.busy_us += service_us
+                outputs = tuple(ItemOutput(self._answer(skill, item, model)) for item in items)
+                return Execution(outputs, service_us * self.behaviour.claims_speed_percent // 100)
+            raise DeadlineError(f"{skill!r} was not done within {timeout_s:g} s")
+        finally:
+            self._queued[skill] -= len(items)
+
+    def queued_items(self, skill: str) -> int:
+        """See `Executor`."""
+        return self._queued.get(skill, 0) * self.behaviour.claims_queue_percent // 100
+
+    def _draw_us(self, model: SkillModel) -> int:
+        mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille
+        return max(1, self._randomness.draw(model.law, mean_us))
+
+    def _answer(self, skill: str, item: bytes, model: SkillModel) -> bytes:
+        wrong = self.behaviour.wrong
+        return right_answer(skill, wrong + item if wrong else item, model.output_bytes)
+
+    def _info(self, name: str, model: SkillModel) -> SkillInfo:
+        mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille // self._slot_count
+        return SkillInfo(
+            name=name,
+            version="1",
+            task="simulated",
+            model_digest=hashlib.sha256(name.encode()).digest(),
+            comparison_class="exact",
+            batch_invariant=True,
+            batch_items_max=64,
+            work_microcredits=round(model.work_ms * 1000),
+            service_us=max(1, mean_us * self.behaviour.claims_speed_percent // 100),
+            provider="simulated",
+        )

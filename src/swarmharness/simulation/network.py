@@ -1,0 +1,158 @@
+"""The in-memory network under weather: every message is delayed, lost, doubled, counted and traced; it judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+
+from swarmharness.errors import SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.memory import MemoryNetwork, MemoryTransport, _Link
+from swarmharness.network.ports import Request
+from swarmharness.network.settings import NetworkSettings
+from swarmharness.simulation.trace import Event, Trace
+from swarmharness.simulation.traffic import Count, Traffic
+from swarmharness.simulation.weather import Partition, Weather
+
+DUPLICATE_AFTER_S = 0.05
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Role(Protocol):
+    """What an adversary does with calls that reach it."""
+
+    def answer(self, request: Request) -> bytes | None:
+        """Answer in place of the node's own handler, or return None to let that answer."""
+
+
+class Overseer(Protocol):
+    """Whoever checks the invariants of the network."""
+
+    def handled(self, node: int, method: str, deadline_s: float) -> None:
+        """A handler starts for a call with this deadline (N-3)."""
+
+
+class SimulatedNetwork(MemoryNetwork):
+    """Nodes must be given a number with `admit` before they start."""
+
+    def __init__(self, weather: Weather, trace: Trace, traffic: Traffic, overseer: Overseer, sleep: Sleep) -> None:
+        super().__init__()
+        self.weather = weather
+        self.traffic = traffic
+        self.overseer = overseer
+        self.index: dict[PeerId, int] = {}
+        self.roles: dict[PeerId, Role] = {}
+        self._trace = trace
+        self._sleep = sleep
+        self._codes: dict[str, int] = {}
+        self._opened_s: dict[int, float] = {}
+
+    def admit(self, peer_id: PeerId) -> int:
+        """Give a node its number and its place in the network."""
+        number = self.index.setdefault(peer_id, len(self.index))
+        if number == len(self.traffic.by_node):
+            self.traffic.by_node.append(Count())
+        self.weather.place(peer_id)
+        return number
+
+    def node(self, peer_id: PeerId, settings: NetworkSettings | None = None) -> SimulatedTransport:
+        """See `MemoryNetwork.node`."""
+        return SimulatedTransport(self, peer_id, settings or NetworkSettings())
+
+    def delay_s(self, left: PeerId, right: PeerId) -> float:
+        """See `MemoryNetwork.delay_s`."""
+        return self.weather.base_delay_us(left, right) / 1e6
+
+    def is_cut(self, left: PeerId, right: PeerId) -> bool:
+        """See `MemoryNetwork.is_cut`; a heartbeat needs both ways."""
+        return self.weather.blocks(left, right) or self.weather.blocks(right, left)
+
+    async def travel(self, left: PeerId, right: PeerId, kind: str, size_bytes: int) -> None:
+        """See `MemoryNetwork.travel`; what is lost or blocked never ends, so its call waits for its deadline."""
+        weather, sender = self.weather, self.index[left]
+        self.traffic.sent(sender, kind, size_bytes)
+        await self._sleep(weather.delay_us(left, right, size_bytes) / 1e6)
+        if weather.disturbed:
+            while (clogged := weather.clogged(left, right)) is not None:
+                await clogged.wait()
+        code = self._codes.setdefault(kind, len(self._codes))
+        now_us = round(trio.current_time() * 1e6)
+        if weather.blocks(left, right) or weather.loses(left, right):
+            self.traffic.lost += 1
+            self._trace.note(Event.LOST, now_us, sender, self.index[right], code, size_bytes)
+            await trio.sleep_forever()
+        self._trace.note(Event.MESSAGE, now_us, sender, self.index[right], code, size_bytes)
+
+    def part(self, partition: Partition) -> None:
+        """Cut nodes off; their channels to the others end when heartbeats notice."""
+        self.weather.partitions.append(partition)
+        for peer_id in sorted(partition.inside):
+            for link in self.links_of(peer_id):
+                if self.is_cut(link.left.peer_id, link.right.peer_id):
+                    self.doubt(link)
+
+    def rejoin(self, partition: Partition) -> None:
+        """Undo `part`."""
+        self.weather.partitions.remove(partition)
+
+    def add_link(self, left: MemoryTransport, right: MemoryTransport) -> _Link:
+        """See `MemoryNetwork.add_link`."""
+        link = super().add_link(left, right)
+        self._opened_s[id(link)] = trio.current_time()
+        return link
+
+    def remove_link(self, link: _Link) -> None:
+        """See `MemoryNetwork.remove_link`."""
+        super().remove_link(link)
+        self._count_heartbeats(link)
+
+    def count_open_links(self) -> None:
+        """Count the heartbeats of the channels that are still open; call it once, at the end."""
+        for links in self._links.values():
+            for link in links.values():
+                self._count_heartbeats(link)
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Run something beside the nodes."""
+        assert self._nursery is not None
+        self._nursery.start_soon(function, *arguments)
+
+    def _count_heartbeats(self, link: _Link) -> None:
+        opened_s = self._opened_s.pop(id(link), None)
+        if opened_s is not None:
+            ends = self.index[link.left.peer_id], self.index[link.right.peer_id]
+            self.traffic.heartbeats(ends, trio.current_time() - opened_s)
+
+
+class SimulatedTransport(MemoryTransport):
+    """A transport whose incoming calls may arrive twice, reach an adversary, and are checked against their deadline."""
+
+    network: SimulatedNetwork
+
+    async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
+        """See `MemoryTransport.serve`."""
+        network = self.network
+        network.overseer.handled(network.index[self._peer_id], method, trio.current_effective_deadline())
+        if network.weather.duplicates(caller, self._peer_id):
+            network.start_soon(self._serve_again, caller, method, payload, timeout_s)
+        return await self._serve_once(caller, method, payload, timeout_s)
+
+    async def _serve_once(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
+        role = self.network.roles.get(self._peer_id)
+        if role is not None:
+            answer = role.answer(Request(caller, method, payload, timeout_s))
+            if answer is not None:
+                return answer
+        return await super().serve(caller, method, payload, timeout_s)
+
+    async def _serve_again(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> None:
+        with trio.move_on_after(timeout_s):
+            await self.network._sleep(DUPLICATE_AFTER_S)
+            if self._up and not self.network.is_dead(self._peer_id):
+                try:
+                    await self._serve_once(caller, method, payload, timeout_s)
+                except SwarmError:
+                    return  # its caller has the other answer

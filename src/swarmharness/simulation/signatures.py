@@ -1,0 +1,81 @@
+"""Remembers which signatures are genuine, so that a simulation checks identical signed bytes once; it forges nothing.
+
+Within `remembered_signatures` a signature that a simulated key made, or that was verified before, is looked up; any
+other bytes are verified as ever. The one private name that this needs is `identity._public_key`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from swarmharness import identity
+from swarmharness.identity import Identity, PeerId
+
+REMEMBERED_MAX = 100_000
+
+
+class SignatureMemory:
+    """Genuine (signature, message, key) triples, the oldest forgotten first."""
+
+    def __init__(self, most: int = REMEMBERED_MAX) -> None:
+        self._most = most
+        self._known: dict[bytes, tuple[str, bytes]] = {}
+
+    def add(self, peer_id: str, message: bytes, signature: bytes) -> None:
+        """Note a genuine signature."""
+        self._known[signature] = peer_id, message
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
+
+    def holds(self, peer_id: str, message: bytes, signature: bytes) -> bool:
+        """Tell whether exactly this was noted."""
+        return self._known.get(signature) == (peer_id, message)
+
+
+class SimulatedIdentity(Identity):
+    """An identity whose signatures are noted as genuine when they are made."""
+
+    def __init__(self, seed: bytes, memory: SignatureMemory) -> None:
+        super().__init__(seed)
+        self._memory = memory
+
+    def sign(self, message: bytes) -> bytes:
+        """See `Signer`."""
+        signature = super().sign(message)
+        self._memory.add(self.peer_id, message, signature)
+        return signature
+
+
+@contextmanager
+def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
+    """Within the block, `identity.verify` asks the memory first."""
+    original = identity._public_key
+
+    @lru_cache(maxsize=65_536)
+    def remembered(peer_id: str) -> _RememberedKey:
+        return _RememberedKey(PeerId(peer_id), original(peer_id), memory)
+
+    identity._public_key = remembered  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        identity._public_key = original
+
+
+class _RememberedKey:
+    """A public key in front of which the memory stands."""
+
+    __slots__ = ("_key", "_memory", "_peer_id")
+
+    def __init__(self, peer_id: PeerId, key: Ed25519PublicKey, memory: SignatureMemory) -> None:
+        self._peer_id, self._key, self._memory = peer_id, key, memory
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """See `Ed25519PublicKey.verify`."""
+        if not self._memory.holds(self._peer_id, message, signature):
+            self._key.verify(signature, message)
+            self._memory.add(self._peer_id, message, signature)
