@@ -51,7 +51,7 @@ NAME = "credit"
 DESCRIPTION = "attribution against shapiq, receipts against bare signatures and commits, the ledger, admission"
 
 _PERMUTATIONS = 4_096
-_GROUP = 256
+_GROUP = 1_024
 _NOW = 500_000
 
 
