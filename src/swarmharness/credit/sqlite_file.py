@@ -178,3 +178,30 @@ class ReceiptFile(Database):
         with self.translated():
             rows = self.connection.execute(f"SELECT {columns} FROM {table} WHERE {condition}", values).fetchall()
         return [Half(HalfContent(*row[:5]), row[5]) for row in rows]
+
+    # --- what the spreading of receipts asks
+
+    def entries(self, digests: Sequence[bytes]) -> list[Entry]:
+        """See `store.ReceiptStore.entries`."""
+        return [entry for digest in digests for entry in self._entries("digest = ?", digest)]
+
+    def heads(self, signers: Sequence[str]) -> list[Half]:
+        """See `store.ReceiptStore.heads`."""
+        found = [self.head(PeerId(signer)) for signer in signers]
+        return [half for half in found if half is not None]
+
+    def entries_after(self, signer: str, incarnation: int, number: int, limit: int) -> list[Entry]:
+        """See `store.ReceiptStore.entries_after`."""
+        statement = (
+            "SELECT halves.digest FROM halves JOIN entries USING (digest) WHERE signer = ? AND"
+            " (incarnation, number) > (?, ?) AND complete = 1 ORDER BY incarnation, number LIMIT ?"
+        )
+        with self.translated():
+            rows = self.connection.execute(statement, (signer, incarnation, number, limit)).fetchall()
+        return self.entries([digest for (digest,) in rows])
+
+    def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
+        """See `store.ReceiptStore.known_below`."""
+        statement = "SELECT coalesce(max(number), -1) FROM halves WHERE signer = ? AND incarnation = ? AND number < ?"
+        with self.translated():
+            return [self.connection.execute(statement, place).fetchone()[0] for place in places]

@@ -88,6 +88,22 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         return await self._write(partial(self._writer.prune, own, oldest_epoch, limit))
 
+    async def entries(self, digests: Sequence[bytes]) -> list[Entry]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.entries, digests))
+
+    async def heads(self, signers: Sequence[str]) -> list[Half]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.heads, signers))
+
+    async def entries_after(self, signer: str, incarnation: int, number: int, *, limit: int) -> list[Entry]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.entries_after, signer, incarnation, number, limit))
+
+    async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.known_below, places))
+
     async def _write(self, change: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(change, limiter=self._writing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
@@ -65,6 +66,18 @@ class ReceiptStore(Protocol):
     async def prune(self, own: PeerId, *, oldest_epoch: int, limit: int = PRUNED_AT_ONCE) -> int:
         """Forget holds and up to `limit` receipts between others from before this epoch; return how many went (C-8)."""
 
+    async def entries(self, digests: Sequence[bytes]) -> list[Entry]:
+        """Return the entries with these digests, in this order; unknown ones are left out."""
+
+    async def heads(self, signers: Sequence[str]) -> list[Half]:
+        """Return `head` of each of these signers that has one."""
+
+    async def entries_after(self, signer: str, incarnation: int, number: int, *, limit: int) -> list[Entry]:
+        """Return the complete entries that follow this place in the signer's chains, in the order of their places."""
+
+    async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
+        """Return, for each (signer, incarnation, number), the highest lower number known of that chain, or -1."""
+
 
 class MemoryReceiptStore:
     """Keeps entries in memory without threads: for simulation, and for nodes that only submit once."""
@@ -73,6 +86,7 @@ class MemoryReceiptStore:
         self._entries: dict[bytes, Entry] = {}
         self._halves: dict[tuple[str, int, int], list[Half]] = {}
         self._forks: dict[str, ForkProof] = {}
+        self._chains: dict[str, list[tuple[int, int]]] = {}
         self._holds = Holds()
 
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
@@ -90,6 +104,8 @@ class MemoryReceiptStore:
             for half in filter(None, (entry.requester_half, entry.worker_half)):
                 content = half.content
                 place = self._halves.setdefault((content.signer, content.incarnation, content.number), [])
+                if not place:
+                    insort(self._chains.setdefault(content.signer, []), (content.incarnation, content.number))
                 if all(other.content != content for other in place):
                     place.append(half)
                     proof = fork_proof(place[0], half)
@@ -172,10 +188,40 @@ class MemoryReceiptStore:
             self._halves[place] = [half for half in halves if half.content.body_digest not in old]
             if not self._halves[place]:
                 del self._halves[place]
+                self._chains[place[0]].remove(place[1:])
         kept = [hold for hold in self._holds if hold.epoch >= oldest_epoch]
         self._holds = Holds()
         self._holds.add(kept)
         return len(old)
+
+    async def entries(self, digests: Sequence[bytes]) -> list[Entry]:
+        """See `ReceiptStore`."""
+        return [self._entries[digest] for digest in digests if digest in self._entries]
+
+    async def heads(self, signers: Sequence[str]) -> list[Half]:
+        """See `ReceiptStore`."""
+        return [self._halves[signer, *self._chains[signer][-1]][0] for signer in signers if self._chains.get(signer)]
+
+    async def entries_after(self, signer: str, incarnation: int, number: int, *, limit: int) -> list[Entry]:
+        """See `ReceiptStore`."""
+        chain = self._chains.get(signer, [])
+        found: list[Entry] = []
+        for place in islice(chain, bisect_right(chain, (incarnation, number)), None):
+            entry = self._entries[self._halves[signer, *place][0].content.body_digest]
+            if entry.receipt is not None:
+                found.append(entry)
+                if len(found) == limit:
+                    break
+        return found
+
+    async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
+        """See `ReceiptStore`."""
+        found = []
+        for signer, incarnation, number in places:
+            chain = self._chains.get(signer, [])
+            at = bisect_left(chain, (incarnation, number)) - 1
+            found.append(chain[at][1] if at >= 0 and chain[at][0] == incarnation else -1)
+        return found
 
 
 def _earlier(one: Half | None, other: Half | None) -> Half | None:
