@@ -7,7 +7,7 @@ import math
 
 import trio
 
-from swarmharness.errors import DeadlineError, InputError, SwarmError
+from swarmharness.errors import DeadlineError, SwarmError
 from swarmharness.execution.batching import occupation_us
 from swarmharness.execution.call_queue import CallQueue
 from swarmharness.execution.catalog import InstalledSkill
@@ -76,9 +76,6 @@ class SkillLane:
             raise call.error
         if call.left:
             raise DeadlineError(f"{self._manifest.name} did not answer within {timeout_s:g} s")
-        if all(output.error for output in call.outputs):
-            more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-            raise InputError(f"{self._manifest.name}: {call.outputs[0].error}{more}")
         return Execution(tuple(call.outputs), call.service_us)
 
     async def serve(self) -> None:

@@ -54,8 +54,9 @@ class Executor(Protocol):
     async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
         """Run the skill on encoded items, merging concurrent calls into micro-batches.
 
-        Raises UnavailableError (no such skill), InputError (not one item is usable as given), ModelFailureError
-        (the worker crashed or exceeded its memory), DeadlineError, RefusedError (its queue is full).
+        An item that cannot be used has an error in its output. Raises UnavailableError (no such skill), InputError
+        (no items, or a model that cannot be opened), ModelFailureError (the worker crashed or exceeded its memory),
+        DeadlineError, RefusedError (its queue is full).
         """
 
     def queued_items(self, skill: str) -> int:

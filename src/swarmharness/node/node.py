@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.errors import SwarmError
+from swarmharness.errors import SwarmError, UnavailableError
 from swarmharness.execution.catalog import InstalledSkill, find_skills
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
@@ -109,14 +109,15 @@ async def open_node(
     directory.create()
     with directory.lock():
         identity, clock, randomness = directory.identity(), SystemClock(), SystemRandomness()
-        offered = _offered_skills(directory, config, skills)
+        models = ModelStore(cache_dir() / MODELS_FOLDER)
+        offered = _offered_skills(directory, config, skills, models)
         psk = swarm_psk(directory, config, join, now_unix_s=clock.unix_us() // 1_000_000)
         network = _network_settings(config, directory.concrete_listen(tuple(listen)), psk)
         async with (
             open_sqlite_store(directory.database, owner=identity.peer_id, unix_us=clock.unix_us()) as receipts,
             Libp2pTransport(network, identity, randomness=randomness) as transport,
             Libp2pDht(transport) as dht,
-            ProcessExecutor(offered, ModelStore(cache_dir() / MODELS_FOLDER), _executor_settings(config)) as executor,
+            ProcessExecutor(offered, models, _executor_settings(config)) as executor,
         ):
             ports = NodePorts(
                 signer=identity,
@@ -162,14 +163,21 @@ async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
         parts.registry.skills_changed()
 
 
-def _offered_skills(directory: DataDir, config: Config, names: Sequence[str] | None) -> list[InstalledSkill]:
-    """Return the skills to serve; a skill that was asked for by name and is not here is an error."""
+def _offered_skills(
+    directory: DataDir, config: Config, names: Sequence[str] | None, models: ModelStore
+) -> list[InstalledSkill]:
+    """Return the skills to serve; one that was asked for by name and cannot be run is an error."""
     catalog = find_skills(directory.path / SKILLS_FOLDER)
     for folder, problem in catalog.problems.items():
         _log.warning("the skill folder %s is left out: %s", folder, problem)
     wanted = config.execution.skills if names is None else tuple(names)
     chosen = set(catalog.skills) if "*" in wanted else set()
-    chosen |= {catalog.get(name).manifest.name for name in wanted if name != "*"}
+    for name in wanted:
+        if name != "*":
+            skill = catalog.get(name)
+            if models.missing(skill.manifest):
+                raise UnavailableError(f"the model of {name} is not on this machine: swarmharness skills pull {name}")
+            chosen.add(name)
     return [catalog.get(name) for name in sorted(chosen)]
 
 

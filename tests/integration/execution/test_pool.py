@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,15 +88,15 @@ async def test_loading_measures_and_names_the_provider(tmp_path: Path) -> None:
         assert await pool.run("toy", (builders.item(x=builders.floats([[1, 2, 3]])),), timeout_s=TIMEOUT_S)
 
 
-async def test_a_bad_item_costs_only_itself_and_only_bad_items_are_an_input_error(tmp_path: Path) -> None:
+async def test_a_bad_item_costs_only_itself(tmp_path: Path) -> None:
     good, bad = builders.item(x=builders.floats([[1, 2, 3]])), builders.item(z=builders.floats([[1, 2, 3]]))
     async with executor(tmp_path, builders.doubling()) as pool:
         execution = await pool.run("toy", (good, bad, b"junk"), timeout_s=TIMEOUT_S)
         assert value(execution) == [2.0, 4.0, 6.0]
         assert "the model has no input 'z'" in execution.outputs[1].error
         assert "not encoded tensors" in execution.outputs[2].error
-        with pytest.raises(InputError, match=r"toy: the model has no input 'z'.*\(and 1 more\)"):
-            await pool.run("toy", (bad, bad), timeout_s=TIMEOUT_S)
+        execution = await pool.run("toy", (bad, bad), timeout_s=TIMEOUT_S)
+        assert all("the model has no input 'z'" in output.error for output in execution.outputs)
         with pytest.raises(InputError, match="there are no items"):
             await pool.run("toy", (), timeout_s=TIMEOUT_S)
 
@@ -115,8 +116,8 @@ async def test_a_bad_item_costs_only_itself_and_only_bad_items_are_an_input_erro
 )
 async def test_wrong_tensors_are_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     async with executor(tmp_path, builders.doubling()) as pool:
-        with pytest.raises(InputError, match=message):
-            await pool.run("toy", (builders.item(**arrays),), timeout_s=TIMEOUT_S)
+        execution = await pool.run("toy", (builders.item(**arrays),), timeout_s=TIMEOUT_S)
+        assert re.search(message, execution.outputs[0].error)
 
 
 async def test_an_item_on_which_the_model_itself_raises_costs_only_itself(tmp_path: Path) -> None:
