@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "credit": ("credit_command", "Show balances and receipts."),
     "config": ("config_command", "Write, check and show the configuration."),
     "invite": ("invite_command", "Print the line with which another node joins."),
+    "simulate": ("simulate_command", "Run a whole swarm in virtual time, with faults, and judge it."),
     "demo": ("demo_command", "Run a swarm of six processes on this machine and watch it work."),
     "doctor": ("doctor_command", "Find what keeps a node from working, and say how to mend it."),
 }

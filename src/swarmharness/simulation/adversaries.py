@@ -1,8 +1,8 @@
-"""What dishonest nodes do, each in a few lines on top of the real services; honest code never imports this.
+"""What dishonest nodes do, each in a few lines on top of the real services; no service imports this.
 
-Roles: `load-liar` hides its queue, `speed-liar` claims to be fast, `wrong` and `cartel` answer wrongly (a cartel all the
-same), `refuser` advertises and refuses, `withholder` never settles, `forker` signs two histories, `sybil` comes back under
-a new key each session, `eclipse` names nobody but its own kind.
+Roles: `load-liar` hides its queue, `speed-liar` claims to be fast, `wrong` and `cartel` answer wrongly (a cartel always
+the same), `refuser` advertises and refuses, `withholder` never settles, `forker` signs two histories, `sybil` comes
+back under a new key each session and never settles, `eclipse` names nobody but its own kind.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def withhold(parts: NodeParts) -> None:
     def keep_silent(*_: object) -> None:
         return None
 
-    parts.credit.settle_later = keep_silent  # type: ignore[method-assign]
+    vars(parts.credit)["settle_later"] = keep_silent
 
 
 async def fork(parts: NodeParts, sleep: Sleep) -> None:

@@ -7,7 +7,7 @@ node by node: an audit of a node with n entries is paid for by n events, so that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import trio
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import is_successor
 from swarmharness.credit.receipt import Half, body_digest, receipt_problem
+from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
 from swarmharness.routing.records import RECORDS_MAX
 from swarmharness.simulation.trace import Event
@@ -64,6 +65,9 @@ class Checks:
         self._paid: dict[bytes, bytes] = {}
         self._counted: set[bytes] = set()
         self.moved_microcredits = 0
+        self.earned: dict[int, int] = {}
+        """Micro-credits by the index of a node, in receipts that count."""
+        self.spent: dict[int, int] = {}
         self._due: list[tuple[float, int, Watched]] = []
         self._audited = 0
         self._credit = 0
@@ -147,7 +151,7 @@ class Checks:
         for entry in directory:
             entries += 1
             advert = entry.advert
-            other = swarm.by_peer.get(advert.peer_id)  # type: ignore[call-overload]
+            other = swarm.by_peer.get(PeerId(advert.peer_id))
             if other is None:
                 self._broken("R-1", f"node {node.index} believes an advert of {advert.peer_id}, which never was")
             elif advert.sequence > other.disk.sequence and not other.disk.frozen and other.honest:
@@ -202,7 +206,11 @@ class Checks:
         for task in body.tasks:
             if self._paid.setdefault(task, digest) != digest:
                 self._broken("C-4", f"node {node.index} counts a second receipt for task {task.hex()}")
-        self.moved_microcredits += body.share_microcredits
+        share = body.share_microcredits
+        self.moved_microcredits += share
+        for total, peer in ((self.earned, body.worker), (self.spent, body.requester)):
+            index = self._swarm.by_peer[PeerId(peer)].index
+            total[index] = total.get(index, 0) + share
 
     def _broken(self, invariant: str, text: str) -> None:
         self.violations.append(Violation(invariant, text, self._swarm.clock.jumps, self._swarm.now_us()))

@@ -1,4 +1,4 @@
-"""A model of execution: uneven speeds, slots, random work, answers that can be told right from wrong; it runs nothing."""
+"""A model of execution: uneven speeds, slots, random work, answers known to be right or wrong; it runs nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Open-loop load: independent clients whose requests arrive at random times, whether or not earlier ones are answered.
+"""Open-loop load: independent clients whose requests come at random times, whether or not earlier ones are answered.
 
-A group's requests are one Poisson process, thinned: each arrival belongs to a member drawn by chance, and is dropped if that
-member is away. That is the same law as one process for each member.
+A group's requests are one Poisson process, thinned: each arrival belongs to a member drawn by chance, and is dropped if
+that member is away. That is the same law as one process for each member.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import trio
 
 from swarmharness.errors import SwarmError
+from swarmharness.identity import PeerId
 from swarmharness.jobs.service import ItemResult, JobSettings
 from swarmharness.node.parts import NodeParts
 from swarmharness.simulation.checks import Watched
@@ -105,7 +106,7 @@ class Load:
         right = answered and all(
             result.output == right_answer(skill, items[result.index], output_bytes) for result in results
         )
-        worker = swarm.by_peer.get(results[0].peer) if answered else None  # type: ignore[call-overload]
+        worker = swarm.by_peer.get(PeerId(results[0].peer)) if answered else None
         failed = next((result.error_kind for result in results if result.error_kind is not None), None)
         reason = failure or (failed.name.lower() if failed is not None else "")
         swarm.trace.note(

@@ -1,4 +1,4 @@
-"""The in-memory network under weather: every message is delayed, lost, doubled, counted and traced; it judges nothing."""
+"""The in-memory network under weather: messages are delayed, lost, doubled, counted and traced; it judges nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trio
 
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
-from swarmharness.network.memory import MemoryNetwork, MemoryTransport, _Link
+from swarmharness.network.memory import MemoryLink, MemoryNetwork, MemoryTransport
 from swarmharness.network.ports import Request
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.simulation.trace import Event, Trace
@@ -45,6 +45,8 @@ class SimulatedNetwork(MemoryNetwork):
         self.overseer = overseer
         self.index: dict[PeerId, int] = {}
         self.roles: dict[PeerId, Role] = {}
+        self.nursery: trio.Nursery | None = None
+        """For what happens beside the nodes; set it before messages can be doubled."""
         self._trace = trace
         self._sleep = sleep
         self._codes: dict[str, int] = {}
@@ -98,13 +100,13 @@ class SimulatedNetwork(MemoryNetwork):
         """Undo `part`."""
         self.weather.partitions.remove(partition)
 
-    def add_link(self, left: MemoryTransport, right: MemoryTransport) -> _Link:
+    def add_link(self, left: MemoryTransport, right: MemoryTransport) -> MemoryLink:
         """See `MemoryNetwork.add_link`."""
         link = super().add_link(left, right)
         self._opened_s[id(link)] = trio.current_time()
         return link
 
-    def remove_link(self, link: _Link) -> None:
+    def remove_link(self, link: MemoryLink) -> None:
         """See `MemoryNetwork.remove_link`."""
         super().remove_link(link)
         self._count_heartbeats(link)
@@ -115,12 +117,7 @@ class SimulatedNetwork(MemoryNetwork):
             for link in links.values():
                 self._count_heartbeats(link)
 
-    def start_soon(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
-        """Run something beside the nodes."""
-        assert self._nursery is not None
-        self._nursery.start_soon(function, *arguments)
-
-    def _count_heartbeats(self, link: _Link) -> None:
+    def _count_heartbeats(self, link: MemoryLink) -> None:
         opened_s = self._opened_s.pop(id(link), None)
         if opened_s is not None:
             ends = self.index[link.left.peer_id], self.index[link.right.peer_id]
@@ -137,7 +134,8 @@ class SimulatedTransport(MemoryTransport):
         network = self.network
         network.overseer.handled(network.index[self._peer_id], method, trio.current_effective_deadline())
         if network.weather.duplicates(caller, self._peer_id):
-            network.start_soon(self._serve_again, caller, method, payload, timeout_s)
+            assert network.nursery is not None
+            network.nursery.start_soon(self._serve_again, caller, method, payload, timeout_s)
         return await self._serve_once(caller, method, payload, timeout_s)
 
     async def _serve_once(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:

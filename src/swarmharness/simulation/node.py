@@ -1,4 +1,4 @@
-"""One simulated node: what it is, its disk, and its sessions of real services; when they begin and end is decided elsewhere."""
+"""One simulated node: what it is, its disk, and its sessions of real services; others decide when."""
 
 from __future__ import annotations
 

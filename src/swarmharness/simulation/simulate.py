@@ -67,6 +67,7 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
                     nursery.cancel_scope.cancel()
 
             clock.on_jump = step
+            swarm.network.nursery = nursery
             for node in swarm.nodes:
                 nursery.start_soon(swarm.live, node)
             await load.run(nursery, until_us)

@@ -1,0 +1,122 @@
+"""`swarmharness simulate`: runs a scenario in virtual time, tells what it showed, and how to see a failure again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swarmharness.cli.options import JsonOption, new_app, print_json, print_table
+from swarmharness.errors import ErrorKind
+
+if TYPE_CHECKING:
+    from swarmharness.simulation.simulate import Simulation
+
+app = new_app()
+
+REPORT_SUFFIXES = (".html", ".png")
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.toml", help="For example configs/scenarios/home.toml.")],
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Equal seeds, equal runs.")
+    ] = 0,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", metavar="K", help="Scale to about so many nodes.", show_default=False)
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", metavar="H", help="Stretch or cut to this time.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="OUT.html|.png", help="Write plots there.", show_default=False),
+    ] = None,
+) -> None:
+    """Run a whole swarm of real services in this process, in virtual time; exits with 1 if an invariant breaks."""
+    from swarmharness.errors import ConfigurationError
+    from swarmharness.simulation.scenario import load_scenario
+    from swarmharness.simulation.simulate import simulate as run
+    from swarmharness.simulation.summary import summary_of
+
+    if report is not None and report.suffix not in REPORT_SUFFIXES:
+        raise ConfigurationError(f"--report is {report}; allowed is a file that ends in .html or .png")
+    scaled = load_scenario(scenario).scaled(nodes=nodes, hours=hours)
+    simulation = run(scaled, seed)
+    summary = summary_of(simulation)
+    if report is not None:
+        _write_report(report, simulation, summary)
+    if simulation.violations:
+        summary["failure"] = _failure(simulation)
+    if json:
+        print_json(summary)
+    else:
+        _show(summary)
+    if simulation.violations:
+        raise typer.Exit(int(ErrorKind.INTERNAL))
+    if summary["unmet"]:
+        raise typer.Exit(int(ErrorKind.PARTIAL))
+
+
+def _failure(simulation: Simulation) -> dict[str, Any]:
+    from swarmharness.simulation.shrink import describe, shrink
+    from swarmharness.simulation.version import commit
+
+    first = simulation.violations[0]
+    shrunk = shrink(simulation)
+    return {
+        "invariant": first.invariant,
+        "text": first.text,
+        "seed": simulation.seed,
+        "commit": commit(),
+        "step": first.step,
+        "at_s": first.at_us / 1e6,
+        "smallest": describe(shrunk.scenario),
+        "tries": shrunk.tries,
+    }
+
+
+def _write_report(path: Path, simulation: Simulation, summary: dict[str, Any]) -> None:
+    if path.suffix == ".png":
+        from swarmharness.simulation.png import write_png
+
+        write_png(path, simulation.scenario, summary)
+    else:
+        from swarmharness.simulation.report import write_html
+
+        write_html(path, simulation.scenario, summary)
+
+
+def _show(summary: dict[str, Any]) -> None:
+    requests, traffic = summary["requests"], summary["traffic"]
+    print(f"{summary['scenario']}: {summary['nodes']} nodes, {summary['hours']:g} h, seed {summary['seed']}")
+    print(f"requests  {requests['ended']} ended, {requests['answered']} answered, {requests['right']} rightly")
+    print(f"latency   median {requests['p50_us'] / 1000:.0f} ms, 99% within {requests['p99_us'] / 1000:.0f} ms")
+    per_hour = f"{traffic['messages_per_node_hour']} messages, {traffic['bytes_per_node_hour'] / 2**20:.2f} MiB"
+    print(f"traffic   {per_hour} for each node and hour")
+    print(f"checked   {summary['events']} events in {summary['steps']} steps, {summary['audits']} audits of nodes")
+    print(f"trace     {summary['trace_digest']}\n")
+    rows = [
+        (
+            name,
+            group["nodes"],
+            group["role"],
+            group["requests"]["ended"],
+            group["requests"]["answered"],
+            group["served"],
+            f"{group['earned_microcredits'] / 1e6:.1f}",
+            f"{group['spent_microcredits'] / 1e6:.1f}",
+        )
+        for name, group in summary["groups"].items()
+    ]
+    print_table("", ("nodes", "count", "role", "requests", "answered", "served", "earned", "spent"), rows)
+    for text in summary["unmet"]:
+        print(f"not as expected: {text}")
+    if "failure" in summary:
+        failure = summary["failure"]
+        print(f"\nBROKEN: invariant {failure['invariant']}: {failure['text']}")
+        print(f"  seed {failure['seed']}, commit {failure['commit']}, step {failure['step']}, {failure['at_s']:.3f} s")
+        print(f"  smallest scenario that fails alike, after {failure['tries']} tries: {failure['smallest']}")
