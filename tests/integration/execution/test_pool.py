@@ -145,8 +145,9 @@ async def test_a_worker_killed_in_mid_batch_costs_its_caller_an_error_and_the_ne
         await pool.load("toy")
         first = pool.worker_pids()["toy"]
         async with trio.open_nursery() as nursery:
+            ticks = cpu_ticks(first)
             nursery.start_soon(outcome, lambda: pool.run("toy", (FOREVER,), timeout_s=TIMEOUT_S), results, "victim")
-            await until(lambda: is_computing(first))
+            await until(lambda: is_computing(first, since_ticks=ticks))
             os.kill(first, signal.SIGKILL)
         assert isinstance(results["victim"], ModelFailureError)
         assert "the model's process crashed (killed by SIGKILL)" in str(results["victim"])
@@ -338,7 +339,8 @@ trio.run(main)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
         worker = int(node.stdout.readline())
-        trio.run(until, lambda: is_computing(worker))
+        ticks = cpu_ticks(worker)
+        trio.run(until, lambda: is_computing(worker, since_ticks=ticks))
         node.kill()
         node.wait()
     try:
@@ -366,6 +368,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def is_computing(pid: int) -> bool:
-    """Whether a process runs on a core at this moment."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+def is_computing(pid: int, *, since_ticks: int) -> bool:
+    """Whether a process has computed for a while: more than what is left to do after it answered before."""
+    return cpu_ticks(pid) > since_ticks + 15
+
+
+def cpu_ticks(pid: int) -> int:
+    """The processor time that a process has used, in ticks of 10 ms."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
