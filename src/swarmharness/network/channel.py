@@ -69,6 +69,8 @@ class Channel:
     ) -> None:
         self.peer_id = peer_id
         self.end: ChannelEnd | None = None
+        self.on_end: Callable[[], None] = lambda: None
+        """Called once when the channel ends, before the calls under way fail."""
         self._bulk = bulk
         self._stream = stream
         self._settings = settings or ChannelSettings()
@@ -323,6 +325,7 @@ class Channel:
             return
         self.end = end
         self._outbox.close(end.reason if end.farewell and say else None, self._settings.close_timeout_s)
+        self.on_end()
         self._calls.end(end.reason)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()

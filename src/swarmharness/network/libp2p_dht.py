@@ -17,6 +17,7 @@ from multiaddr import Multiaddr
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId, parse_peer_id
 from swarmharness.network.addresses import without_peer
+from swarmharness.network.background import Background
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.ports import PeerAddress
 
@@ -43,25 +44,18 @@ class Libp2pDht:
         self._dht: Any = None
         self._recent: deque[float] = deque()
         self._pace = trio.Lock()
-        self._nursery_manager: Any = None
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
 
     async def __aenter__(self) -> Self:
         self._dht = KadDHT(self._host, DHTMode.SERVER if self._transport.addresses else DHTMode.CLIENT)
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
-        await self._nursery.start(self._run)
+        nursery = await self._background.open()
+        await nursery.start(self._run)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        if error is None or isinstance(error, Exception):
-            await self._nursery_manager.__aexit__(None, None, None)
-        else:
-            await self._nursery_manager.__aexit__(kind, error, trace)
+        await self._background.close(error)
 
     async def add_peer(self, peer: PeerAddress) -> None:
         """See `Dht`."""
@@ -70,8 +64,8 @@ class Libp2pDht:
         parsed = [Multiaddr(address) for address in peer.addresses[:_ADDRESSES_MAX]]
         known_before = self._dht.routing_table.size()
         await self._dht.routing_table.add_peer(PeerInfo(target, parsed))
-        if known_before == 0 and self._nursery is not None:
-            self._nursery.start_soon(self._look_around)
+        if known_before == 0:
+            self._background.nursery.start_soon(self._look_around)
 
     async def provide(self, key: bytes) -> None:
         """See `Dht`; how many peers took the record is not known to be told."""

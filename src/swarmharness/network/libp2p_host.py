@@ -32,7 +32,7 @@ from multiaddr.utils import get_network_addrs
 from swarmharness.identity import Identity
 from swarmharness.network.addresses import concrete
 from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
-from swarmharness.network.libp2p_link import Link, WatchedTcp, WatchedWebsocket
+from swarmharness.network.libp2p_link import Link, Links, WatchedTcp, WatchedWebsocket
 from swarmharness.network.settings import NetworkSettings
 
 CHANNEL_PROTOCOL = TProtocol("/swarmharness/channel/1")
@@ -66,17 +66,8 @@ class Gate(Noise):  # type: ignore[misc]
             raise HandshakeFailure(f"the access rules exclude {peer}")
         link = link_of(conn)
         if link is not None:
-            links = self._links.setdefault(peer, set())
-            links.add(link)
-            inner = link.on_close
-
-            def forget() -> None:
-                links.discard(link)
-                if not links and self._links.get(peer) is links:
-                    del self._links[peer]
-                inner()
-
-            link.on_close = forget
+            self._links.setdefault(peer, set()).add(link)
+            link.when_closed(lambda: self._forget(peer, link))
         if isinstance(secured, SecureSession):
             secured = LeanSession(secured, conn, None if isinstance(conn, PskConn) else link)
         return secured
@@ -86,10 +77,11 @@ class Gate(Noise):  # type: ignore[misc]
         for link in list(self._links.get(peer, ())):
             await link.cut()
 
-    async def cut_all(self) -> None:
-        """Close every connection."""
-        for peer in list(self._links):
-            await self.cut(peer)
+    def _forget(self, peer: str, link: Link) -> None:
+        links = self._links.get(peer, set())
+        links.discard(link)
+        if not links:
+            self._links.pop(peer, None)
 
 
 class NoAutoConnector(AutoConnector):  # type: ignore[misc]
@@ -125,20 +117,23 @@ def tune_libp2p(*, verbose: bool) -> None:
     libp2p_connection.logging = logging.getLogger("libp2p.network.connection")
 
 
-def build_host(identity: Identity, settings: NetworkSettings, permits: Callable[[str], bool]) -> tuple[BasicHost, Gate]:
-    """Return a host that is not running yet, and its gate."""
+def build_host(
+    identity: Identity, settings: NetworkSettings, permits: Callable[[str], bool]
+) -> tuple[BasicHost, Gate, Links]:
+    """Return a host that is not running yet, its gate, and its connections."""
     tune_libp2p(verbose=settings.verbose)
     key_pair = create_new_key_pair(identity.seed)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
     upgrader = LeanUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): LeanYamux})
     own_id = ID.from_pubkey(key_pair.public_key)
     peerstore = PeerStore()
+    links = Links()
     peerstore.add_key_pair(own_id, key_pair)
     swarm = Swarm(
         own_id,
         peerstore,
         upgrader,
-        [WatchedTcp(), WatchedWebsocket(upgrader)],
+        [WatchedTcp(links), WatchedWebsocket(upgrader, links)],
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
             max_connections=CONNECTIONS_MAX,
@@ -153,7 +148,7 @@ def build_host(identity: Identity, settings: NetworkSettings, permits: Callable[
     )
     swarm.auto_connector = NoAutoConnector(swarm)
     host = BasicHost(swarm, addrs_factory=_announcer(settings), disable_identify_address_discovery=True)
-    return host, gate
+    return host, gate, links
 
 
 def _announcer(settings: NetworkSettings) -> Callable[[list[Multiaddr]], list[Multiaddr]]:

@@ -67,7 +67,7 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         self._start = 0
         self._writing = False
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) and tcp else None
-        self.on_close: Callable[[], None] = lambda: None
+        self._on_close: list[Callable[[], None]] = []
 
     @classmethod
     def over_tcp(cls, stream: trio.SocketStream) -> Link:
@@ -150,40 +150,69 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         except OSError as error:
             raise ConnectionClosedError(f"the connection broke: {error}") from error
 
+    def when_closed(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once, when this side closes the connection."""
+        self._on_close.append(tell)
+
     async def close(self) -> None:
         """Close the connection; a WebSocket says goodbye first, for a moment."""
         try:
-            with trio.move_on_after(0.2) as scope:
+            with trio.move_on_after(0.2):
                 await self._close()
-            if scope.cancelled_caught:
-                await self.cut()
-        finally:
-            self.on_close()
+        finally:  # also when the goodbye was cancelled or failed: no socket may be left open
+            await self.cut()
 
     async def cut(self) -> None:
         """Close at once, without saying anything: whoever waits for this connection wakes with an error."""
+        tells, self._on_close = self._on_close, []
+        for tell in tells:
+            tell()
         if self._stream is not None:
             await trio.aclose_forcefully(self._stream)
-        self.on_close()
 
     def get_remote_address(self) -> tuple[str, int] | None:
         """Return (host, port) of the other side, if known."""
         return self._remote
 
 
+class Links:
+    """Every open connection of a node, also those that have not shaken hands yet."""
+
+    def __init__(self) -> None:
+        self._open: set[Link] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, link: Link) -> Link:
+        """Keep a link until it is closed."""
+        self._open.add(link)
+        link.when_closed(lambda: self._open.discard(link))
+        return link
+
+    async def cut_all(self) -> None:
+        """Close every connection at once."""
+        for link in list(self._open):
+            await link.cut()
+
+
 class WatchedTcp(TCP):  # type: ignore[misc]
     """libp2p's TCP over `Link`s."""
+
+    def __init__(self, links: Links) -> None:
+        super().__init__()
+        self._links = links
 
     async def dial(self, maddr: Any) -> IRawConnection:
         """See `ITransport`."""
         connection: Any = await super().dial(maddr)
-        return RawConnection(Link.over_tcp(connection.stream.stream), True)
+        return RawConnection(self._links.add(Link.over_tcp(connection.stream.stream)), True)
 
     def create_listener(self, handler_function: Any) -> TCPListener:
         """See `ITransport`."""
 
         async def handle(stream: Any) -> None:
-            await _until_closed(handler_function, Link.over_tcp(stream.stream))
+            await _until_closed(handler_function, self._links.add(Link.over_tcp(stream.stream)))
 
         return TCPListener(handle)
 
@@ -191,19 +220,20 @@ class WatchedTcp(TCP):  # type: ignore[misc]
 class WatchedWebsocket(WebsocketTransport):  # type: ignore[misc]
     """libp2p's WebSocket over `Link`s, never through a proxy that the environment names."""
 
-    def __init__(self, upgrader: TransportUpgrader) -> None:
+    def __init__(self, upgrader: TransportUpgrader, links: Links) -> None:
         super().__init__(upgrader, config=WebsocketConfig(proxy_url=""))
+        self._links = links
 
     async def dial(self, maddr: Any) -> RawConnection:
         """See `ITransport`."""
         connection: Any = await super().dial(maddr)
-        return RawConnection(Link.over_websocket(connection.stream), True)
+        return RawConnection(self._links.add(Link.over_websocket(connection.stream)), True)
 
     def create_listener(self, handler: Any) -> IListener:
         """See `ITransport`."""
 
         async def handle(connection: Any) -> None:
-            await _until_closed(handler, Link.over_websocket(connection))
+            await _until_closed(handler, self._links.add(Link.over_websocket(connection)))
 
         return super().create_listener(handle)
 
@@ -223,5 +253,5 @@ async def _until_closed(handler: _Handler, link: Link) -> None:
     By itself it waits for the end of the host, and holds one of a limited number of inbound slots until then.
     """
     with trio.CancelScope() as scope:
-        link.on_close = scope.cancel
+        link.when_closed(scope.cancel)
         await handler(link)

@@ -15,6 +15,7 @@ from multiaddr import Multiaddr
 from swarmharness.errors import ConfigurationError, DeadlineError, PeerLostError, RefusedError, SwarmError
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
+from swarmharness.network.background import Background
 from swarmharness.network.bulk import BulkExchange, BulkStream
 from swarmharness.network.channel import Channel
 from swarmharness.network.libp2p_dial import Dialler
@@ -45,14 +46,13 @@ class Libp2pTransport:
         self._refusals: Counter[str] = Counter()
         self._peers = Peers(identity.peer_id)
         self._check_psk()
-        self._host, self._gate = build_host(identity, settings, self._permits)
+        self._host, self._gate, self._links = build_host(identity, settings, self._permits)
         self._dialler = Dialler(self._host, settings.dial_timeout_s)
         self._addresses: tuple[str, ...] = ()
         self._bulk: dict[PeerId, _SharedBulk] = {}
         self._dials: dict[PeerId, _Dial] = {}
         self._stopping = False
-        self._nursery_manager: Any = None
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
 
     # -- the port -----------------------------------------------------------------------------------------------
 
@@ -132,14 +132,12 @@ class Libp2pTransport:
 
     async def __aenter__(self) -> Self:
         check_listen(self._settings.listen)
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
+        nursery = await self._background.open()
         try:
-            await self._nursery.start(self._run_host)
+            await nursery.start(self._run_host)
             self._addresses = self._bound_addresses()
         except BaseException as error:
-            self._nursery.cancel_scope.cancel()
-            await self._nursery_manager.__aexit__(None, None, None)
+            await self._background.close(error)
             while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
                 error = error.exceptions[0]
             raise error from None
@@ -148,19 +146,13 @@ class Libp2pTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._nursery is not None
         self._stopping = True
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _SHUTDOWN_S):
             self._peers.close_all("the other node is stopping")
             await self._peers.wait_until_none()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _SHUTDOWN_S):
-            await self._gate.cut_all()
-        self._nursery.cancel_scope.cancel()
-        # An ordinary exception of the body is not the nursery's business: it would come out inside a group.
-        if error is None or isinstance(error, Exception):
-            await self._nursery_manager.__aexit__(None, None, None)
-        else:
-            await self._nursery_manager.__aexit__(kind, error, trace)
+            await self._links.cut_all()
+        await self._background.close(error)
 
     async def _run_host(self, *, task_status: trio.TaskStatus[None]) -> None:
         self._host.set_stream_handler(CHANNEL_PROTOCOL, self._on_channel_stream)
@@ -188,9 +180,8 @@ class Libp2pTransport:
             return channel
         dial = self._dials.get(peer_id)
         if dial is None:
-            assert self._nursery is not None
             dial = self._dials[peer_id] = _Dial()
-            self._nursery.start_soon(self._dial, peer_id, dial)
+            self._background.nursery.start_soon(self._dial, peer_id, dial)
         return await dial.wait(timeout_s, peer_id)
 
     async def _dial(self, peer_id: PeerId, dial: _Dial) -> None:
@@ -211,8 +202,7 @@ class Libp2pTransport:
         if present is not None:  # the peer was faster
             await stream.reset()
             return present
-        assert self._nursery is not None
-        channel: Channel = await self._nursery.start(self._run_channel, stream, peer_id, True)
+        channel: Channel = await self._background.nursery.start(self._run_channel, stream, peer_id, True)
         return channel
 
     async def _run_channel(
@@ -222,23 +212,26 @@ class Libp2pTransport:
         shared = self._bulk.setdefault(peer_id, _SharedBulk(self._new_bulk(peer_id)))
         shared.users += 1
         channel = self._new_channel(stream, peer_id, shared.bulk)
-        last = False
         try:
             await channel.handshake()
             self._check_permitted(peer_id)
             retired = self._peers.add(channel, opened_here=opened_here)
+            channel.on_end = lambda: self._on_end(channel)
             task_status.started(channel)
-            if retired is not None and self._nursery is not None:
-                self._nursery.start_soon(_retire, retired)
-            end = await channel.run()
+            if retired is not None:
+                self._background.nursery.start_soon(_retire, retired)
+            await channel.run()
         finally:
-            last = self._peers.remove(channel)
+            self._peers.remove(channel)
             shared.users -= 1
             if not shared.users:
                 del self._bulk[peer_id]
                 shared.bulk.close(channel.end.reason if channel.end else "")
-        if last and not end.farewell and not self._stopping and self._nursery is not None:
-            self._nursery.start_soon(self._reconnect, peer_id)
+
+    def _on_end(self, channel: Channel) -> None:
+        gone = self._peers.end(channel)
+        if gone and channel.end is not None and not channel.end.farewell and not self._stopping:
+            self._background.nursery.start_soon(self._reconnect, channel.peer_id)
 
     def _new_channel(self, stream: Any, peer_id: PeerId, bulk: BulkExchange) -> Channel:
         return Channel(
@@ -299,8 +292,7 @@ class Libp2pTransport:
 
     def _drop(self, peer_id: PeerId, reason: str) -> None:
         self._peers.close(peer_id, reason)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._cut, peer_id)
+        self._background.nursery.start_soon(self._cut, peer_id)
 
     async def _cut(self, peer_id: PeerId) -> None:
         with trio.move_on_after(_SHUTDOWN_S):

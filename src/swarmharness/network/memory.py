@@ -14,6 +14,7 @@ import trio
 
 from swarmharness.errors import DeadlineError, PeerLostError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.network.background import Background
 from swarmharness.network.heartbeat import MISSED_MAX
 from swarmharness.network.memory_transport import DIAL_BYTES, MemoryTransport
 from swarmharness.network.ports import PeerEvent
@@ -38,22 +39,16 @@ class MemoryNetwork:
         self._nodes: dict[PeerId, MemoryTransport] = {}
         self._links: dict[PeerId, dict[PeerId, MemoryLink]] = {}
         self.dhts: dict[PeerId, MemoryDht] = {}
-        self._nursery_manager = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
 
     async def __aenter__(self) -> Self:
-        self._nursery = await self._nursery_manager.__aenter__()
+        await self._background.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        if error is None or isinstance(error, Exception):
-            await self._nursery_manager.__aexit__(None, None, None)
-        else:
-            await self._nursery_manager.__aexit__(kind, error, trace)
+        await self._background.close(error)
 
     def node(self, peer_id: PeerId, settings: NetworkSettings | None = None) -> MemoryTransport:
         """Return a new node's transport; it is up while it is entered, and not killed."""
@@ -156,8 +151,7 @@ class MemoryNetwork:
 
     def doubt(self, link: MemoryLink) -> None:
         """Nothing gets through a link now: it ends unless that changes before the heartbeat gives up."""
-        if self._nursery is not None:
-            self._nursery.start_soon(link.die_silently)
+        self._background.nursery.start_soon(link.die_silently)
 
     def add_node(self, node: MemoryTransport) -> None:
         """A node starts."""
@@ -173,8 +167,7 @@ class MemoryNetwork:
 
     def start(self, node: MemoryTransport, peer_id: PeerId) -> None:
         """Begin to reconnect in the background."""
-        if self._nursery is not None:
-            self._nursery.start_soon(node.reconnect, peer_id)
+        self._background.nursery.start_soon(node.reconnect, peer_id)
 
 
 class MemoryLink:

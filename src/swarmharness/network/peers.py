@@ -64,24 +64,24 @@ class Peers:
         self._current[peer_id] = _Entry(channel, opened_here)
         return present.channel
 
-    def remove(self, channel: Channel) -> bool:
-        """Forget a channel that ended, if it ever was added; returns whether the peer is gone with it."""
-        peer_id = channel.peer_id
-        rest = self._all.get(peer_id, set())
-        if channel not in rest:
+    def end(self, channel: Channel) -> bool:
+        """Use an ended channel no more and tell the listeners; returns whether the peer is gone with it."""
+        entry = self._current.get(channel.peer_id)
+        if entry is None or entry.channel is not channel:
             return False
+        del self._current[channel.peer_id]
+        reason = channel.end.reason if channel.end else ""
+        self._tell(PeerEvent(channel.peer_id, connected=False, reason=reason))
+        return True
+
+    def remove(self, channel: Channel) -> None:
+        """Forget a channel whose stream is closed, if it ever was added."""
+        rest = self._all.get(channel.peer_id, set())
         rest.discard(channel)
         if not rest:
-            del self._all[peer_id]
-        gone = False
-        entry = self._current.get(peer_id)
-        if entry is not None and entry.channel is channel:
-            del self._current[peer_id]
-            gone = True
-            self._tell(PeerEvent(peer_id, connected=False, reason=channel.end.reason if channel.end else "cancelled"))
+            self._all.pop(channel.peer_id, None)
         self._changed.set()
         self._changed = trio.Event()
-        return gone
 
     def close(self, peer_id: PeerId, reason: str) -> None:
         """Say goodbye on every channel to the peer."""

@@ -37,7 +37,7 @@ async def echo(request: Request) -> bytes:
 
 async def wait_until(condition: Callable[[], object], limit_s: float = 5) -> None:
     with trio.fail_after(limit_s):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await trio.sleep(0.01)
 
 

@@ -1,0 +1,94 @@
+"""Fails when a libp2p release moves something private that the adapters touch, and says what then breaks."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+
+import libp2p.network.connection.swarm_connection as libp2p_connection
+import libp2p.network.swarm as libp2p_swarm
+import trio
+from libp2p.kad_dht.provider_store import ProviderStore
+from libp2p.security.pnet.psk_conn import PskConn
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.transport.websocket.transport import WebsocketTransport
+
+from swarmharness.network.libp2p_host import CHANNEL_PROTOCOL, NoAutoConnector
+from swarmharness.network.libp2p_lean import LeanSession, LeanStream, LeanYamux
+from swarmharness.network.libp2p_link import Link, websocket_stream
+from swarmharness.network.settings import NetworkSettings
+from tests.integration.network.worlds import address_of, libp2p_world
+
+
+def test_the_happy_eyeballs_delay_is_where_the_adapter_sets_it() -> None:
+    assert isinstance(libp2p_swarm._HAPPY_EYEBALLS_DELAY, float)
+    assert "_HAPPY_EYEBALLS_DELAY" in inspect.getsource(libp2p_swarm.Swarm.dial_peer)
+
+
+def test_the_connection_logs_through_a_name_that_the_adapter_replaces() -> None:
+    assert "logging.debug(" in inspect.getsource(libp2p_connection.SwarmConn.close)
+
+
+def test_the_websocket_transport_keeps_a_list_that_the_adapter_empties() -> None:
+    assert inspect.iscoroutinefunction(WebsocketTransport._track_connection)
+
+
+def test_yamux_and_its_streams_have_the_insides_that_the_short_path_uses() -> None:
+    assert inspect.iscoroutinefunction(Yamux._write_frame)
+    assert inspect.iscoroutinefunction(Yamux._read_data_body)
+    assert inspect.iscoroutinefunction(YamuxStream._auto_tune_and_send_window_update)
+
+
+def test_the_provider_store_asks_one_peer_as_the_dht_needs() -> None:
+    parameters = inspect.signature(ProviderStore._get_providers_from_peer_with_closers).parameters
+    assert list(parameters) == ["self", "peer_id", "key"]
+
+
+def test_a_connection_with_a_pre_shared_key_wraps_the_raw_one() -> None:
+    assert "self._conn = conn" in inspect.getsource(PskConn.__init__)
+
+
+async def test_connections_run_on_the_short_path_and_nothing_dials_by_itself() -> None:
+    async with libp2p_world() as world:
+        left, right = await world.node("left"), await world.node("right")
+        left.add_addresses(address_of(right))
+        await left.connect(right.peer_id, timeout_s=5)
+        network = left.host.get_network()
+        (connection,) = next(iter(network.connections.values()))
+        assert isinstance(connection.muxed_conn, LeanYamux)
+        assert isinstance(connection.muxed_conn.secured_conn, LeanSession)
+        assert left._peers.channel(right.peer_id)._stream.is_lean
+        assert isinstance(network.auto_connector, NoAutoConnector)
+        assert libp2p_swarm._HAPPY_EYEBALLS_DELAY == 0
+        stream = await left.host.new_stream(connection.muxed_conn.peer_id, [CHANNEL_PROTOCOL])
+        assert LeanStream(stream).is_lean
+        await stream.reset()
+        assert left._gate._links[right.peer_id]
+
+
+async def test_the_socket_under_a_websocket_is_found() -> None:
+    settings = NetworkSettings(listen=("/ip4/127.0.0.1/tcp/0/ws",))
+    seen: list[object] = []
+
+    def over_websocket(connection: object) -> Link:
+        seen.append(websocket_stream(connection))
+        return original(connection)
+
+    original = Link.over_websocket
+    Link.over_websocket = over_websocket  # type: ignore[method-assign]
+    try:
+        async with libp2p_world() as world:
+            left, right = await world.node("left"), await world.node("right", settings)
+            left.add_addresses(address_of(right))
+            await left.connect(right.peer_id, timeout_s=5)
+    finally:
+        Link.over_websocket = original  # type: ignore[method-assign]
+    assert len(seen) == 2
+    assert all(isinstance(stream, trio.SocketStream) for stream in seen)
+
+
+async def test_libp2p_logs_nothing_unless_asked() -> None:
+    async with libp2p_world() as world:
+        await world.node("left")
+        for name in ("libp2p", "libp2p.network.swarm", "libp2p.network.auto_connector", "libp2p.stream_muxer.yamux"):
+            assert logging.getLogger(name).getEffectiveLevel() == logging.CRITICAL
