@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from swarmharness.identity import PeerId
 from swarmharness.protocol.frame import HEADER_BYTES, METHOD_BYTES_MAX
+from swarmharness.protocol.handshake import WINDOW_BYTES_LEAST, WINDOW_BYTES_MOST
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -35,6 +36,8 @@ class ChannelSettings:
     def __post_init__(self) -> None:
         if self.window_bytes < 2 * self.frame_bytes_max:
             raise ValueError("window_bytes must be at least twice the largest frame")
+        if not WINDOW_BYTES_LEAST <= self.window_bytes <= WINDOW_BYTES_MOST:
+            raise ValueError(f"window_bytes must be {WINDOW_BYTES_LEAST} to {WINDOW_BYTES_MOST}")
 
     @property
     def frame_bytes_max(self) -> int:

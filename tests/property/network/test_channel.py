@@ -9,7 +9,9 @@ from swarmharness.network.settings import KIB, ChannelSettings
 from swarmharness.protocol.frame import FrameKind, encode_frame, encode_request
 from tests.unit.network.ends import channel_and_peer, echo, hang, two_channels
 
-SMALL = ChannelSettings(heartbeat_s=0, close_timeout_s=0.001, inline_bytes_max=KIB, window_bytes=8 * KIB, calls_max=3)
+SMALL = ChannelSettings(
+    heartbeat_s=0, close_timeout_s=0.001, inline_bytes_max=16 * KIB, window_bytes=64 * KIB, calls_max=30
+)
 
 bodies = st.binary(max_size=40)
 hostile = st.one_of(
@@ -45,7 +47,7 @@ def test_whatever_a_peer_sends_the_channel_lives_or_ends_with_a_reason(sent: lis
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.binary(max_size=KIB), min_size=1, max_size=40))
+@given(st.lists(st.integers(0, 16 * KIB).map(bytes), min_size=1, max_size=40))
 def test_any_payloads_come_back_to_their_own_callers_through_small_windows(payloads: list[bytes]) -> None:
     async def main() -> None:
         answers: dict[int, bytes] = {}
