@@ -18,6 +18,8 @@ SKILLS_IN_USE_MAX = 256
 USED_FOR_REFRESHES = 10
 """A skill counts as in use for so many refresh periods after somebody asked for it."""
 EVICT_AFTER_REFRESHES = 3
+CALM_MOST = 4
+"""A node is asked at least once in so many refresh periods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class DirectorySettings:
     refresh_us: int = 60_000_000
     peers_per_skill_max: int = 128
     peers_max: int = 512
+    enough: int = 24
+    """So many usable nodes give a router all the choice it needs: more are welcome, but none is sought."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,16 @@ class Directory:
         """Return the names of all skills that some known node serves."""
         return tuple(sorted(self._holders))
 
+    def enough(self, skill: str) -> bool:
+        """Tell whether more nodes for the skill would hardly help."""
+        return len(self.candidates(skill)) >= self.settings.enough
+
+    @property
+    def calm(self) -> int:
+        """By what factor each node is asked less often, because so many are known: the work here stays the same."""
+        usable = sum(entry.usable for entry in self._entries.values())
+        return min(CALM_MOST, max(1, -(-usable // self.settings.enough)))
+
     def in_use(self, skill: str, now_us: int) -> bool:
         """Tell whether somebody here asked for the skill lately."""
         return self._in_use.get(skill, now_us) > now_us
@@ -86,12 +100,24 @@ class Directory:
         return absence is None or absence.until_us <= now_us
 
     def due(self, now_us: int, *, connected: Container[str], limit: int) -> tuple[str, ...]:
-        """Return peers to refresh now, longest overdue first: those that are connected or serve a skill in use."""
-        due = [
-            (entry.due_us, peer)
-            for peer, entry in self._entries.items()
-            if entry.due_us <= now_us and (peer in connected or self._wanted(entry, now_us))
-        ]
+        """Return peers to ask now, longest overdue first.
+
+        Those are the usable ones that are connected or serve a skill in use; and the others that are connected, or
+        serve a skill in use for which not enough are usable. The more are usable, the less often each is asked.
+        """
+        overdue = [(entry.due_us, peer, entry) for peer, entry in self._entries.items() if entry.due_us <= now_us]
+        if not overdue:
+            return ()
+        later_us = (self.calm - 1) * self.settings.refresh_us
+        lacking = {skill for skill in self._holders if self.in_use(skill, now_us) and not self.enough(skill)}
+        due = []
+        for due_us, peer, entry in overdue:
+            if entry.usable:
+                wanted = due_us + later_us <= now_us and (peer in connected or self._wanted(entry, now_us))
+            else:
+                wanted = peer in connected or any(skill.name in lacking for skill in entry.advert.skills)
+            if wanted:
+                due.append((due_us, peer))
         return tuple(peer for _, peer in sorted(due)[:limit])
 
     # -- transitions ------------------------------------------------------------------------------------------
@@ -148,13 +174,17 @@ class Directory:
             self._entries[peer_id] = replace(entry, failures=1, reason=reason, due_us=now_us)
             self._stale(entry.advert)
 
-    def evict(self, now_us: int, now_unix_s: int) -> tuple[str, ...]:
-        """Forget the nodes that have not answered for three refresh periods, and expired adverts; returns them."""
+    def evict(self, now_us: int, now_unix_s: int, *, connected: Container[str] = ()) -> tuple[str, ...]:
+        """Forget the nodes that have not answered for three refresh periods, and expired adverts; returns them.
+
+        A usable node with a live channel is not silent: its heartbeats answer.
+        """
         oldest_us = now_us - EVICT_AFTER_REFRESHES * self.settings.refresh_us
         gone = tuple(
             peer
             for peer, entry in self._entries.items()
-            if entry.heard_us <= oldest_us or entry.advert.expires_unix_s < now_unix_s
+            if (entry.heard_us <= oldest_us and not (entry.usable and peer in connected))
+            or entry.advert.expires_unix_s < now_unix_s
         )
         for peer in gone:
             self._drop(peer)

@@ -78,9 +78,11 @@ class AdvertExchange:
         """Tell whether the node is being asked now."""
         return peer_id in self._fetching
 
-    async def find(self, peer_id: PeerId, skill: str, *, timeout_s: float) -> tuple[PeerId, ...]:
+    async def find(
+        self, peer_id: PeerId, skill: str, *, timeout_s: float, limit: int = FIND_LIMIT_MAX
+    ) -> tuple[PeerId, ...]:
         """Ask a node which others serve a skill; returns those now worth asking themselves."""
-        request = encode(FindRequest(skill, FIND_LIMIT_MAX))
+        request = encode(FindRequest(skill, limit))
         try:
             answer = await self._transport.call(peer_id, METHOD_FIND, request, timeout_s=timeout_s)
             response = decode(FindResponse, answer)

@@ -10,11 +10,14 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Dht, PeerAddress, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import skill_key
-from swarmharness.registry.directory import Directory
+from swarmharness.registry.directory import CALM_MOST, Directory
 from swarmharness.registry.exchange import AdvertExchange
+from swarmharness.registry.messages import FIND_LIMIT_MAX
 from swarmharness.registry.settings import RegistrySettings
 
 LOOK_UPS_MAX = 256
+NEWCOMERS = 2
+"""How many strangers a search asks although enough nodes are known."""
 AGAIN_AFTER_US = 1_000_000
 """A look-up that found nobody is repeated no sooner."""
 AT_ONCE = 3
@@ -109,13 +112,16 @@ class LookUps:
     async def _by_peer(self, skill: str, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         if self._directory.get(peer_id) is None:
             nursery.start_soon(self._exchange.fetch, peer_id)
-        for found in await self._exchange.find(peer_id, skill, timeout_s=self._settings.look_up_timeout_s):
-            self._ask(found, search, nursery)
+        limit = min(FIND_LIMIT_MAX, 2 * self._room(skill))
+        timeout_s = self._settings.look_up_timeout_s
+        for found in await self._exchange.find(peer_id, skill, timeout_s=timeout_s, limit=limit):
+            self._ask(skill, found, search, nursery)
 
     async def _by_dht(self, skill: str, search: LookUp, nursery: trio.Nursery) -> None:
         """Ask the DHT, which is dear: with candidates at hand, once in a refresh period."""
         now_us, walked_us = self._clock.monotonic_us(), self._walked_us.get(skill)
-        recently = walked_us is not None and now_us - walked_us < self._settings.refresh_s * 1e6
+        calm = CALM_MOST if self._directory.enough(skill) else 1
+        recently = walked_us is not None and now_us - walked_us < calm * self._settings.refresh_s * 1e6
         if recently and self._directory.candidates(skill):
             return
         self._walked_us.pop(skill, None)
@@ -124,12 +130,13 @@ class LookUps:
             del self._walked_us[next(iter(self._walked_us))]
         for peer in await self._dht.find_providers(skill_key(skill), limit=self._settings.providers_max):
             self._exchange.meet(PeerAddress(peer.peer_id, peer.addresses))
-            self._ask(peer.peer_id, search, nursery)
+            self._ask(skill, peer.peer_id, search, nursery)
 
-    def _ask(self, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
+    def _ask(self, skill: str, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         entry = self._directory.get(peer_id)
         fresh = entry is not None and entry.usable
-        full = len(search.asked) >= self._settings.peers_per_skill_max
+        most = NEWCOMERS if self._directory.enough(skill) else self._settings.peers_per_skill_max
+        full = len(search.asked) >= most
         if peer_id == self._transport.peer_id or peer_id in search.asked or fresh or full:
             return
         if self._directory.worth_asking(peer_id, self._clock.monotonic_us()):
@@ -146,6 +153,11 @@ class LookUps:
         finally:
             if mine:
                 slots.release()
+
+    def _room(self, skill: str) -> int:
+        """Return how many nodes a search should bring; with enough at hand a few, so that newcomers get known."""
+        missing = self._settings.enough_peers - len(self._directory.candidates(skill))
+        return max(NEWCOMERS, missing)
 
     def _some_connected(self) -> list[PeerId]:
         left = sorted(self._transport.connected())

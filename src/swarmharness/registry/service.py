@@ -19,7 +19,7 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Dht, PeerAddress, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import Advert, SignedAdvert, skill_key
-from swarmharness.registry.directory import Directory
+from swarmharness.registry.directory import CALM_MOST, Directory
 from swarmharness.registry.entry import Known, Learned
 from swarmharness.registry.exchange import AdvertExchange
 from swarmharness.registry.invite import parse_join_target
@@ -32,6 +32,8 @@ from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
+PUBLISH_CALM_MOST = 8
+"""Provider records are renewed at least once in so many refresh periods."""
 _NUMBERS = "sequence numbers"
 
 LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
@@ -86,7 +88,7 @@ class RegistryService:
         """
         self._directory.use(skill, self._clock.monotonic_us())
         age_us = self._look_ups.age_us(skill)
-        looked_up = age_us is not None and age_us <= self._settings.look_up_interval_s * 1e6
+        looked_up = age_us is not None and age_us <= self._look_up_interval_us(skill)
         found = self._known_candidates(skill)
         if self._nursery is not None and (not found or not looked_up):
             search = self._look_ups.start(skill, self._nursery, online=self._online)
@@ -173,11 +175,11 @@ class RegistryService:
                 await self._remembered.save(self._directory)
 
     async def _maintain(self, nursery: trio.Nursery) -> None:
-        """Refresh who is due, evict who is gone, push what changed: once a second, and when something happened."""
+        """Refresh who is due, evict who is gone, push what changed: every few seconds, and when something happened."""
         while True:
             wake, now_us = self._wake, self._clock.monotonic_us()
-            self._directory.evict(now_us, self._clock.unix_us() // 1_000_000)
             connected = frozenset(self._transport.connected())
+            self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
                     nursery.start_soon(self._exchange.fetch, PeerId(peer))
@@ -186,20 +188,22 @@ class RegistryService:
             if now_us - self._saved_us > self._settings.save_interval_s * 1e6:
                 self._saved_us = now_us
                 await self._remembered.save(self._directory)
-            with trio.move_on_after(TICK_S):
+            with trio.move_on_after(TICK_S * self._directory.calm):
                 await wake.wait()
             await trio.sleep(0.01)  # so that no peer can keep this loop spinning
 
     async def _publish(self) -> None:
         """Renew this node's provider records, from the moment somebody is there to hold them."""
         await self._online.wait()
+        calm = 1  # the records of a node that stays need renewing ever less often
         while True:
             if self._publish_now.is_set():
-                self._publish_now = trio.Event()
+                self._publish_now, calm = trio.Event(), 1
             for skill in self._own.current()[0].skills:
                 await self._dht.provide(skill_key(skill.name))
-            with trio.move_on_after(self._settings.refresh_s * (0.75 + self._randomness.below(250) / 1000)):
+            with trio.move_on_after(calm * self._settings.refresh_s * (0.75 + self._randomness.below(250) / 1000)):
                 await self._publish_now.wait()
+            calm = min(2 * calm, PUBLISH_CALM_MOST)
 
     async def _look_on_lan(self, lan: LanDiscovery, nursery: trio.Nursery) -> None:
         try:
@@ -248,6 +252,10 @@ class RegistryService:
             self._joining.report(f"dht {peer.peer_id}", f"it cannot help with look-ups: {error}")
         else:
             self._online.set()
+
+    def _look_up_interval_us(self, skill: str) -> int:
+        calm_s = CALM_MOST * self._settings.refresh_s if self._directory.enough(skill) else 0.0
+        return round(max(self._settings.look_up_interval_s, calm_s) * 1e6)
 
     async def _wait_for(self, search: LookUp, known: bool) -> None:
         """Wait until the search has an answer, and `gather_s` from now for more, if it lasts so long."""

@@ -29,7 +29,7 @@ from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.settings import RegistrySettings
 
 FIND_BYTES_MAX = 192 * 1024
-ASKED_LATELY_REFRESHES = 3
+ASKED_LATELY_REFRESHES = 6
 
 
 class AdvertServing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swarmharness.registry.advert import CLOCK_SKEW_S_MAX
-from swarmharness.registry.directory import EVICT_AFTER_REFRESHES, DirectorySettings
+from swarmharness.registry.directory import CALM_MOST, EVICT_AFTER_REFRESHES, DirectorySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class RegistrySettings:
     look_up_timeout_s: float = 5.0
     """How long a caller waits for the first answer."""
     look_up_interval_s: float = 15.0
-    """A skill in use is looked up again this often, so that nodes that came later are found."""
+    """A skill in use is looked up again this often, so that nodes that came later are found, until enough are known."""
+    enough_peers: int = 24
+    """See `DirectorySettings.enough`."""
     join_first_s: float = 0.5
     """The first pause between attempts to join; it doubles up to `join_most_s`."""
     join_most_s: float = 30.0
@@ -38,10 +40,12 @@ class RegistrySettings:
 
     @property
     def lifetime_s(self) -> int:
-        """How long an advert is valid: until it would be evicted, and the most that clocks may differ."""
-        return int(self.refresh_s * EVICT_AFTER_REFRESHES) + CLOCK_SKEW_S_MAX
+        """How long an advert is valid: until it is asked for again or evicted, and the most that clocks may differ."""
+        return int(self.refresh_s * max(EVICT_AFTER_REFRESHES, CALM_MOST + 1)) + CLOCK_SKEW_S_MAX
 
     @property
     def directory(self) -> DirectorySettings:
         """The settings of the pure part."""
-        return DirectorySettings(round(self.refresh_s * 1e6), self.peers_per_skill_max, self.peers_max)
+        return DirectorySettings(
+            round(self.refresh_s * 1e6), self.peers_per_skill_max, self.peers_max, self.enough_peers
+        )
