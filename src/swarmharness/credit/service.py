@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -60,6 +61,8 @@ class CreditService:
         self._retries = RetrySchedule()
         self._settling = 0
         self._changed = trio.Event()
+        self._receipt_listeners: list[Callable[[Receipt], None]] = []
+        self._fork_listeners: list[Callable[[ForkProof], None]] = []
         transport.handle(SETTLE_METHOD, self._handle_settle)
         transport.watch(self._on_peer)
 
@@ -112,6 +115,7 @@ class CreditService:
             if different is not None:
                 raise self._refusal(Problem.OTHER_TERMS, f": {different}")
             half = await self._writer.sign(body, requester_half)
+            self._tell(Receipt(body, requester_half, half))
             return half
         finally:
             if half is None:
@@ -209,7 +213,7 @@ class CreditService:
             self.refused[problem] += 1
             raise ProtocolError(f"{worker} answered a settlement with an invalid half: {problem}")
         await self._writer.keep(body, other)
-        return Receipt(body, own, other)
+        return self._tell(Receipt(body, own, other))
 
     async def _resume(self) -> None:
         oldest_us = self._clock.unix_us() - _RESUMED_EPOCHS * EPOCH_US
@@ -234,6 +238,20 @@ class CreditService:
     def _on_fork(self, proof: ForkProof) -> None:
         self.refused[FORK] += 1
         _log.warning("%s signed two histories; the proof is kept", proof.signer)
+        for listener in self._fork_listeners:
+            listener(proof)
+
+    def _tell(self, receipt: Receipt) -> Receipt:
+        for listener in self._receipt_listeners:
+            listener(receipt)
+        return receipt
+
+    def watch_own(
+        self, on_receipt: Callable[[Receipt], None], on_fork: Callable[[ForkProof], None] = lambda proof: None
+    ) -> None:
+        """Call these, which must not block, with each receipt of this node once it is stored, and each fork found."""
+        self._receipt_listeners.append(on_receipt)
+        self._fork_listeners.append(on_fork)
 
     # --- for people
 
