@@ -92,3 +92,27 @@ class Dht(Protocol):
 
     async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
         """Return up to `limit` peers that said they provide `key`, in no order, possibly none."""
+
+
+BROADCAST_BYTES_MAX = 16 * 1024
+"""The most that one broadcast may carry."""
+
+BroadcastHandler = Callable[[PeerId, bytes], Awaitable[bool]]
+"""Told who passed a broadcast on and what it says; only if it returns True is it passed on further. Never raises."""
+
+
+class Broadcast(Protocol):
+    """Messages for the whole swarm, passed on from neighbour to neighbour; nobody is sure to hear one.
+
+    For rare and small things that everybody can check without knowing the author. A contract test runs against every
+    implementation.
+    """
+
+    def subscribe(self, topic: str, handler: BroadcastHandler) -> None:
+        """Hear `topic`; every topic has exactly one handler, set before peers connect. Own messages are not heard."""
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        """Give a message to the neighbours, and return without knowing whom it reaches.
+
+        Raises InputError when it is larger than `BROADCAST_BYTES_MAX`.
+        """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -50,12 +50,20 @@ class KeyIndex:
     """The keys of one set. Adding, removing and summing up take about the same few microseconds at any size."""
 
     def __init__(self, keys: Iterable[bytes] = ()) -> None:
-        ordered = sorted(set(keys))
-        half = _BLOCK_MOST // 2
-        self._blocks = [ordered[at : at + half] for at in range(0, len(ordered), half)]
-        self._firsts = [block[0] for block in self._blocks]
-        self._sums = [_total(block) for block in self._blocks]
+        self._blocks: list[list[bytes]] = []
+        self._firsts: list[bytes] = []
+        self._sums: list[int] = []
         self._before: tuple[list[int], list[int]] | None = None
+        self.append(sorted(set(keys)))
+
+    def append(self, keys: Sequence[bytes]) -> None:
+        """Put in ascending keys that are all above those that are here."""
+        half = _BLOCK_MOST // 2
+        blocks = [list(keys[at : at + half]) for at in range(0, len(keys), half)]
+        self._blocks += blocks
+        self._firsts += [block[0] for block in blocks]
+        self._sums += [_total(block) for block in blocks]
+        self._before = None
 
     def __len__(self) -> int:
         return self._prefixes()[0][-1]

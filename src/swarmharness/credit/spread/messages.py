@@ -68,7 +68,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """The last place of a chain up to which its reader has everything; what follows is asked for."""
+    """The first place of a chain that its reader lacks: this one and what follows, in later incarnations too."""
 
     signer: PeerText
     incarnation: Count
@@ -77,7 +77,7 @@ class Frontier:
 
 @dataclass(frozen=True, slots=True)
 class ChainsRequest:
-    """Asks for receipts that follow these places."""
+    """Asks for receipts from these places on."""
 
     frontiers: Annotated[tuple[Frontier, ...], Size(FRONTIERS_MAX)]
 

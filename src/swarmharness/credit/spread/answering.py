@@ -1,0 +1,145 @@
+"""Answers what peers ask and send about receipts; it asks nobody, and one peer's requests cost it a bounded amount."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import trio
+
+from swarmharness.credit.accounts import Entry
+from swarmharness.credit.receipt import Receipt, epoch_of
+from swarmharness.credit.spread.intake import SpreadProblem
+from swarmharness.credit.spread.key_index import KeyIndex
+from swarmharness.credit.spread.limits import TokenBuckets
+from swarmharness.credit.spread.messages import (
+    BATCH_MAX,
+    CHAINS_METHOD,
+    FETCH_METHOD,
+    GOSSIP_METHOD,
+    OPEN_METHOD,
+    RANGES_METHOD,
+    ChainsRequest,
+    FetchRequest,
+    Gossip,
+    GossipAnswer,
+    Opening,
+    RangeContents,
+    RangesAnswer,
+    RangesRequest,
+)
+from swarmharness.credit.spread.neighbourhood import Scope, scope_name, short_ids, split_ids
+from swarmharness.credit.spread.ranges import ID_BYTES, Interval, expand
+from swarmharness.credit.spread.session import SpreadParts, ready_index, whole
+from swarmharness.errors import ProtocolError, RefusedError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Request
+from swarmharness.protocol.codec import decode, encode
+
+SCOPES_MAX = 256
+_EXPANDED_A_TURN = 8
+
+M = TypeVar("M")
+
+
+class Answerer:
+    """The handlers of all methods of spreading."""
+
+    def __init__(
+        self,
+        parts: SpreadParts,
+        *,
+        refused: Counter[str],
+        on_gossip: Callable[[PeerId, Sequence[Receipt]], Awaitable[None]],
+        on_opening: Callable[[PeerId], None],
+    ) -> None:
+        self._parts, self._refused = parts, refused
+        self._on_gossip, self._on_opening = on_gossip, on_opening
+        self._scopes: OrderedDict[PeerId, Scope] = OrderedDict()
+        settings = parts.settings
+        self._requests = TokenBuckets(per_s=settings.requests_per_s, burst=settings.requests_burst)
+        for method, handler in (
+            (GOSSIP_METHOD, self._gossip),
+            (OPEN_METHOD, self._open),
+            (CHAINS_METHOD, self._chains),
+            (RANGES_METHOD, self._ranges),
+            (FETCH_METHOD, self._fetch),
+        ):
+            parts.transport.handle(method, handler)
+
+    async def _gossip(self, request: Request) -> bytes:
+        message = self._decode(Gossip, request)
+        stored = await self._parts.intake.take(message.receipts, sender=request.peer_id, asked=False)
+        if stored:
+            await self._on_gossip(request.peer_id, stored)
+        return encode(GossipAnswer(len(stored)))
+
+    async def _open(self, request: Request) -> bytes:
+        theirs = self._decode(Opening, request)
+        self._charge(request.peer_id)
+        parts = self._parts
+        parts.near.advance(epoch_of(parts.clock.unix_us()))
+        self._on_opening(request.peer_id)
+        for proof in theirs.proofs:
+            await parts.bans.take(proof, sender=request.peer_id)
+        mine = parts.near.interests()
+        self._scopes[request.peer_id] = parts.near.shared_scope(split_ids(theirs.interests))
+        self._scopes.move_to_end(request.peer_id)
+        if len(self._scopes) > SCOPES_MAX:
+            self._scopes.popitem(last=False)
+        lacking = parts.bans.lacking(split_ids(theirs.forkers))
+        return encode(Opening(parts.near.oldest_epoch, short_ids(mine), parts.bans.forkers(), lacking))
+
+    async def _chains(self, request: Request) -> bytes:
+        message = self._decode(ChainsRequest, request)
+        self._charge(request.peer_id)
+        found: dict[bytes, Entry] = {}
+        for place in message.frontiers:
+            left = BATCH_MAX - len(found)
+            if left <= 0:
+                break
+            entries = await self._parts.store.entries_after(place.signer, place.incarnation, place.number - 1, limit=left)
+            for entry in entries:
+                assert entry.requester_half is not None
+                found.setdefault(entry.requester_half.content.body_digest, entry)
+        return encode(Gossip(whole(list(found.values()))))
+
+    async def _ranges(self, request: Request) -> bytes:
+        message = self._decode(RangesRequest, request)
+        self._charge(request.peer_id)
+        index = await self._index(request.peer_id, message.scope)
+        contents = []
+        for number, bounds in enumerate(message.ranges):
+            told = expand(index, Interval(bounds.lower, bounds.upper))
+            contents.append(RangeContents(told.bounds, told.fingerprints, told.ids))
+            if number % _EXPANDED_A_TURN == _EXPANDED_A_TURN - 1:
+                await trio.lowlevel.checkpoint()
+        return encode(RangesAnswer(tuple(contents)))
+
+    async def _fetch(self, request: Request) -> bytes:
+        message = self._decode(FetchRequest, request)
+        self._charge(request.peer_id)
+        index = await self._index(request.peer_id, message.scope)
+        ids = [message.ids[at : at + ID_BYTES] for at in range(0, len(message.ids), ID_BYTES)]
+        digests = self._parts.near.digests(index, ids)
+        return encode(Gossip(whole(await self._parts.store.entries(digests))))
+
+    async def _index(self, peer: PeerId, name: bytes) -> KeyIndex:
+        scope = self._scopes.get(peer)
+        if not scope or scope_name(scope) != name:
+            self._refused[SpreadProblem.UNKNOWN_SCOPE] += 1
+            raise RefusedError(f"{SpreadProblem.UNKNOWN_SCOPE}: open a new comparison")
+        return await ready_index(self._parts.near, scope)
+
+    def _charge(self, peer: PeerId) -> None:
+        if not self._requests.take(peer, 1, self._parts.clock.monotonic_us()):
+            self._refused[SpreadProblem.TOO_MANY_REQUESTS] += 1
+            raise RefusedError(f"{SpreadProblem.TOO_MANY_REQUESTS}: try again in a minute")
+
+    def _decode(self, cls: type[M], request: Request) -> M:
+        try:
+            return decode(cls, request.payload)
+        except ProtocolError:
+            self._refused[SpreadProblem.MALFORMED] += 1
+            raise

@@ -1,0 +1,181 @@
+"""Which receipts a node keeps, who its and others' recent partners are, and the index of each comparison; pure.
+
+The rules are C-19 and C-20 of docs/credit-rules.md. It holds keys and peer ids, never a receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+
+from swarmharness.credit.ledger import HORIZON_EPOCHS
+from swarmharness.credit.receipt import EPOCH_SKEW_MAX
+from swarmharness.credit.spread.key_index import EPOCH_BYTES, KeyIndex, epoch_bound, key_of
+from swarmharness.credit.spread.messages import INTERESTS_MAX, SHORT_BYTES
+
+INDEXES_MAX = 8
+"""How many sets of peers have their index kept up to date; partners that have the same ones share it."""
+SIGNER_RECEIPTS_MAX = 100_000
+"""Of one signer's receipts with others, so many are kept."""
+
+Scope = frozenset[str]
+
+
+def short_id(peer: str) -> bytes:
+    """Return the short id of a peer."""
+    return hashlib.sha256(peer.encode()).digest()[:SHORT_BYTES]
+
+
+def short_ids(peers: Iterable[str], most: int = INTERESTS_MAX) -> bytes:
+    """Return the ascending short ids of these peers, no more than `most`."""
+    return b"".join(sorted({short_id(peer) for peer in peers})[:most])
+
+
+def split_ids(blob: bytes) -> frozenset[bytes]:
+    """Return the short ids in a message's field; what is left over at the end is ignored."""
+    return frozenset(blob[at : at + SHORT_BYTES] for at in range(0, len(blob) - SHORT_BYTES + 1, SHORT_BYTES))
+
+
+def scope_name(scope: Scope) -> bytes:
+    """Return the short name of a set of peers, by which both sides mean the same set."""
+    return hashlib.sha256(short_ids(scope)).digest()[:SHORT_BYTES]
+
+
+class Neighbourhood:
+    """The receipts that one node keeps, as far as spreading them needs to know."""
+
+    def __init__(self, me: str, epoch: int, *, horizon_epochs: int = HORIZON_EPOCHS) -> None:
+        self.me, self.epoch, self.horizon_epochs = me, epoch, horizon_epochs
+        self._known: dict[bytes, tuple[str, str]] = {}
+        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
+        self._order = KeyIndex()
+        self._partners: dict[str, OrderedDict[str, int]] = {}
+        self._with_others: Counter[str] = Counter()
+        self._indexes: OrderedDict[Scope, KeyIndex] = OrderedDict()
+        self._building: list[tuple[Scope, list[bytes]]] = []
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def oldest_epoch(self) -> int:
+        """The first epoch that still counts (C-8)."""
+        return max(0, self.epoch - self.horizon_epochs + 1)
+
+    def knows(self, epoch: int, digest: bytes) -> bool:
+        """Tell whether a receipt was added."""
+        return key_of(epoch, digest) in self._known
+
+    def is_due(self, epoch: int) -> bool:
+        """Tell whether receipts of this epoch are kept: within the horizon, and not ahead of any honest clock."""
+        return self.oldest_epoch <= epoch <= self.epoch + EPOCH_SKEW_MAX
+
+    def interests(self) -> Scope:
+        """Return the peers all of whose receipts this node keeps: itself and its partners (C-19)."""
+        return frozenset((self.me, *self._partners.get(self.me, ())))
+
+    def wants(self, requester: str, worker: str) -> bool:
+        """Tell whether a receipt between these two is kept (C-19): a party is this node or one of its partners."""
+        partners = self._partners.get(self.me, ())
+        return self.me in (requester, worker) or requester in partners or worker in partners
+
+    def is_full(self, requester: str, worker: str) -> bool:
+        """Tell whether a party has as many receipts here as any may have (C-20)."""
+        if self.me in (requester, worker):
+            return False
+        return max(self._with_others[requester], self._with_others[worker]) >= SIGNER_RECEIPTS_MAX
+
+    def recent_partners(self, peer: str) -> Iterator[str]:
+        """Return whom a peer has receipts with, the latest first."""
+        return reversed(self._partners.get(peer, OrderedDict()))
+
+    def partner_epochs(self, peer: str) -> dict[str, int]:
+        """Return the newest epoch of a receipt with each partner of a peer."""
+        return dict(self._partners.get(peer, {}))
+
+    def add(self, epoch: int, digest: bytes, requester: str, worker: str) -> bool:
+        """Take a receipt into account that this node keeps; tell whether it is new."""
+        key = key_of(epoch, digest)
+        if key in self._known or epoch < self.oldest_epoch:
+            return False
+        pair = (requester, worker)
+        self._known[key] = self._pairs.setdefault(pair, pair)
+        self._order.add(key)
+        for peer, partner in (pair, pair[::-1]):
+            partners = self._partners.setdefault(peer, OrderedDict())
+            newest = partners.get(partner, -1)
+            partners[partner] = max(newest, epoch)
+            if epoch >= newest:
+                partners.move_to_end(partner)
+            if self.me not in pair:
+                self._with_others[peer] += 1
+        for scope, index in self._indexes.items():
+            if requester in scope or worker in scope:
+                index.add(key)
+        for scope, late in self._building:
+            if requester in scope or worker in scope:
+                late.append(key)
+        return True
+
+    def advance(self, epoch: int) -> None:
+        """Let time pass: receipts beyond the horizon are forgotten, and partners with them."""
+        if epoch <= self.epoch:
+            return
+        self.epoch = epoch
+        bound = epoch_bound(self.oldest_epoch)
+        for key in self._order.keys(upper=bound):
+            pair = self._known.pop(key)
+            for peer in pair:
+                if self.me not in pair:
+                    self._with_others[peer] -= 1
+        self._order.drop_below(bound)
+        for index in self._indexes.values():
+            index.drop_below(bound)
+        for peer, partners in list(self._partners.items()):
+            for partner, newest in list(partners.items()):
+                if newest < self.oldest_epoch:
+                    del partners[partner]
+            if not partners:
+                del self._partners[peer]
+                del self._with_others[peer]
+        self._pairs = {pair: pair for pair in self._pairs if pair[1] in self._partners.get(pair[0], ())}
+
+    def shared_scope(self, interests: frozenset[bytes]) -> Scope:
+        """Return those of the own interests that a peer with these short ids has too: both keep all their receipts."""
+        return frozenset(peer for peer in self.interests() if short_id(peer) in interests)
+
+    def index(self, scope: Scope) -> KeyIndex | None:
+        """Return the index of the receipts of these peers if it is kept up to date."""
+        found = self._indexes.get(scope)
+        if found is not None:
+            self._indexes.move_to_end(scope)
+        return found
+
+    def build(self, scope: Scope, *, at_once: int = 2_000) -> Iterator[None]:
+        """Make that index, in steps: each `next` does about a millisecond's work; when it is exhausted, it is kept."""
+        index, late = KeyIndex(), list[bytes]()
+        self._building.append((scope, late))
+        try:
+            todo = self._order.keys()
+            for start in range(0, len(todo), at_once):
+                step = todo[start : start + at_once]
+                index.append([key for key in step if not scope.isdisjoint(self._known.get(key, ()))])
+                yield
+            for key in late:
+                index.add(key)
+            index.drop_below(epoch_bound(self.oldest_epoch))
+            self._indexes[scope] = index
+            while len(self._indexes) > INDEXES_MAX:
+                self._indexes.popitem(last=False)
+        finally:
+            self._building = [other for other in self._building if other[1] is not late]
+
+    def digests(self, index: KeyIndex, ids: Iterable[bytes]) -> list[bytes]:
+        """Return the digests of the receipts in an index whose keys begin with these ids."""
+        found = []
+        for beginning in ids:
+            rank = index.rank(beginning)
+            if rank < len(index) and (key := index.key_at(rank)).startswith(beginning):
+                found.append(key[EPOCH_BYTES:])
+        return found

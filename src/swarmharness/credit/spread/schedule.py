@@ -1,0 +1,58 @@
+"""When to reconcile with whom; pure, time and chance come in as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from swarmharness.identity import PeerId
+
+
+class Schedule:
+    """The next reconciliation of every peer that is connected or was a partner lately."""
+
+    def __init__(self, me: PeerId, *, period_us: int, stagger_us: int) -> None:
+        self._me, self._period_us, self._stagger_us = me, period_us, stagger_us
+        self._due: dict[PeerId, int] = {}
+        self._heard: dict[PeerId, int] = {}
+
+    def connected(self, peer: PeerId, now_us: int, chance: int) -> None:
+        """A peer connected: soon, but not both sides at once; `chance` is below the stagger."""
+        wait_us = chance if self._me < peer else 2 * self._stagger_us + 2 * chance
+        self._due[peer] = min(now_us + wait_us, self._due.get(peer, now_us + wait_us))
+
+    def disconnected(self, peer: PeerId) -> None:
+        """A peer is gone: nothing is due until it comes back."""
+        self._due.pop(peer, None)
+        self._heard.pop(peer, None)
+
+    def heard(self, peer: PeerId, now_us: int) -> None:
+        """A peer began a reconciliation itself, which serves both."""
+        self._heard[peer] = now_us
+
+    def done(self, peer: PeerId, now_us: int, chance: int, *, again: bool) -> None:
+        """One ended: the next is due after half to one and a half periods, or soon if it could not bring everything.
+
+        `chance` is below the period.
+        """
+        wait_us = self._stagger_us + chance * self._stagger_us // self._period_us if again else self._period_us // 2
+        self._due[peer] = now_us + wait_us + (0 if again else chance)
+
+    def forget(self, peer: PeerId) -> None:
+        """Nothing is due with this peer any more."""
+        self._due.pop(peer, None)
+
+    def take_due(self, now_us: int, busy: Collection[PeerId], limit: int) -> list[PeerId]:
+        """Return whom to reconcile with now, the longest due first; those that just did so themselves come later."""
+        for peer, due_us in list(self._due.items()):
+            heard_us = self._heard.get(peer)
+            if due_us <= now_us and heard_us is not None and now_us - heard_us < self._period_us // 2:
+                self._due[peer] = heard_us + self._period_us
+        found = sorted((due_us, peer) for peer, due_us in self._due.items() if due_us <= now_us and peer not in busy)
+        chosen = [peer for _, peer in found[: max(0, limit)]]
+        for peer in chosen:
+            del self._due[peer]
+        return chosen
+
+    def next_due_us(self) -> int | None:
+        """Return when the next one is due, or None."""
+        return min(self._due.values(), default=None)

@@ -1,0 +1,240 @@
+"""Spreads receipts and fork proofs: gossip at once, reconciliation every few minutes; it settles nothing.
+
+The rules are C-19 to C-24 of docs/credit-rules.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import trio
+
+from swarmharness.credit.forks import ForkProof
+from swarmharness.credit.ledger import HORIZON_EPOCHS
+from swarmharness.credit.receipt import Receipt, body_digest, epoch_of
+from swarmharness.credit.spread.answering import Answerer
+from swarmharness.credit.spread.bans import Bans
+from swarmharness.credit.spread.gaps import Gap, Gaps, places_to_check
+from swarmharness.credit.spread.gossip import Gossiper
+from swarmharness.credit.spread.intake import Intake, SpreadProblem
+from swarmharness.credit.spread.messages import CHAINS_METHOD, ChainsRequest, Frontier, Gossip
+from swarmharness.credit.spread.neighbourhood import Neighbourhood
+from swarmharness.credit.spread.schedule import Schedule
+from swarmharness.credit.spread.session import Outcome, Session, SpreadParts
+from swarmharness.credit.spread.settings import SpreadSettings
+from swarmharness.credit.store import ReceiptStore
+from swarmharness.errors import DeadlineError, ProtocolError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Broadcast, PeerEvent, Transport
+from swarmharness.ports import Clock, Randomness
+from swarmharness.protocol.codec import decode, encode
+
+_LOADED_A_TURN = 200
+
+_log = logging.getLogger(__name__)
+
+
+class SpreadService:
+    """The spreading half of SwarmCredit. `refused` counts what was not believed, by reason."""
+
+    def __init__(
+        self,
+        store: ReceiptStore,
+        transport: Transport,
+        broadcast: Broadcast,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        settings: SpreadSettings | None = None,
+        horizon_epochs: int = HORIZON_EPOCHS,
+    ) -> None:
+        self.refused: Counter[str] = Counter()
+        self.settings = settings or SpreadSettings()
+        self.sessions = 0
+        """Reconciliations that this node began and finished."""
+        self._transport, self._clock, self._randomness = transport, clock, randomness
+        me = transport.peer_id
+        near = Neighbourhood(me, epoch_of(clock.unix_us()), horizon_epochs=horizon_epochs)
+        self.bans = Bans(store, broadcast, me, clock, refused=self.refused)
+        intake = Intake(store, near, clock, self.settings, refused=self.refused, on_proof=self.bans.found)
+        self._parts = SpreadParts(store, transport, clock, near, intake, self.bans, self.settings)
+        self._gossip = Gossiper(transport, near, randomness, self.settings)
+        self._schedule = Schedule(
+            me, period_us=int(self.settings.period_s * 1e6), stagger_us=int(self.settings.stagger_s * 1e6)
+        )
+        self._busy: set[PeerId] = set()
+        self._gaps = Gaps()
+        self._changed = trio.Event()
+        self._next_dials_us = 0
+        self._answerer = Answerer(
+            self._parts, refused=self.refused, on_gossip=self._gossip_came, on_opening=self._opening_came
+        )
+        transport.watch(self._on_peer)
+
+    # --- what others use
+
+    @property
+    def near(self) -> Neighbourhood:
+        """Whose receipts are kept here; for reading only."""
+        return self._parts.near
+
+    def is_banned(self, peer: str) -> bool:
+        """Tell whether a peer is a proved forker (C-16)."""
+        return self.bans.is_banned(peer)
+
+    def watch_bans(self, listener: Callable[[PeerId], None]) -> None:
+        """Call `listener`, which must not block, with every peer that is banned from now on, also when loading."""
+        self.bans.listeners.append(listener)
+
+    def watch_receipts(self, listener: Callable[[Sequence[Receipt]], None]) -> None:
+        """Call `listener`, which must not block, with receipts of peers that were just stored: a ledger adds them."""
+        self._parts.intake.listeners.append(listener)
+
+    def add_own(self, receipt: Receipt) -> None:
+        """Spread a receipt that this node just became a party of and has stored; never waits."""
+        body = receipt.body
+        near = self._parts.near
+        near.advance(epoch_of(self._clock.unix_us()))
+        if near.add(body.epoch, body_digest(body), body.requester, body.worker):
+            self._gossip.publish(receipt)
+
+    def found_fork(self, proof: ForkProof) -> None:
+        """Ban and flood a proof that this node's own store found among verified halves; never waits."""
+        self.bans.found(proof)
+
+    async def reconcile(self, peer: PeerId) -> Outcome:
+        """Reconcile with a peer now; raises its refusal, PeerLostError, DeadlineError or ProtocolError."""
+        with trio.move_on_after(self.settings.session_timeout_s):
+            outcome = await Session(self._parts, peer).run()
+            self.sessions += 1
+            if outcome.received:
+                await self._look_for_gaps(peer, outcome.received)
+            return outcome
+        raise DeadlineError(f"the reconciliation with {peer} took longer than {self.settings.session_timeout_s:g} s")
+
+    # --- life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Load what is stored, then spread, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.bans.run)
+            await self._load()
+            await nursery.start(self._gossip.run)
+            for peer in self._transport.connected():
+                self._on_peer(PeerEvent(peer, connected=True))
+            task_status.started()
+            while True:
+                self._start_due(nursery)
+                with trio.move_on_after(self._wait_s()):
+                    await self._changed.wait()
+                self._changed = trio.Event()
+
+    async def _load(self) -> None:
+        near = self._parts.near
+        for number, claim in enumerate(await self._parts.store.claims(oldest_epoch=near.oldest_epoch)):
+            near.add(claim.epoch, claim.digest, claim.requester, claim.worker)
+            if number % _LOADED_A_TURN == _LOADED_A_TURN - 1:
+                await trio.lowlevel.checkpoint()
+
+    def _start_due(self, nursery: trio.Nursery) -> None:
+        now_us = self._clock.monotonic_us()
+        self._dial_some(nursery, now_us)
+        room = self.settings.sessions_at_once - len(self._busy)
+        for peer in self._schedule.take_due(now_us, self._busy, room):
+            self._busy.add(peer)
+            nursery.start_soon(self._reconcile_quietly, peer)
+        for gap in self._gaps.take_due(now_us):
+            nursery.start_soon(self._fill, gap)
+
+    def _wait_s(self) -> float:
+        due = [self._next_dials_us]
+        gap_us, next_us = self._gaps.next_due_us(), self._schedule.next_due_us()
+        if gap_us is not None:
+            due.append(gap_us)
+        if next_us is not None and len(self._busy) < self.settings.sessions_at_once:
+            due.append(next_us)
+        return max(0.0, (min(due) - self._clock.monotonic_us()) / 1e6)
+
+    def _dial_some(self, nursery: trio.Nursery, now_us: int) -> None:
+        """Once a period, meet a few recent partners that are not connected: the connection brings a reconciliation."""
+        if now_us < self._next_dials_us:
+            return
+        period_us = int(self.settings.period_s * 1e6)
+        self._next_dials_us = now_us + period_us // 2 + self._randomness.below(period_us)
+        connected = set(self._transport.connected())
+        near = self._parts.near
+        partners = list(near.recent_partners(near.me))[: self.settings.gossip_partners_max]
+        absent = [PeerId(peer) for peer in partners if peer not in connected]
+        for _ in range(min(self.settings.dials_per_period, len(absent))):
+            nursery.start_soon(self._dial, absent.pop(self._randomness.below(len(absent))))
+
+    async def _dial(self, peer: PeerId) -> None:
+        try:
+            await self._transport.connect(peer, timeout_s=self.settings.call_timeout_s)
+        except SwarmError as error:
+            _log.debug("the partner %s is not there: %s", peer, error)
+
+    async def _reconcile_quietly(self, peer: PeerId) -> None:
+        again = False
+        try:
+            near = self._parts.near
+            before = near.interests()
+            outcome = await self.reconcile(peer)
+            again = not outcome.complete or (bool(outcome.received) and near.interests() != before)
+        except ProtocolError as error:
+            self.refused[SpreadProblem.BROKEN_ANSWER] += 1
+            _log.info("the reconciliation with %s was broken off: %s", peer, error)
+        except SwarmError as error:
+            _log.debug("the reconciliation with %s was broken off: %s", peer, error)
+        finally:
+            self._busy.discard(peer)
+            if peer in self._transport.connected() and (again or peer in self._parts.near.interests()):
+                period_us = int(self.settings.period_s * 1e6)
+                now_us = self._clock.monotonic_us()
+                self._schedule.done(peer, now_us, self._randomness.below(period_us), again=again)
+            self._changed.set()
+
+    # --- gaps: what precedes is asked for, never punished (C-17)
+
+    async def _look_for_gaps(self, peer: PeerId, receipts: Sequence[Receipt]) -> None:
+        places = places_to_check(receipts, self._parts.near.interests())
+        if not places:
+            return
+        now_us = self._clock.monotonic_us()
+        for place, below in zip(places, await self._parts.store.known_below(places), strict=True):
+            if below < place[2] - 1:
+                self._gaps.note(peer, place, now_us)
+                self._changed.set()
+
+    async def _fill(self, gap: Gap) -> None:
+        signer, incarnation, number = gap.place
+        try:
+            (below,) = await self._parts.store.known_below([gap.place])
+            if below < number - 1:
+                request = encode(ChainsRequest((Frontier(signer, incarnation, below + 1),)))
+                reply = await self._transport.call(
+                    gap.peer, CHAINS_METHOD, request, timeout_s=self.settings.call_timeout_s
+                )
+                await self._parts.intake.take(decode(Gossip, reply).receipts, sender=gap.peer, asked=True)
+        except SwarmError as error:
+            _log.debug("%s does not have what is missing of %s: %s", gap.peer, signer, error)
+
+    # --- events
+
+    async def _gossip_came(self, peer: PeerId, receipts: Sequence[Receipt]) -> None:
+        for receipt in receipts:
+            self._gossip.publish(receipt, came_from=peer)
+        await self._look_for_gaps(peer, receipts)
+
+    def _opening_came(self, peer: PeerId) -> None:
+        self._schedule.heard(peer, self._clock.monotonic_us())
+
+    def _on_peer(self, event: PeerEvent) -> None:
+        if event.connected:
+            chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))
+            self._schedule.connected(event.peer_id, self._clock.monotonic_us(), chance)
+        else:
+            self._schedule.disconnected(event.peer_id)
+        self._changed.set()
