@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from swarmharness.cli.credit_files import audit
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 from swarmharness.errors import InputError, UnavailableError
 
 HISTORY_LIMIT_MAX = 10_000
 
 app = new_app("Show balances and receipts.")
+app.command()(audit)
 
 
 @app.command()
