@@ -72,6 +72,10 @@ class Gate(Noise):  # type: ignore[misc]
             secured = LeanSession(secured, conn, None if isinstance(conn, PskConn) else link)
         return secured
 
+    def peers(self) -> list[str]:
+        """Return the peers with a connection, whether or not they have a channel."""
+        return list(self._links)
+
     async def cut(self, peer: str) -> None:
         """Close every connection of a peer without a word."""
         for link in list(self._links.get(peer, ())):

@@ -1,0 +1,245 @@
+"""Opens, accepts, restores and retires the channels of a libp2p host; it knows nothing of what is said on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+from libp2p.host.basic_host import BasicHost
+from libp2p.peer.id import ID
+
+from swarmharness.errors import DeadlineError, PeerLostError, RefusedError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.background import Background
+from swarmharness.network.bulk import BulkExchange, BulkStream
+from swarmharness.network.channel import Channel
+from swarmharness.network.libp2p_dial import Dialler
+from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
+from swarmharness.network.libp2p_lean import LeanStream
+from swarmharness.network.peers import Peers
+from swarmharness.network.ports import Handler
+from swarmharness.network.settings import NetworkSettings
+from swarmharness.ports import Randomness
+
+_LOG = logging.getLogger(__name__)
+_RETIRE_S = 1.0
+_RESET_S = 0.2
+
+
+class Sessions:
+    """One session, which is mostly one channel, with each peer. `permits` counts what it excludes."""
+
+    def __init__(
+        self,
+        host: BasicHost,
+        own_id: PeerId,
+        settings: NetworkSettings,
+        handlers: Mapping[str, Handler],
+        randomness: Randomness,
+        *,
+        permits: Callable[[str], bool],
+        refuse: Callable[[str], None],
+    ) -> None:
+        self.peers = Peers(own_id)
+        self.dialler = Dialler(host, settings.dial_timeout_s)
+        self.background = Background()
+        self.stopping = False
+        self._host = host
+        self._settings = settings
+        self._handlers = handlers
+        self._randomness = randomness
+        self._permits = permits
+        self._refuse = refuse
+        self._bulk: dict[PeerId, _SharedBulk] = {}
+        self._dials: dict[PeerId, _Dial] = {}
+
+    def serve(self) -> None:
+        """Accept streams from now on."""
+        self._host.set_stream_handler(CHANNEL_PROTOCOL, self._on_channel_stream)
+        self._host.set_stream_handler(BULK_PROTOCOL, self._on_bulk_stream)
+
+    async def channel_to(self, peer_id: PeerId, timeout_s: float) -> Channel:
+        """Return the peer's channel, opening it if need be; concurrent callers share one dial.
+
+        Raises PeerLostError, RefusedError or DeadlineError.
+        """
+        self._check_permitted(peer_id)
+        channel = self.peers.channel(peer_id)
+        if channel is not None:
+            return channel
+        dial = self._dials.get(peer_id)
+        if dial is None:
+            dial = self._dials[peer_id] = _Dial()
+            self.background.nursery.start_soon(self._dial, peer_id, dial)
+        opened = await dial.wait(timeout_s, peer_id)
+        return self.peers.channel(peer_id) or opened  # the peer may have dialled meanwhile
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    async def _dial(self, peer_id: PeerId, dial: _Dial) -> None:
+        dial.error = PeerLostError("this node is stopping")
+        try:
+            dial.channel = await self._open_channel(peer_id)
+        except SwarmError as error:
+            dial.error = error
+        except Exception as error:  # libp2p raises many kinds; none may end the node
+            _LOG.warning("opening a channel to %s failed", peer_id, exc_info=error)
+            dial.error = PeerLostError(f"cannot reach {peer_id}: {type(error).__name__}")
+        finally:
+            del self._dials[peer_id]
+            dial.done.set()
+
+    async def _open_channel(self, peer_id: PeerId) -> Channel:
+        if self.stopping:
+            raise PeerLostError("this node is stopping")
+        self._check_permitted(peer_id)
+        stream = await self.dialler.open_stream(peer_id, CHANNEL_PROTOCOL)
+        present = self.peers.channel(peer_id)
+        if present is not None:  # the peer was faster
+            await stream.reset()
+            return present
+        channel: Channel = await self.background.nursery.start(self._run_opened, stream, peer_id)
+        return channel
+
+    async def _run_opened(self, stream: Any, peer_id: PeerId, *, task_status: trio.TaskStatus[Channel]) -> None:
+        started = False
+
+        def note(channel: Channel) -> None:
+            nonlocal started
+            started = True
+            task_status.started(channel)
+
+        try:
+            await self._run(stream, peer_id, opened_here=True, started=note)
+        except Exception as error:
+            if not started:
+                raise
+            _LOG.error("the channel to %s failed", peer_id, exc_info=error)
+
+    async def _on_channel_stream(self, stream: Any) -> None:
+        """Serve a channel that the peer opened; runs in a task of libp2p, so no exception may escape."""
+        peer_id = PeerId(stream.muxed_conn.peer_id.to_base58())
+        try:
+            await self._run(stream, peer_id, opened_here=False, started=lambda channel: None)
+        except SwarmError:
+            pass  # the handshake failed, and that was counted
+        except Exception as error:
+            _LOG.error("the channel from %s failed", peer_id, exc_info=error)
+
+    async def _run(
+        self, stream: Any, peer_id: PeerId, *, opened_here: bool, started: Callable[[Channel], None]
+    ) -> None:
+        """Shake hands, tell `started`, and serve until the channel ends; raises what the handshake raises."""
+        shared = self._bulk.setdefault(peer_id, _SharedBulk(self._new_bulk(peer_id)))
+        shared.users += 1
+        channel = Channel(
+            LeanStream(stream),
+            peer_id,
+            self._handlers,
+            self._settings.channel,
+            bulk=shared.bulk,
+            refuse=self._refuse,
+            first_request_id=self._randomness.below(2**32),
+        )
+        try:
+            self._check_permitted(peer_id)
+            await channel.handshake()
+            self._check_permitted(peer_id)  # the rules may have changed meanwhile
+            retired = self.peers.add(channel, opened_here=opened_here)
+            channel.on_end = lambda: self._on_end(channel)
+            started(channel)
+            if retired is not None:
+                self.background.nursery.start_soon(_retire, retired)
+            await channel.run()
+        finally:
+            self.peers.remove(channel)
+            shared.users -= 1
+            if not shared.users:
+                del self._bulk[peer_id]
+                shared.bulk.close(channel.end.reason if channel.end else "")
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _RESET_S):
+                await stream.reset()
+
+    # -- losing -----------------------------------------------------------------------------------------------------
+
+    def _on_end(self, channel: Channel) -> None:
+        gone = self.peers.end(channel)
+        if gone and channel.end is not None and not channel.end.farewell and not self.stopping:
+            self.background.nursery.start_soon(self._reconnect, channel.peer_id)
+
+    async def _reconnect(self, peer_id: PeerId) -> None:
+        """Try to get a lost peer back, less and less often, then forget it."""
+        settings = self._settings
+        for attempt in range(settings.reconnect_attempts):
+            delay_s = min(settings.reconnect_first_s * 2**attempt, settings.reconnect_most_s)
+            await trio.sleep(delay_s * (0.5 + self._randomness.below(1000) / 1000))
+            if self.stopping or not self._permits(peer_id) or self.peers.channel(peer_id) is not None:
+                return
+            try:
+                await self.channel_to(peer_id, settings.dial_timeout_s)
+            except SwarmError:
+                continue
+            return
+
+    # -- bulk -------------------------------------------------------------------------------------------------------
+
+    def _new_bulk(self, peer_id: PeerId) -> BulkExchange:
+        async def open_stream() -> BulkStream:
+            try:
+                with trio.fail_after(self._settings.dial_timeout_s):
+                    return LeanStream(await self._host.new_stream(ID.from_base58(peer_id), [BULK_PROTOCOL]))
+            except Exception as error:  # libp2p raises many kinds, and all mean that there is no stream
+                raise trio.BrokenResourceError(str(error)) from error
+
+        return BulkExchange(open_stream, self._settings.bulk, self._refuse)
+
+    async def _on_bulk_stream(self, stream: Any) -> None:
+        """Give a payload's stream to whoever expects it; runs in a task of libp2p, so no exception may escape."""
+        peer_id = PeerId(stream.muxed_conn.peer_id.to_base58())
+        shared = self._bulk.get(peer_id)
+        try:
+            if shared is not None and self._permits(peer_id):
+                await shared.bulk.accept(LeanStream(stream))
+            else:
+                self._refuse("bulk stream")
+                await stream.reset()
+        except Exception as error:
+            _LOG.error("a bulk stream of %s failed", peer_id, exc_info=error)
+
+    def _check_permitted(self, peer_id: PeerId) -> None:
+        if not self._permits(peer_id):
+            raise RefusedError(f"the access rules of this node exclude {peer_id}")
+
+
+async def _retire(channel: Channel) -> None:
+    """Close a duplicate when both sides have had time to see that it is one."""
+    await trio.sleep(_RETIRE_S)
+    channel.retire()
+
+
+class _SharedBulk:
+    """What moves large payloads to and from a peer: one for all its channels, which may be two for a moment."""
+
+    def __init__(self, bulk: BulkExchange) -> None:
+        self.bulk = bulk
+        self.users = 0
+
+
+class _Dial:
+    """One attempt to open a channel, shared by everybody who wants it."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.channel: Channel | None = None
+        self.error: SwarmError | None = None
+
+    async def wait(self, timeout_s: float, peer_id: PeerId) -> Channel:
+        with trio.move_on_after(timeout_s):
+            await self.done.wait()
+        if self.channel is not None:
+            return self.channel
+        if self.done.is_set() and self.error is not None:
+            raise type(self.error)(str(self.error))
+        raise DeadlineError(f"{peer_id} could not be reached within {timeout_s:g} s")
