@@ -8,23 +8,21 @@ from dataclasses import dataclass
 
 import trio
 
-from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, SwarmError, error_from_kind
+from swarmharness.errors import DeadlineError, InputError, ProtocolError, SwarmError, error_from_kind
 from swarmharness.identity import PeerId
 from swarmharness.network.bulk import BulkExchange, Direction
 from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
 from swarmharness.network.calling import Answer, BulkAnswer, Calls
+from swarmharness.network.greeting import greet
 from swarmharness.network.heartbeat import Heartbeat
 from swarmharness.network.outbox import Outbox
 from swarmharness.network.ports import Handler
 from swarmharness.network.serving import Serving
 from swarmharness.network.settings import ChannelSettings
-from swarmharness.protocol import codec
 from swarmharness.protocol.frame import (
     Frame,
     FrameDecoder,
     FrameKind,
-    encode_close,
-    encode_frame,
     encode_u64,
     pack_u64,
     parse_close,
@@ -33,7 +31,7 @@ from swarmharness.protocol.frame import (
     parse_u64,
     parse_window,
 )
-from swarmharness.protocol.handshake import CHANNEL_VERSION, Hello, agree
+from swarmharness.protocol.handshake import Hello
 
 _READ_BYTES = 64 * 1024
 _REQUEST, _BULK_REQUEST = int(FrameKind.REQUEST), int(FrameKind.BULK_REQUEST)
@@ -100,20 +98,9 @@ class Channel:
     async def handshake(self) -> Hello:
         """Exchange HELLOs; raises ProtocolError, PeerLostError or DeadlineError, and then the stream is closed."""
         try:
-            with trio.fail_after(self._settings.hello_timeout_s):
-                theirs = await self._greet()
+            theirs, self._early = await greet(self._stream, self._decoder, self._settings, self._refuse)
         except BaseException as error:
             self._finish(ChannelEnd(str(error) or type(error).__name__, farewell=False))
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_timeout_s):
-                with contextlib.suppress(*STREAM_ERRORS):
-                    if isinstance(error, ProtocolError):
-                        self._refuse("hello")
-                        await self._stream.send_all(encode_close(str(error)))
-                    await self._stream.aclose()
-            if isinstance(error, trio.TooSlowError):
-                raise DeadlineError(f"no hello from the peer within {self._settings.hello_timeout_s:g} s") from None
-            if isinstance(error, STREAM_ERRORS):
-                raise PeerLostError("the stream broke before the peer said hello") from None
             raise
         self._calls.set_window(theirs.window_bytes)
         self._inline_bytes_max = min(self._settings.inline_bytes_max, theirs.window_bytes // 2)
@@ -217,23 +204,6 @@ class Channel:
             self._expiry.deadline = deadline
 
     # -- tasks --------------------------------------------------------------------------------------------------
-
-    async def _greet(self) -> Hello:
-        ours = Hello((CHANNEL_VERSION,), self._settings.software, self._settings.window_bytes)
-        await self._stream.send_all(encode_frame(FrameKind.HELLO, 0, codec.encode(ours)))
-        while not self._early:
-            data = await self._stream.receive_some(_READ_BYTES)
-            if not data:
-                raise PeerLostError("the peer closed the stream instead of saying hello: it may refuse us")
-            self._early = self._decoder.feed(data)
-        first = self._early.pop(0)
-        if first.kind == FrameKind.CLOSE:
-            raise PeerLostError(f"the peer hung up: {parse_close(first.body)}")
-        if first.kind != FrameKind.HELLO:
-            raise ProtocolError(f"the peer's first frame is of kind {first.kind}, not HELLO")
-        theirs = codec.decode(Hello, first.body)
-        agree(ours.versions, theirs.versions)
-        return theirs
 
     async def _read(self) -> None:
         """Dispatch what arrives; apart from reading, it never waits."""
