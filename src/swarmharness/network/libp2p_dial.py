@@ -58,6 +58,13 @@ class Dialler:
             raise PeerLostError(f"{peer_id} closed the connection: it may not allow this node, or is overloaded")
         return stream
 
+    async def open_beside(self, peer_id: PeerId, protocol: TProtocol) -> Any:
+        """Return one more stream to a connected peer; raises PeerLostError."""
+        stream = await self._try_stream(ID.from_base58(peer_id), protocol)
+        if stream is None:
+            raise PeerLostError(f"{peer_id} takes no further stream")
+        return stream
+
     async def _try_stream(self, target: ID, protocol: TProtocol) -> Any | None:
         with trio.move_on_after(self._timeout_s):
             try:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
-from libp2p.host.basic_host import BasicHost
-from libp2p.peer.id import ID
 
 from swarmharness.errors import DeadlineError, PeerLostError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
@@ -33,7 +31,7 @@ class Sessions:
 
     def __init__(
         self,
-        host: BasicHost,
+        dialler: Dialler,
         own_id: PeerId,
         settings: NetworkSettings,
         handlers: Mapping[str, Handler],
@@ -43,10 +41,9 @@ class Sessions:
         refuse: Callable[[str], None],
     ) -> None:
         self.peers = Peers(own_id)
-        self.dialler = Dialler(host, settings.dial_timeout_s)
+        self.dialler = dialler
         self.background = Background()
         self.stopping = False
-        self._host = host
         self._settings = settings
         self._handlers = handlers
         self._randomness = randomness
@@ -54,11 +51,6 @@ class Sessions:
         self._refuse = refuse
         self._bulk: dict[PeerId, _SharedBulk] = {}
         self._dials: dict[PeerId, _Dial] = {}
-
-    def serve(self) -> None:
-        """Accept streams from now on."""
-        self._host.set_stream_handler(CHANNEL_PROTOCOL, self._on_channel_stream)
-        self._host.set_stream_handler(BULK_PROTOCOL, self._on_bulk_stream)
 
     async def channel_to(self, peer_id: PeerId, timeout_s: float) -> Channel:
         """Return the peer's channel, opening it if need be; concurrent callers share one dial.
@@ -118,7 +110,7 @@ class Sessions:
                 raise
             _LOG.error("the channel to %s failed", peer_id, exc_info=error)
 
-    async def _on_channel_stream(self, stream: Any) -> None:
+    async def on_channel_stream(self, stream: Any) -> None:
         """Serve a channel that the peer opened; runs in a task of libp2p, so no exception may escape."""
         peer_id = PeerId(stream.muxed_conn.peer_id.to_base58())
         try:
@@ -188,14 +180,13 @@ class Sessions:
     def _new_bulk(self, peer_id: PeerId) -> BulkExchange:
         async def open_stream() -> BulkStream:
             try:
-                with trio.fail_after(self._settings.dial_timeout_s):
-                    return LeanStream(await self._host.new_stream(ID.from_base58(peer_id), [BULK_PROTOCOL]))
-            except Exception as error:  # libp2p raises many kinds, and all mean that there is no stream
+                return LeanStream(await self.dialler.open_beside(peer_id, BULK_PROTOCOL))
+            except PeerLostError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
         return BulkExchange(open_stream, self._settings.bulk, self._refuse)
 
-    async def _on_bulk_stream(self, stream: Any) -> None:
+    async def on_bulk_stream(self, stream: Any) -> None:
         """Give a payload's stream to whoever expects it; runs in a task of libp2p, so no exception may escape."""
         peer_id = PeerId(stream.muxed_conn.peer_id.to_base58())
         shared = self._bulk.get(peer_id)

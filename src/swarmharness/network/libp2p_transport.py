@@ -14,7 +14,8 @@ from multiaddr import Multiaddr
 from swarmharness.errors import ConfigurationError
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
-from swarmharness.network.libp2p_host import build_host
+from swarmharness.network.libp2p_dial import Dialler
+from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, build_host
 from swarmharness.network.libp2p_sessions import Sessions
 from swarmharness.network.local_calls import call_own_handler
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
@@ -40,7 +41,7 @@ class Libp2pTransport:
         self._check_psk()
         self._host, self._gate, self._links = build_host(identity, settings, self._permits)
         self._sessions = Sessions(
-            self._host,
+            Dialler(self._host, settings.dial_timeout_s),
             identity.peer_id,
             settings,
             self._handlers,
@@ -151,7 +152,8 @@ class Libp2pTransport:
         await self._sessions.background.close(error)
 
     async def _run_host(self, *, task_status: trio.TaskStatus[None]) -> None:
-        self._sessions.serve()
+        self._host.set_stream_handler(CHANNEL_PROTOCOL, self._sessions.on_channel_stream)
+        self._host.set_stream_handler(BULK_PROTOCOL, self._sessions.on_bulk_stream)
         async with self._host.run([Multiaddr(address) for address in self._settings.listen]):
             task_status.started()
             await trio.sleep_forever()
