@@ -53,6 +53,6 @@ class Schedule:
             del self._due[peer]
         return chosen
 
-    def next_due_us(self) -> int | None:
-        """Return when the next one is due, or None."""
-        return min(self._due.values(), default=None)
+    def next_due_us(self, busy: Collection[PeerId]) -> int | None:
+        """Return when the next one is due with a peer that is not busy, or None."""
+        return min((due_us for peer, due_us in self._due.items() if peer not in busy), default=None)

@@ -150,7 +150,7 @@ class SpreadService:
 
     def _wait_s(self) -> float:
         due = [self._next_dials_us]
-        gap_us, next_us = self._gaps.next_due_us(), self._schedule.next_due_us()
+        gap_us, next_us = self._gaps.next_due_us(), self._schedule.next_due_us(self._busy)
         if gap_us is not None:
             due.append(gap_us)
         if next_us is not None and len(self._busy) < self.settings.sessions_at_once:
