@@ -37,6 +37,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE holds (
             worker TEXT NOT NULL, requester TEXT NOT NULL, epoch INTEGER NOT NULL, microcredits INTEGER NOT NULL,
             PRIMARY KEY (worker, requester, epoch)) WITHOUT ROWID""",
+        """CREATE TABLE sealed (only INTEGER PRIMARY KEY CHECK (only = 1), incarnation INTEGER NOT NULL)""",
     ),
 )
 

@@ -76,6 +76,14 @@ class ReceiptFile(Database):
         with self.translated():
             return [Claim(*row) for row in self.connection.execute(statement, (oldest_epoch,))]
 
+    def claims_page(self, oldest_epoch: int, after: int, limit: int) -> tuple[list[Claim], int]:
+        """See `store.ReceiptStore.claims_page`."""
+        columns = "digest, requester, worker, epoch, share_microcredits, id"
+        statement = f"SELECT {columns} FROM entries WHERE complete = 1 AND epoch >= ? AND id > ? ORDER BY id LIMIT ?"
+        with self.translated():
+            rows = self.connection.execute(statement, (oldest_epoch, after, limit)).fetchall()
+        return [Claim(*row[:5]) for row in rows], rows[-1][5] if rows else after
+
     def sightings(self, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """See `store.ReceiptStore.sightings`."""
         joined = "all_halves JOIN entries USING (digest) WHERE complete = 1 AND epoch BETWEEN ? AND ?"
@@ -205,3 +213,20 @@ class ReceiptFile(Database):
         statement = "SELECT coalesce(max(number), -1) FROM halves WHERE signer = ? AND incarnation = ? AND number < ?"
         with self.translated():
             return [self.connection.execute(statement, place).fetchone()[0] for place in places]
+
+    # --- what imports ask
+
+    def seal(self, incarnation: int) -> None:
+        """See `store.ReceiptStore.seal`."""
+        statement = (
+            "INSERT INTO sealed VALUES (1, ?)"
+            " ON CONFLICT DO UPDATE SET incarnation = max(incarnation, excluded.incarnation)"
+        )
+        with self.transaction():
+            self.connection.execute(statement, (incarnation,))
+
+    def sealed(self) -> int:
+        """See `store.ReceiptStore.sealed`."""
+        with self.translated():
+            row = self.connection.execute("SELECT incarnation FROM sealed").fetchone()
+        return -1 if row is None else int(row[0])

@@ -64,6 +64,10 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         return await self._read(partial(self._reader.claims, oldest_epoch))
 
+    async def claims_page(self, *, oldest_epoch: int, after: int, limit: int) -> tuple[list[Claim], int]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.claims_page, oldest_epoch, after, limit))
+
     async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """See `ReceiptStore`."""
         return await self._read(partial(self._reader.sightings, oldest_epoch, newest_epoch))
@@ -103,6 +107,14 @@ class SqliteReceiptStore:
     async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
         """See `ReceiptStore`."""
         return await self._read(partial(self._reader.known_below, places))
+
+    async def seal(self, incarnation: int) -> None:
+        """See `ReceiptStore`."""
+        await self._write(partial(self._writer.seal, incarnation))
+
+    async def sealed(self) -> int:
+        """See `ReceiptStore`."""
+        return await self._read(self._reader.sealed)
 
     async def _write(self, change: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(change, limiter=self._writing)

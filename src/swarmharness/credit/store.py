@@ -48,6 +48,9 @@ class ReceiptStore(Protocol):
     async def claims(self, *, oldest_epoch: int) -> list[Claim]:
         """Return what the receipts from this epoch on say about money: a ledger is made of it."""
 
+    async def claims_page(self, *, oldest_epoch: int, after: int, limit: int) -> tuple[list[Claim], int]:
+        """Return some of the same, at least one if any is left, and the next `after`; the first is 0."""
+
     async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """Return, per incarnation of each key, the latest of these epochs in which a receipt was signed under it."""
 
@@ -78,6 +81,12 @@ class ReceiptStore(Protocol):
     async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
         """Return, for each (signer, incarnation, number), the highest lower number known of that chain, or -1."""
 
+    async def seal(self, incarnation: int) -> None:
+        """Remember that this node's own chain ends in this incarnation and all before: an import brought parts of it."""
+
+    async def sealed(self) -> int:
+        """Return the highest sealed incarnation, or -1."""
+
 
 class MemoryReceiptStore:
     """Keeps entries in memory without threads: for simulation, and for nodes that only submit once."""
@@ -88,6 +97,7 @@ class MemoryReceiptStore:
         self._forks: dict[str, ForkProof] = {}
         self._chains: dict[str, list[tuple[int, int]]] = {}
         self._holds = Holds()
+        self._sealed = -1
 
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`."""
@@ -147,6 +157,10 @@ class MemoryReceiptStore:
         counted = [entry.body for entry in self._entries.values() if entry.receipt and entry.body.epoch >= oldest_epoch]
         return [claim_of(body) for body in sorted(counted, key=lambda body: body.epoch)]
 
+    async def claims_page(self, *, oldest_epoch: int, after: int, limit: int) -> tuple[list[Claim], int]:
+        """See `ReceiptStore`."""
+        return ([] if after else await self.claims(oldest_epoch=oldest_epoch)), 1
+
     async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """See `ReceiptStore`."""
         latest: dict[tuple[str, int], int] = {}
@@ -164,7 +178,9 @@ class MemoryReceiptStore:
 
     async def keep_fork(self, proof: ForkProof) -> bool:
         """See `ReceiptStore`."""
-        return self._forks.setdefault(proof.signer, proof) is proof
+        new = proof.signer not in self._forks
+        self._forks.setdefault(proof.signer, proof)
+        return new
 
     async def holds(self, *, oldest_epoch: int) -> list[Hold]:
         """See `ReceiptStore`."""
@@ -222,6 +238,14 @@ class MemoryReceiptStore:
             at = bisect_left(chain, (incarnation, number)) - 1
             found.append(chain[at][1] if at >= 0 and chain[at][0] == incarnation else -1)
         return found
+
+    async def seal(self, incarnation: int) -> None:
+        """See `ReceiptStore`."""
+        self._sealed = max(self._sealed, incarnation)
+
+    async def sealed(self) -> int:
+        """See `ReceiptStore`."""
+        return self._sealed
 
 
 def _earlier(one: Half | None, other: Half | None) -> Half | None:

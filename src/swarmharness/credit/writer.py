@@ -124,7 +124,10 @@ class ChainWriter:
 
     async def _next_place(self) -> Place:
         head = await self._store.head(self._signer.peer_id)
-        return opening(0, self._clock.unix_us()) if head is None else place_after(head)
+        sealed = await self._store.sealed()
+        if head is None or head.content.incarnation <= sealed:
+            return opening(max(0, sealed), self._clock.unix_us())
+        return place_after(head)
 
     def _entry(self, write: _Write) -> Entry:
         halves = {half.content.signer: half for half in (write.half, write.other) if half is not None}
