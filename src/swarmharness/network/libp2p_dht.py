@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -61,7 +62,7 @@ class Libp2pDht:
         """See `Dht`."""
         self._transport.add_addresses(peer)
         target = ID.from_base58(parse_peer_id(peer.peer_id))
-        parsed = [Multiaddr(address) for address in peer.addresses[:_ADDRESSES_MAX]]
+        parsed = _parsed(peer.addresses)
         known_before = self._dht.routing_table.size()
         await self._dht.routing_table.add_peer(PeerInfo(target, parsed))
         if known_before == 0:
@@ -128,3 +129,12 @@ class Libp2pDht:
         async with background_trio_service(self._dht):
             task_status.started()
             await trio.sleep_forever()
+
+
+def _parsed(addresses: Sequence[str]) -> list[Multiaddr]:
+    """Return the addresses that are multiaddrs; what a peer says of itself may be anything."""
+    found = []
+    for address in addresses[:_ADDRESSES_MAX]:
+        with suppress(ValueError):  # the root of every parsing error of the library
+            found.append(Multiaddr(address))
+    return found

@@ -94,6 +94,10 @@ class Libp2pTransport:
         """See `Transport`."""
         return self._peers.connected()
 
+    def permits(self, peer_id: PeerId) -> bool:
+        """See `Transport`."""
+        return self._access.permits(peer_id)
+
     def round_trip_us(self, peer_id: PeerId) -> int | None:
         """See `Transport`."""
         channel = self._peers.channel(peer_id)

@@ -88,6 +88,10 @@ class MemoryTransport:
         """See `Transport`."""
         return self.network.neighbours(self._peer_id)
 
+    def permits(self, peer_id: PeerId) -> bool:
+        """See `Transport`."""
+        return self._access.permits(peer_id)
+
     def round_trip_us(self, peer_id: PeerId) -> int | None:
         """See `Transport`."""
         if self.network.link(self._peer_id, peer_id) is None:

@@ -74,6 +74,9 @@ class Transport(Protocol):
     def connected(self) -> tuple[PeerId, ...]:
         """The peers with a live channel."""
 
+    def permits(self, peer_id: PeerId) -> bool:
+        """Tell whether this node's access rules allow the peer (N-1)."""
+
     def round_trip_us(self, peer_id: PeerId) -> int | None:
         """A smoothed round-trip time to a connected peer, or None while unknown."""
 

@@ -128,6 +128,9 @@ class WireTransport:
     def connected(self) -> tuple[PeerId, ...]:
         return ()
 
+    def permits(self, peer_id: PeerId) -> bool:
+        return True
+
     def round_trip_us(self, peer_id: PeerId) -> int | None:
         return None
 
