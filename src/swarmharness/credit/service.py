@@ -1,15 +1,18 @@
-"""Settlement between two nodes: both sign, store and exchange halves; it never decides who is served."""
+"""SwarmCredit at work: settles with peers, keeps the books, and says who is served; the rules lie in pure modules."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
 from swarmharness.credit.accounts import Balance, HistoryEntry, history_of
+from swarmharness.credit.admission import Policy
+from swarmharness.credit.books import Books
 from swarmharness.credit.forks import ForkProof
+from swarmharness.credit.gate import Credit, Gate, Ticket
 from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
 from swarmharness.credit.receipt import (
     EPOCH_US,
@@ -39,6 +42,7 @@ _IN_FLIGHT_MAX = 4_096
 MALFORMED = "malformed"
 FORK = "a peer signed two histories"
 _JITTER_US = 500_000
+_CLOSING_S = 1.0
 _RESUMED_EPOCHS = 24
 _RESUMED_MAX = 4_096
 
@@ -46,16 +50,27 @@ _log = logging.getLogger(__name__)
 
 
 class CreditService:
-    """Both sides of `task.settle`. `refused` counts, by reason, what peers sent and this node did not believe."""
+    """Settlement, books and admission of one node. `refused` counts, by reason, what it did not believe or serve."""
 
     def __init__(
-        self, store: ReceiptStore, signer: Signer, transport: Transport, clock: Clock, randomness: Randomness
+        self,
+        store: ReceiptStore,
+        signer: Signer,
+        transport: Transport,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        policy: Policy | None = None,
     ) -> None:
+        chosen = policy or Policy()
         self.refused: Counter[str] = Counter()
         self._store, self._signer, self._transport = store, signer, transport
         self._clock, self._randomness = clock, randomness
         self._writer = ChainWriter(store, signer, clock, on_fork=self._on_fork)
         self._unsettled = UnsettledTasks()
+        me = signer.peer_id
+        self.books = Books(store, me, clock, horizon_epochs=chosen.horizon_epochs)
+        self._gate = Gate(self.books, store, me, chosen, withholds=self.withholds, refused=self.refused)
         self._answering: dict[bytes, trio.Event] = {}
         self._backlog: list[ReceiptBody] = []
         self._retries = RetrySchedule()
@@ -65,6 +80,36 @@ class CreditService:
         self._fork_listeners: list[Callable[[ForkProof], None]] = []
         transport.handle(SETTLE_METHOD, self._handle_settle)
         transport.watch(self._on_peer)
+
+    # --- admission
+
+    async def admit(self, requester: PeerId, price_microcredits: int) -> Ticket:
+        """Decide about a request and take what it costs; raises RefusedError, which says why not. See `Gate.admit`."""
+        return await self._gate.admit(requester, price_microcredits)
+
+    def undo(self, ticket: Ticket) -> None:
+        """Give back what an admitted request took, because it was refused after all, before any work."""
+        self._gate.undo(ticket)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Put the operator's other decisions into force."""
+        self._gate.set_policy(policy)
+
+    def credit_of(self, peer: PeerId) -> Credit:
+        """Return what covers requests of this peer here now."""
+        return self._gate.credit_of(peer)
+
+    def withholds(self, requester: PeerId) -> bool:
+        """Tell whether a requester has owed its signature for too long: it is served last (C-13)."""
+        return False
+
+    def received(self, receipts: Iterable[Receipt]) -> None:
+        """Count receipts that were just stored and whose halves verify, own ones and those of others (C-4)."""
+        self.books.received(receipts)
+
+    def ban(self, peer: PeerId) -> None:
+        """Serve a proved forker no more (C-16)."""
+        self.books.ban(peer)
 
     # --- the worker's side
 
@@ -151,16 +196,27 @@ class CreditService:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._writer.run)
             await self._resume()
+            nursery.start_soon(self.books.run)
             task_status.started()
-            while True:
-                self._start_due(nursery)
-                due_us = self._retries.next_due_us()
-                wait_s = 1e9 if due_us is None else max(0, due_us - self._clock.monotonic_us()) / 1e6
-                if self._settling >= _IN_FLIGHT_MAX:
-                    wait_s = 1e9
-                with trio.move_on_after(wait_s):
-                    await self._changed.wait()
-                self._changed = trio.Event()
+            try:
+                while True:
+                    self._start_due(nursery)
+                    due_us = self._retries.next_due_us()
+                    wait_s = 1e9 if due_us is None else max(0, due_us - self._clock.monotonic_us()) / 1e6
+                    if self._settling >= _IN_FLIGHT_MAX:
+                        wait_s = 1e9
+                    with trio.move_on_after(wait_s):
+                        await self._changed.wait()
+                    self._changed = trio.Event()
+            finally:
+                await self._close()
+
+    async def _close(self) -> None:
+        with trio.move_on_after(_CLOSING_S, shield=True):
+            try:
+                await self._gate.close()
+            except SwarmError as error:
+                _log.warning("what was reserved for requests stays taken: %s", error)
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         room = _IN_FLIGHT_MAX - self._settling
@@ -237,11 +293,13 @@ class CreditService:
 
     def _on_fork(self, proof: ForkProof) -> None:
         self.refused[FORK] += 1
+        self.ban(proof.signer)
         _log.warning("%s signed two histories; the proof is kept", proof.signer)
         for listener in self._fork_listeners:
             listener(proof)
 
     def _tell(self, receipt: Receipt) -> Receipt:
+        self.received([receipt])
         for listener in self._receipt_listeners:
             listener(receipt)
         return receipt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort_right
 from dataclasses import dataclass, field
 
 import trio
@@ -10,7 +10,7 @@ import trio
 from swarmharness.errors import InputError, RefusedError, SwarmError
 from swarmharness.execution.batching import Waiting, admits, fill, share_us
 from swarmharness.execution.items import ITEM_BYTES_MAX
-from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.ports import ItemOutput, Priority
 from swarmharness.execution.skill import SkillManifest
 from swarmharness.execution.worker_messages import BATCH_BYTES_MAX
 
@@ -20,6 +20,7 @@ class Call:
     """One caller's items, from the queue to the answer."""
 
     items: tuple[bytes, ...]
+    priority: Priority = ()
     outputs: list[ItemOutput] = field(default_factory=list)
     service_us: int = 0
     alone: bool = False
@@ -38,6 +39,10 @@ class Call:
         """Return the sizes of the next items without output, `most` of them and one to show that there are more."""
         at = len(self.outputs)
         return tuple(map(len, self.items[at : at + most + 1]))
+
+
+def _priority(call: Call) -> Priority:
+    return call.priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,16 @@ class Batch:
 
 
 class CallQueue:
-    """First come, first served; a call stays at its place until it is answered in full."""
+    """The smallest priority is served first, and within it who came first; a call keeps its place until it is answered.
+
+    A batch that runs is not interrupted. Nobody is promoted for having waited: each call has its own deadline.
+    """
 
     def __init__(self, manifest: SkillManifest, *, items_max: int, bytes_max: int) -> None:
         self._manifest = manifest
         self._items_max = items_max
         self._bytes_max = bytes_max
-        self._calls: deque[Call] = deque()
+        self._calls: list[Call] = []
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -81,8 +89,8 @@ class CallQueue:
         """Items that wait or run."""
         return sum(call.left for call in self._calls)
 
-    def join(self, items: tuple[bytes, ...]) -> Call:
-        """Append a call; InputError (no items, or one too large), RefusedError (the queue is full)."""
+    def join(self, items: tuple[bytes, ...], priority: Priority = ()) -> Call:
+        """Put a call into its place; InputError (no items, or one too large), RefusedError (the queue is full)."""
         name = self._manifest.name
         if not items:
             raise InputError(f"{name}: there are no items")
@@ -98,8 +106,8 @@ class CallQueue:
         fits = admits(queued_bytes, sum(map(len, items)), most=self._bytes_max)
         if not fits or not admits(self.queued_items, len(items), most=self._items_max):
             raise RefusedError(f"the queue of {name} is full ({self.queued_items} items); try again later or elsewhere")
-        call = Call(items)
-        self._calls.append(call)
+        call = Call(items, priority)
+        insort_right(self._calls, call, key=_priority)
         return call
 
     def leave(self, call: Call) -> None:

@@ -12,7 +12,7 @@ from swarmharness.execution.batching import occupation_us
 from swarmharness.execution.call_queue import CallQueue
 from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.model_store import ModelStore
-from swarmharness.execution.ports import Execution, SkillInfo
+from swarmharness.execution.ports import Execution, Priority, SkillInfo
 from swarmharness.execution.settings import ExecutorSettings
 from swarmharness.execution.skill_worker import SkillWorker
 from swarmharness.execution.worker_messages import to_outputs
@@ -63,9 +63,9 @@ class SkillLane:
             provider=self._worker.provider,
         )
 
-    async def run(self, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+    async def run(self, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()) -> Execution:
         """See `ports.Executor.run`."""
-        call = self._queue.join(items)
+        call = self._queue.join(items, priority)
         self._wake.set()
         try:
             with trio.move_on_after(timeout_s):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from bisect import insort_right
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
 
 from swarmharness.errors import DeadlineError, RefusedError, UnavailableError
-from swarmharness.execution.ports import Execution, ItemOutput, SkillInfo
+from swarmharness.execution.ports import Execution, ItemOutput, Priority, SkillInfo
 
 QUEUE_ITEMS_MAX = 4096
 
@@ -40,19 +42,57 @@ class MemorySkill:
         )
 
 
+class PrioritySlots:
+    """So many may run at once; whoever waits with the smallest priority is next, and of equal ones the first."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[Priority, trio.Event]] = []
+
+    @asynccontextmanager
+    async def turn(self, priority: Priority) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it as long as the block lasts."""
+        await trio.lowlevel.checkpoint()
+        if self._free:
+            self._free -= 1
+        else:
+            waiting = (priority, trio.Event())
+            insort_right(self._waiting, waiting, key=lambda one: one[0])
+            try:
+                await waiting[1].wait()
+            except BaseException:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+                else:
+                    self._pass_on()  # its turn had come already
+                raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0)[1].set()
+        else:
+            self._free += 1
+
+
 class MemoryExecutor:
-    """One slot: tasks are run in the order of their arrival."""
+    """One slot: the waiting task with the smallest priority is next, and of equal ones the first that came."""
 
     def __init__(self, skills: tuple[MemorySkill, ...]) -> None:
         self._skills = {skill.name: skill for skill in skills}
         self._queued = dict.fromkeys(self._skills, 0)
-        self._slot = trio.StrictFIFOLock()
+        self._slots = PrioritySlots(1)
 
     def skills(self) -> tuple[SkillInfo, ...]:
         """See `Executor`."""
         return tuple(skill.info for skill in self._skills.values())
 
-    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+    async def run(
+        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+    ) -> Execution:
         """See `Executor`."""
         found = self._skills.get(skill)
         if found is None:
@@ -63,7 +103,7 @@ class MemoryExecutor:
         service_us = found.service_us * len(items)
         try:
             with trio.move_on_after(timeout_s):
-                async with self._slot:
+                async with self._slots.turn(priority):
                     await trio.sleep(service_us / 1e6)
                     return Execution(tuple(found.function(item) for item in items), service_us)
             raise DeadlineError(f"{skill!r} was not done within {timeout_s:g} s")

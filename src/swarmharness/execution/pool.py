@@ -13,7 +13,7 @@ from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.lane import SkillLane
 from swarmharness.execution.manifest_table import suggestion
 from swarmharness.execution.model_store import ModelStore
-from swarmharness.execution.ports import Execution, SkillInfo
+from swarmharness.execution.ports import Execution, Priority, SkillInfo
 from swarmharness.execution.settings import ExecutorSettings
 
 
@@ -67,9 +67,11 @@ class ProcessExecutor:
         """End the worker of a skill, after the batch that runs; a later call starts it again."""
         await self._lane(skill).unload()
 
-    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+    async def run(
+        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+    ) -> Execution:
         """See `ports.Executor`."""
-        return await self._lane(skill).run(items, timeout_s=timeout_s)
+        return await self._lane(skill).run(items, timeout_s=timeout_s, priority=priority)
 
     def queued_items(self, skill: str) -> int:
         """See `ports.Executor`."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+Priority = tuple[int, ...]
+"""Calls with a smaller one are run first, equal ones in the order of their arrival; () comes before all others."""
+
 
 @dataclass(frozen=True, slots=True)
 class ItemOutput:
@@ -51,7 +54,9 @@ class Executor(Protocol):
     def skills(self) -> tuple[SkillInfo, ...]:
         """What can be run now."""
 
-    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+    async def run(
+        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+    ) -> Execution:
         """Run the skill on encoded items, merging concurrent calls into micro-batches.
 
         An item that cannot be used has an error in its output. Raises UnavailableError (no such skill), InputError

@@ -1,4 +1,4 @@
-"""Serves tasks to peers: takes a proposal, runs it, commits to the answer, reveals it; it never chooses peers.
+"""Serves tasks to peers: admits a proposal, runs it, commits to the answer, reveals it; it never chooses peers.
 
 An answer is kept for a while after it was made, and for a shorter while after its requester fetched it, since messages
 get lost on their way. A proposal that arrives twice is run once.
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from swarmharness.credit.receipt import epoch_of, salted_digest
+from swarmharness.credit.gate import Ticket
+from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX, epoch_of, salted_digest
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import InputError, RefusedError, SwarmError, UnavailableError
@@ -112,12 +113,13 @@ class TaskServer:
         return task.commitment
 
     async def _admit_and_execute(self, request: Request, proposal: Proposal) -> _Task:
-        skill = self._admit(request.peer_id, proposal)
+        skill = self._fitting_skill(request.peer_id, proposal)
         key = request.peer_id, proposal.task_id
         task = self._tasks[key] = _Task(RefusedError("the requester gave this task up"))
         self._tasks_of[request.peer_id] += 1
         try:
-            await self._execute(request, proposal, skill, task)
+            ticket = await self._credit.admit(request.peer_id, proposal.price_microcredits)
+            await self._execute(request, proposal, skill, ticket, task)
             task.failure = None
         except SwarmError as error:
             task.failure = error
@@ -127,7 +129,8 @@ class TaskServer:
             task.done.set()
         return task
 
-    def _admit(self, peer_id: PeerId, proposal: Proposal) -> SkillInfo:
+    def _fitting_skill(self, peer_id: PeerId, proposal: Proposal) -> SkillInfo:
+        """Return the skill that is proposed; raises what says why this node cannot run it for this price."""
         if self._draining:
             raise RefusedError("this node is stopping")
         skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
@@ -141,14 +144,24 @@ class TaskServer:
                 f"{len(proposal.items)} items of {skill.name!r} cost {price} micro-credits here, "
                 f"{proposal.price_microcredits} were offered; fetch its advert again"
             )
+        if proposal.price_microcredits > AMOUNT_MICROCREDITS_MAX:
+            raise RefusedError(f"no receipt moves more than {AMOUNT_MICROCREDITS_MAX} micro-credits; send fewer items")
         if self._tasks_of[peer_id] >= TASKS_PER_PEER_MAX:
             raise RefusedError(f"{TASKS_PER_PEER_MAX} tasks of this requester are open; fetch their answers first")
         if self._kept_bytes >= ANSWER_BYTES_MAX:
             raise RefusedError("too many answers wait here for their requesters; try again in a minute")
         return skill
 
-    async def _execute(self, request: Request, proposal: Proposal, skill: SkillInfo, task: _Task) -> None:
-        execution = await self._executor.run(skill.name, proposal.items, timeout_s=request.timeout_s)
+    async def _execute(
+        self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task
+    ) -> None:
+        try:
+            execution = await self._executor.run(
+                skill.name, proposal.items, timeout_s=request.timeout_s, priority=ticket.priority
+            )
+        except (RefusedError, UnavailableError):
+            self._credit.undo(ticket)  # it never began
+            raise
         outputs = tuple(Output(output.data, output.error[:ERROR_CHARS_MAX]) for output in execution.outputs)
         nonce = self._randomness.token(_NONCE_BYTES)
         digest = output_digest(proposal.salt, outputs)

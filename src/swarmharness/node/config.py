@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from swarmharness.credit.admission import STRANGER_BUDGET_MICROCREDITS, Policy
+from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.errors import ConfigurationError
+from swarmharness.identity import PeerId
 from swarmharness.node.config_schema import Source, documented, key, read_table, toml_table
 from swarmharness.node.config_values import (
     complain_about_join,
@@ -122,6 +125,23 @@ class CreditConfig:
     price_factor: float = key(
         1.0, "The price asked here, as a multiple of each skill's declared work.", least=0, most=1000
     )
+    own_peers: tuple[str, ...] = key(
+        (),
+        "Peer ids of your own nodes: they are served first, and nothing is charged against their credit.",
+        complain=complain_about_peer,
+    )
+    stranger_budget_microcredits: int = key(
+        STRANGER_BUDGET_MICROCREDITS,
+        "What all strangers together may have done here each hour; 600 million are ten core-minutes.",
+        least=0,
+        most=2**53,
+    )
+    horizon_epochs: int = key(
+        HORIZON_EPOCHS,
+        "Hours after which a receipt counts nothing. All nodes of a swarm must agree; a change needs a restart.",
+        least=2,
+        most=87_600,
+    )
     invite_line_microcredits: int = key(
         3_600_000_000,
         "Credit line for each node that joins with an invite of this one; 3600 million are one core-hour.",
@@ -136,6 +156,16 @@ class CreditConfig:
         most=2**53,
         complain=complain_about_peer,
     )
+
+    @property
+    def policy(self) -> Policy:
+        """What admission goes by."""
+        return Policy(
+            own=frozenset(map(PeerId, self.own_peers)),
+            lines={PeerId(peer): line for peer, line in self.lines.items()},
+            stranger_budget_microcredits=self.stranger_budget_microcredits,
+            horizon_epochs=self.horizon_epochs,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,10 @@ class OpenNode:
     transport: Libp2pTransport
 
     def apply(self, config: Config) -> None:
-        """Put into force what needs no restart: the routing policy, and who may connect."""
+        """Put into force what needs no restart: the routing policy, who may connect, and who is served on credit."""
         self.parts.router.set_policy(config.routing)
         self.transport.set_access(_access(config))
+        self.parts.credit.set_policy(config.credit.policy)
 
 
 @asynccontextmanager
@@ -222,5 +223,6 @@ def _node_settings(config: Config) -> NodeSettings:
         policy=config.routing,
         jobs=JobSettings(plan=plan, deadline_s=jobs.deadline_s),
         price_factor=config.credit.price_factor,
+        admission=config.credit.policy,
         device=describe_device(),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
 
+from swarmharness.credit.admission import Policy
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.execution.ports import Executor, SkillInfo
@@ -51,6 +52,7 @@ class NodeSettings:
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
     jobs: JobSettings = field(default_factory=JobSettings)
     price_factor: float = 1.0
+    admission: Policy = field(default_factory=Policy)
     device: DeviceInfo = field(default_factory=lambda: DeviceInfo(0, 0, (), ()))
 
 
@@ -80,7 +82,9 @@ async def run_services(
     def price_of(skill: SkillInfo) -> int:
         return round(skill.work_microcredits * settings.price_factor)
 
-    credit = CreditService(ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness)
+    credit = CreditService(
+        ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness, policy=settings.admission
+    )
     own = OwnAdvert(
         ports.signer,
         ports.clock,
@@ -109,6 +113,7 @@ async def run_services(
         ports.randomness,
         own_id=ports.transport.peer_id,
         round_trip_us=ports.transport.round_trip_us,
+        allowed=ports.transport.permits,
     )
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
@@ -123,12 +128,3 @@ async def run_services(
         with trio.move_on_after(2):
             await credit.drain()
         outer.cancel_scope.cancel()
-
-
-def refusals(*counters: Mapping[str, int]) -> dict[str, int]:
-    """Add up counters of refused messages by reason."""
-    total: dict[str, int] = {}
-    for counter in counters:
-        for reason, count in counter.items():
-            total[str(reason)] = total.get(str(reason), 0) + count
-    return total

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import trio
 
 from swarmharness.errors import DeadlineError, RefusedError, UnavailableError
-from swarmharness.execution.ports import Execution, ItemOutput, SkillInfo
+from swarmharness.execution.memory import PrioritySlots
+from swarmharness.execution.ports import Execution, ItemOutput, Priority, SkillInfo
 from swarmharness.simulation.network import Sleep
 from swarmharness.simulation.randomness import SeededRandomness
 from swarmharness.simulation.scenario import SkillModel
@@ -49,7 +50,7 @@ class ModelExecutor:
         self._models = dict(skills)
         self._randomness = randomness
         self._sleep = sleep
-        self._slots = trio.CapacityLimiter(slots)
+        self._slots = PrioritySlots(slots)
         self._slot_count = slots
         self.speed_permille = speed_permille
         self.behaviour = behaviour
@@ -62,7 +63,9 @@ class ModelExecutor:
         """See `Executor`."""
         return self._infos
 
-    async def run(self, skill: str, items: tuple[bytes, ...], *, timeout_s: float) -> Execution:
+    async def run(
+        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+    ) -> Execution:
         """See `Executor`."""
         model = self._models.get(skill)
         if model is None:
@@ -74,7 +77,7 @@ class ModelExecutor:
         self._queued[skill] += len(items)
         try:
             with trio.move_on_after(timeout_s):
-                async with self._slots:
+                async with self._slots.turn(priority):
                     service_us = sum(self._draw_us(model) for _ in items)
                     await self._sleep(service_us / 1e6)
                 self.items_done += len(items)

@@ -93,3 +93,27 @@ def test_without_a_worker_everyone_is_told() -> None:
     calls.fail_all(error)
     assert [call.error for call in waiting] == [error, error]
     assert calls.queued_items == 0
+
+
+def test_the_smallest_priority_is_first_and_a_call_keeps_its_place_until_it_is_answered_c_13() -> None:
+    calls = queue()
+    long = calls.join((b"a", b"b", b"c", b"d", b"e", b"f"), (2, 0, 1))
+    batch = calls.next_batch()
+    late, early, first = (
+        calls.join((b"x",), (2, 0, 3)),
+        calls.join((b"y",), (1, -50, 4)),
+        calls.join((b"z",)),
+    )
+    calls.answer(batch, outputs(*batch.items), 400)
+    batch = calls.next_batch()
+    assert batch.items == (b"z", b"y", b"e", b"f")
+    calls.answer(batch, outputs(*batch.items), 400)
+    assert [call.done.is_set() for call in (first, early, long, late)] == [True, True, True, False]
+    assert [output.data for output in long.outputs] == [b"A", b"B", b"C", b"D", b"E", b"F"]
+
+
+def test_equal_priorities_are_served_in_the_order_of_arrival() -> None:
+    calls = queue()
+    for item in (b"a", b"b", b"c"):
+        calls.join((item,), (1,))
+    assert calls.next_batch().items == (b"a", b"b", b"c")
