@@ -12,7 +12,6 @@ from swarmharness.credit.accounts import Entry
 from swarmharness.credit.receipt import Receipt, epoch_of
 from swarmharness.credit.spread.intake import SpreadProblem
 from swarmharness.credit.spread.key_index import KeyIndex
-from swarmharness.credit.spread.limits import TokenBuckets
 from swarmharness.credit.spread.messages import (
     BATCH_MAX,
     CHAINS_METHOD,
@@ -35,6 +34,7 @@ from swarmharness.credit.spread.session import SpreadParts, ready_index, whole
 from swarmharness.errors import ProtocolError, RefusedError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request
+from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.protocol.codec import decode, encode
 
 SCOPES_MAX = 256
@@ -99,7 +99,9 @@ class Answerer:
             left = BATCH_MAX - len(found)
             if left <= 0:
                 break
-            entries = await self._parts.store.entries_after(place.signer, place.incarnation, place.number - 1, limit=left)
+            entries = await self._parts.store.entries_after(
+                place.signer, place.incarnation, place.number - 1, limit=left
+            )
             for entry in entries:
                 assert entry.requester_half is not None
                 found.setdefault(entry.requester_half.content.body_digest, entry)

@@ -10,13 +10,13 @@ import trio
 
 from swarmharness.credit.forks import ForkProof, proof_problem
 from swarmharness.credit.spread.intake import SpreadProblem
-from swarmharness.credit.spread.limits import TokenBuckets
 from swarmharness.credit.spread.messages import FORKERS_MAX, FORKS_TOPIC, PROOFS_MAX
 from swarmharness.credit.spread.neighbourhood import short_id, short_ids
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Broadcast
+from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.ports import Clock
 from swarmharness.protocol.codec import decode, encode
 
@@ -66,8 +66,11 @@ class Bans:
         found = [proof for signer, proof in sorted(self._proofs.items()) if short_id(signer) not in forkers]
         return tuple(found[:PROOFS_MAX])
 
-    async def take(self, proof: ForkProof, *, sender: PeerId) -> bool:
-        """Check a proof that a peer sent; if it holds and is new, ban its signer and tell everybody; tell whether."""
+    async def take(self, proof: ForkProof, *, sender: PeerId, flood: bool = True) -> bool:
+        """Check a proof that a peer sent; if it holds and is new, ban its signer and tell so.
+
+        `flood` tells everybody, unless the proof came by a broadcast, which goes on by itself.
+        """
         if proof.signer in self._proofs:
             return False
         now_us = self._clock.monotonic_us()
@@ -79,7 +82,10 @@ class Bans:
             self._refused[SpreadProblem.INVALID_PROOF] += 1
             return False
         await self._store.keep_fork(proof)
-        self.found(proof)
+        if flood:
+            self.found(proof)
+        elif proof.signer not in self._proofs:
+            self._ban(proof)
         return True
 
     def found(self, proof: ForkProof) -> None:
@@ -109,7 +115,7 @@ class Bans:
     async def _hear(self, sender: PeerId, data: bytes) -> bool:
         try:
             proof = decode(ForkProof, data)
-            return await self.take(proof, sender=sender)
+            return await self.take(proof, sender=sender, flood=False)
         except ProtocolError:
             self._refused[SpreadProblem.MALFORMED] += 1
         except SwarmError as error:

@@ -15,12 +15,12 @@ import trio
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.receipt import Problem, Receipt, body_digest, body_problem, epoch_of, half_problem
-from swarmharness.credit.spread.limits import TokenBuckets
 from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import RefusedError, UnavailableError
 from swarmharness.identity import PeerId
+from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.ports import Clock
 
 _CHECKED_A_TURN = 4

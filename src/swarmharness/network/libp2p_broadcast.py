@@ -1,0 +1,132 @@
+"""`Broadcast` over libp2p's GossipSub 1.1, with own limits before any signature check; it judges no content.
+
+libp2p's own spam protection counts per forwarder and topic, and drops what honest forwarders pass on in a burst.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pubsub import Pubsub, get_content_addressed_msg_id
+from libp2p.tools.anyio_service import background_trio_service
+
+from swarmharness.errors import InputError, UnavailableError
+from swarmharness.identity import PeerId
+from swarmharness.network.background import Background
+from swarmharness.network.libp2p_transport import Libp2pTransport
+from swarmharness.network.ports import BROADCAST_BYTES_MAX, BroadcastHandler
+from swarmharness.network.token_buckets import TokenBuckets
+
+HEARTBEAT_S = 1
+DEGREE, DEGREE_LOW, DEGREE_HIGH = 6, 4, 12
+SEEN_S = 600
+RPC_BYTES_MAX = 8 * BROADCAST_BYTES_MAX
+FORWARDER_PER_S, FORWARDER_BURST = 20, 256
+AUTHOR_PER_S, AUTHOR_BURST = 2, 64
+
+
+class Libp2pBroadcast:
+    """Use as an async context manager, inside that of its transport; subscribe before peers connect."""
+
+    def __init__(self, transport: Libp2pTransport) -> None:
+        self._transport = transport
+        self._handlers: dict[str, BroadcastHandler] = {}
+        self._background = Background()
+        self._pubsub: _LimitedPubsub | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._background.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._background.close(error)
+
+    def subscribe(self, topic: str, handler: BroadcastHandler) -> None:
+        """See `Broadcast`."""
+        self._handlers[topic] = handler
+        if len(self._handlers) == 1:
+            self._pubsub = self._build()
+            self._background.nursery.start_soon(self._run, self._pubsub)
+        assert self._pubsub is not None
+        self._pubsub.set_topic_validator(topic, self._validator(topic, handler), True)
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        """See `Broadcast`."""
+        if len(data) > BROADCAST_BYTES_MAX:
+            raise InputError(f"a broadcast of {len(data)} bytes exceeds the maximum, {BROADCAST_BYTES_MAX}")
+        if self._pubsub is None:
+            raise UnavailableError(f"nothing can be published on {topic} before somebody subscribes here")
+        await self._pubsub.wait_until_ready()
+        await self._pubsub.publish(topic, data)
+
+    def _build(self) -> _LimitedPubsub:
+        router = GossipSub(
+            protocols=[PROTOCOL_ID_V11],
+            degree=DEGREE,
+            degree_low=DEGREE_LOW,
+            degree_high=DEGREE_HIGH,
+            heartbeat_interval=HEARTBEAT_S,
+            spam_protection_enabled=False,
+            adaptive_gossip_enabled=False,
+            eclipse_protection_enabled=False,  # it wants three networks in a mesh, and a home has one
+        )
+        return _LimitedPubsub(self._transport, router)
+
+    async def _run(self, pubsub: _LimitedPubsub) -> None:
+        async with background_trio_service(pubsub), background_trio_service(pubsub.router):
+            await pubsub.wait_until_ready()
+            for topic in self._handlers:
+                await pubsub.subscribe(topic)
+            await trio.sleep_forever()
+
+    def _validator(self, topic: str, handler: BroadcastHandler) -> Callable[[ID, Any], Any]:
+        me = self._transport.peer_id
+
+        async def validate(forwarder: ID, message: Any) -> bool:
+            peer = PeerId(forwarder.to_base58())
+            if list(message.topicIDs) != [topic]:
+                return False
+            return peer == me or await handler(peer, message.data)
+
+        return validate
+
+
+class _LimitedPubsub(Pubsub):  # type: ignore[misc]
+    """Drops what is too large or too much before libp2p checks its signature.
+
+    Messages are known by their content, so that one proof found by many nodes is one message.
+    """
+
+    def __init__(self, transport: Libp2pTransport, router: GossipSub) -> None:
+        super().__init__(
+            transport.host,
+            router,
+            seen_ttl=SEEN_S,
+            strict_signing=True,
+            msg_id_constructor=get_content_addressed_msg_id,
+            max_inbound_rpc_size=RPC_BYTES_MAX,
+            max_subscriptions_per_peer=16,
+        )
+        self._me = transport.host.get_id()
+        self._forwarders = TokenBuckets(per_s=FORWARDER_PER_S, burst=FORWARDER_BURST)
+        self._authors = TokenBuckets(per_s=AUTHOR_PER_S, burst=AUTHOR_BURST)
+
+    async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
+        """Take a message on, unless it is above a limit."""
+        if msg_forwarder != self._me:
+            now_us = time.monotonic_ns() // 1_000
+            if len(msg.data) > BROADCAST_BYTES_MAX or len(msg.from_id) > 64 or self._is_msg_seen(msg):
+                return
+            if not self._forwarders.take(msg_forwarder.to_base58(), 1, now_us):
+                return
+            if not self._authors.take(msg.from_id.hex(), 1, now_us):
+                return
+        await super().push_msg(msg_forwarder, msg)
