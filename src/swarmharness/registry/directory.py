@@ -38,6 +38,8 @@ class Directory:
     """The state, changed only by `use`, `learn`, `failed` and `evict`."""
 
     settings: DirectorySettings = field(default_factory=DirectorySettings)
+    calm: int = 1
+    """By what factor each node is asked less often, because so many are known; as of the last `evict`."""
     _entries: dict[str, Entry] = field(default_factory=dict)
     _holders: dict[str, dict[str, None]] = field(default_factory=dict)  # skill -> peers kept for it
     _in_use: dict[str, int] = field(default_factory=dict)  # skill -> until when, the latest used last
@@ -81,12 +83,6 @@ class Directory:
     def enough(self, skill: str) -> bool:
         """Tell whether more nodes for the skill would hardly help."""
         return len(self.candidates(skill)) >= self.settings.enough
-
-    @property
-    def calm(self) -> int:
-        """By what factor each node is asked less often, because so many are known: the work here stays the same."""
-        usable = sum(entry.usable for entry in self._entries.values())
-        return min(CALM_MOST, max(1, -(-usable // self.settings.enough)))
 
     def in_use(self, skill: str, now_us: int) -> bool:
         """Tell whether somebody here asked for the skill lately."""
@@ -188,6 +184,8 @@ class Directory:
         )
         for peer in gone:
             self._drop(peer)
+        usable = sum(entry.confirmed and not entry.failures for entry in self._entries.values())
+        self.calm = min(CALM_MOST, max(1, -(-usable // self.settings.enough)))
         for peer in [peer for peer, (_, expires) in self._highest.items() if expires < now_unix_s]:
             del self._highest[peer]
         for peer in [peer for peer, absence in self._absent.items() if absence.until_us <= oldest_us]:

@@ -176,19 +176,23 @@ class RegistryService:
 
     async def _maintain(self, nursery: trio.Nursery) -> None:
         """Refresh who is due, evict who is gone, push what changed: every few seconds, and when something happened."""
+        evict_us, tick_s = 0, TICK_S
         while True:
             wake, now_us = self._wake, self._clock.monotonic_us()
             connected = frozenset(self._transport.connected())
-            self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
+            if now_us >= evict_us:
+                self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
+                tick_s = TICK_S * self._directory.calm**2  # more nodes, each asked less often: fewer, fuller turns
+                evict_us = now_us + round(tick_s * 1e6)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
                     nursery.start_soon(self._exchange.fetch, PeerId(peer))
             self._serving.push_own(nursery)
             await self._reserve()
-            if now_us - self._saved_us > self._settings.save_interval_s * 1e6:
+            if now_us - self._saved_us > self._directory.calm**2 * self._settings.save_interval_s * 1e6:
                 self._saved_us = now_us
                 await self._remembered.save(self._directory)
-            with trio.move_on_after(TICK_S * self._directory.calm):
+            with trio.move_on_after(tick_s):
                 await wake.wait()
             await trio.sleep(0.01)  # so that no peer can keep this loop spinning
 

@@ -30,6 +30,8 @@ from swarmharness.registry.settings import RegistrySettings
 
 FIND_BYTES_MAX = 192 * 1024
 ASKED_LATELY_REFRESHES = 6
+RELAYED_TO_MAX = 8
+"""How many of those who look for a skill hear of a node for it: the latest ones."""
 
 
 class AdvertServing:
@@ -54,7 +56,7 @@ class AdvertServing:
         self._clock = clock
         self._randomness = randomness
         kept_us = round(ASKED_LATELY_REFRESHES * settings.refresh_s * 1e6)
-        self._askers, self._finders, self._limit = Askers(kept_us), Finders(kept_us), PushLimit()
+        self._askers, self._finders, self._limit = Askers(kept_us), Finders(kept_us // 2), PushLimit()
         self._pushed = pushed
         self._told: Advert | None = None
         transport.handle(METHOD_ADVERT, self._on_advert)
@@ -73,8 +75,8 @@ class AdvertServing:
     def relay(self, advert: Advert, signed: SignedAdvert, nursery: trio.Nursery) -> None:
         """Tell those who look for one of its skills of another node's advert; they do not pass it on."""
         now_us = self._clock.monotonic_us()
-        interested = {peer for skill in advert.skills for peer in self._finders.of(skill.name, now_us)}
-        self._push(interested - {PeerId(advert.peer_id)}, signed, nursery)
+        lately = [peer for skill in advert.skills for peer in self._finders.of(skill.name, now_us)[-RELAYED_TO_MAX:]]
+        self._push(frozenset(lately) - {PeerId(advert.peer_id)}, signed, nursery)
 
     def _push(self, peers: Iterable[PeerId], signed: SignedAdvert, nursery: trio.Nursery) -> None:
         for peer_id in sorted(frozenset(self._transport.connected()).intersection(peers)):
