@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from swarmharness.cli.credit_files import audit
+from swarmharness.cli.credit_files import audit, export
+from swarmharness.cli.credit_import import import_receipts
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 from swarmharness.errors import InputError, UnavailableError
 
@@ -15,6 +16,8 @@ HISTORY_LIMIT_MAX = 10_000
 
 app = new_app("Show balances and receipts.")
 app.command()(audit)
+app.command()(export)
+app.command("import")(import_receipts)
 
 
 @app.command()

@@ -73,6 +73,7 @@ class StoredEntry:
     share_microcredits: int
     complete: bool
     body: bytes
+    stored_us: int
     halves: tuple[Half, ...]
 
 
@@ -261,6 +262,18 @@ def judge_proof(proof: ForkProof) -> Finding | None:
     return Finding(Kind.INVALID_PROOF, proof.one.content.body_digest.hex(), proof.signer, str(problem))
 
 
+def is_well_formed(half: Half) -> bool:
+    """Tell whether a half from a database has fields of the right types and sizes; a database promises neither."""
+    content = half.content
+    numbers, texts = (content.incarnation, content.number), (content.signer,)
+    sizes = ((content.body_digest, 32), (content.previous, 32), (half.signature, 64))
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and 0 <= number <= INT64_MAX for number in numbers)
+        and all(isinstance(data, bytes) and len(data) == size for data, size in sizes)
+    )
+
+
 def stray_half(half: Half) -> Finding:
     """Say that the body of a half is not there."""
     content = half.content
@@ -273,16 +286,9 @@ def forkers(findings: Iterable[Finding]) -> list[str]:
 
 
 def _half_problem(half: Half, digest: bytes, parties: tuple[str, str]) -> str | None:
-    content = half.content
-    texts, numbers = (content.signer,), (content.incarnation, content.number)
-    sizes = ((content.previous, 32), (half.signature, 64))
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or not all(type(number) is int and 0 <= number <= INT64_MAX for number in numbers)
-        or not all(isinstance(data, bytes) and len(data) == size for data, size in sizes)
-    ):
+    if not is_well_formed(half):
         return "a half is damaged"
-    signer = parties[content.signer == parties[1]]
+    signer = parties[half.content.signer == parties[1]]
     problem = half_problem(half, digest, signer)
     return None if problem is None else str(problem)
 

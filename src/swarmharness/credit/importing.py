@@ -62,11 +62,6 @@ class Importer:
         self._store, self._me, self._clock, self._running = store, me, clock, running
         self._on_receipts, self._on_proof = on_receipts, on_proof
 
-    async def problem(self, entry: Entry) -> str | None:
-        """Return why an entry would be refused, apart from what the store knows; lets other tasks run."""
-        await trio.lowlevel.checkpoint()
-        return refusal(entry, self._me, epoch_of(self._clock.unix_us()))
-
     async def take(self, entries: Sequence[Entry]) -> Imported:
         """Store those that are valid and new, all or none of them; raises UnavailableError if the disk refuses."""
         done = Imported()

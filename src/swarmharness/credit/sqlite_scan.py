@@ -27,15 +27,16 @@ class ReceiptScan(ReceiptFile):
         finally:
             self.connection.execute("ROLLBACK")
 
-    def count(self) -> int:
-        """Return how many entries there are."""
+    def count(self, oldest_epoch: int = 0) -> int:
+        """Return how many entries there are from this epoch on."""
         with self.translated():
-            number: int = self.connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+            statement = "SELECT count(*) FROM entries WHERE epoch >= ?"
+            number: int = self.connection.execute(statement, (oldest_epoch,)).fetchone()[0]
         return number
 
     def stored_entries(self, oldest_epoch: int = 0) -> Iterator[list[StoredEntry]]:
         """Yield every entry from this epoch on with all its halves, by epoch, in slices."""
-        columns = "digest, requester, worker, epoch, share_microcredits, complete, body"
+        columns = "digest, requester, worker, epoch, share_microcredits, complete, body, stored_us"
         statement = f"SELECT {columns} FROM entries WHERE epoch >= ? ORDER BY epoch"
         with self.translated():
             cursor = self.connection.execute(statement, (oldest_epoch,))
@@ -70,10 +71,10 @@ def _half(row: tuple[bytes, str, int, int, bytes, bytes]) -> Half:
     return Half(HalfContent(*row[:5]), row[5])
 
 
-def _entry(row: tuple[bytes, str, str, int, int, int, bytes], halves: Sequence[Half]) -> StoredEntry:
-    digest, requester, worker, epoch, share_microcredits, complete, body = row
-    whole = bool(complete)
-    return StoredEntry(digest, requester, worker, epoch, share_microcredits, whole, _bytes(body), tuple(halves))
+def _entry(row: tuple[bytes, str, str, int, int, int, bytes, int], halves: Sequence[Half]) -> StoredEntry:
+    digest, requester, worker, epoch, share_microcredits, complete, body, stored_us = row
+    columns = (digest, requester, worker, epoch, share_microcredits, bool(complete))
+    return StoredEntry(*columns, _bytes(body), stored_us, tuple(halves))
 
 
 def _bytes(value: object) -> bytes:
