@@ -21,6 +21,7 @@ from swarmharness.execution.settings import ExecutorSettings
 from swarmharness.identity import PeerId
 from swarmharness.jobs.plan import PlanSettings
 from swarmharness.jobs.service import JobSettings
+from swarmharness.network.libp2p_broadcast import Libp2pBroadcast
 from swarmharness.network.libp2p_dht import Libp2pDht
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.settings import MIB, AccessRules, BulkSettings, ChannelSettings, NetworkSettings
@@ -118,6 +119,7 @@ async def open_node(
             open_sqlite_store(directory.database, owner=identity.peer_id, unix_us=clock.unix_us()) as receipts,
             Libp2pTransport(network, identity, randomness=randomness) as transport,
             Libp2pDht(transport) as dht,
+            Libp2pBroadcast(transport) as broadcast,
             ProcessExecutor(offered, models, _executor_settings(config)) as executor,
         ):
             ports = NodePorts(
@@ -131,6 +133,7 @@ async def open_node(
                 peers=FilePeerStore(directory.path / "peers.jsonl"),
                 sequence=FileSequenceStore(directory.path / "sequence"),
                 lan=discover_on_lan if config.network.mdns else None,
+                broadcast=broadcast,
             )
             async with run_services(ports, _node_settings(config)) as parts:
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)

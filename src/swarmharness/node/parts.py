@@ -10,13 +10,15 @@ import trio
 
 from swarmharness.credit.admission import Policy
 from swarmharness.credit.service import CreditService
+from swarmharness.credit.spread.service import SpreadService
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import Signer
 from swarmharness.jobs.requester import TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.worker import TaskServer
-from swarmharness.network.ports import Dht, Transport
+from swarmharness.network.memory_broadcast import MemoryBroadcast
+from swarmharness.network.ports import Broadcast, Dht, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.own_advert import OwnAdvert
@@ -42,6 +44,8 @@ class NodePorts:
     sequence: SequenceStore
     lan: LanDiscovery | None = None
     """Finds nodes on the local network; None where that is off."""
+    broadcast: Broadcast | None = None
+    """Floods fork proofs; None floods them over the transport."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class NodeParts:
     registry: RegistryService
     router: Router
     credit: CreditService
+    spread: SpreadService
     tasks: TaskServer
     jobs: JobService
     started_us: int
@@ -113,18 +118,40 @@ async def run_services(
         ports.randomness,
         own_id=ports.transport.peer_id,
         round_trip_us=ports.transport.round_trip_us,
-        allowed=ports.transport.permits,
+        allowed=lambda peer: ports.transport.permits(peer) and peer not in credit.books.banned,
     )
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
     jobs = JobService(router, requester, ports.clock, settings.jobs)
-    async with trio.open_nursery() as outer:
+    async with _broadcast(ports) as broadcast, trio.open_nursery() as outer:
+        spread = SpreadService(
+            ports.receipts,
+            ports.transport,
+            broadcast,
+            ports.clock,
+            ports.randomness,
+            horizon_epochs=settings.admission.horizon_epochs,
+        )
+        credit.watch_own(spread.add_own, spread.found_fork)
+        spread.watch_receipts(credit.received)
+        spread.watch_bans(credit.ban)
         await outer.start(credit.run)
+        await outer.start(spread.run)
         async with trio.open_nursery() as inner:
             await inner.start(registry.run)
-            yield NodeParts(ports, settings, registry, router, credit, tasks, jobs, ports.clock.monotonic_us())
+            started_us = ports.clock.monotonic_us()
+            yield NodeParts(ports, settings, registry, router, credit, spread, tasks, jobs, started_us)
             inner.cancel_scope.cancel()
         # Receipts of the last answers are worth waiting for, but not for long.
         with trio.move_on_after(2):
             await credit.drain()
         outer.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _broadcast(ports: NodePorts) -> AsyncIterator[Broadcast]:
+    if ports.broadcast is not None:
+        yield ports.broadcast
+        return
+    async with MemoryBroadcast(ports.transport) as flood:
+        yield flood

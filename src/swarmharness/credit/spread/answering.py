@@ -31,7 +31,7 @@ from swarmharness.credit.spread.messages import (
 from swarmharness.credit.spread.neighbourhood import Scope, scope_name, short_ids, split_ids
 from swarmharness.credit.spread.ranges import ID_BYTES, Interval, expand
 from swarmharness.credit.spread.session import SpreadParts, ready_index, whole
-from swarmharness.errors import ProtocolError, RefusedError
+from swarmharness.errors import ProtocolError, RefusedError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request
 from swarmharness.network.token_buckets import TokenBuckets
@@ -56,6 +56,8 @@ class Answerer:
     ) -> None:
         self._parts, self._refused = parts, refused
         self._on_gossip, self._on_opening = on_gossip, on_opening
+        self.ready = False
+        """Whether all that is stored has been loaded: before, a comparison would say that most of it is missing."""
         self._scopes: OrderedDict[PeerId, Scope] = OrderedDict()
         settings = parts.settings
         self._requests = TokenBuckets(per_s=settings.requests_per_s, burst=settings.requests_burst)
@@ -78,6 +80,8 @@ class Answerer:
     async def _open(self, request: Request) -> bytes:
         theirs = self._decode(Opening, request)
         self._charge(request.peer_id)
+        if not self.ready:
+            raise UnavailableError("this node has just started and still reads its receipts: try again in a moment")
         parts = self._parts
         parts.near.advance(epoch_of(parts.clock.unix_us()))
         self._on_opening(request.peer_id)

@@ -97,12 +97,14 @@ class Bans:
             self._to_publish.append(proof)
             self._wake.set()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Load what is known, then publish what is found, until cancelled."""
+    async def load(self) -> None:
+        """Ban whom the store knows to have forked."""
         for proof in await self._store.forks():
             if proof.signer not in self._proofs:
                 self._ban(proof)
-        task_status.started()
+
+    async def run(self) -> None:
+        """Publish what is found, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()

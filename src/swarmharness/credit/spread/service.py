@@ -31,7 +31,10 @@ from swarmharness.network.ports import Broadcast, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
 
-_LOADED_A_TURN = 200
+_LOADED_AT_ONCE = 256
+"""About a millisecond's work between two turns of the event loop."""
+
+_RETRY_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -119,12 +122,19 @@ class SpreadService:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Load what is stored, then spread, until cancelled."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.bans.run)
-            await self._load()
             await nursery.start(self._gossip.run)
+            nursery.start_soon(self.bans.run)
+            task_status.started()
+            while True:
+                try:
+                    await self._load()
+                    break
+                except SwarmError as error:
+                    _log.error("the receipts cannot be spread yet: %s", error)
+                    await trio.sleep(_RETRY_S)
+            self._answerer.ready = True
             for peer in self._transport.connected():
                 self._on_peer(PeerEvent(peer, connected=True))
-            task_status.started()
             while True:
                 self._start_due(nursery)
                 with trio.move_on_after(self._wait_s()):
@@ -132,11 +142,17 @@ class SpreadService:
                 self._changed = trio.Event()
 
     async def _load(self) -> None:
-        near = self._parts.near
-        for number, claim in enumerate(await self._parts.store.claims(oldest_epoch=near.oldest_epoch)):
-            near.add(claim.epoch, claim.digest, claim.requester, claim.worker)
-            if number % _LOADED_A_TURN == _LOADED_A_TURN - 1:
-                await trio.lowlevel.checkpoint()
+        await self.bans.load()
+        near, after = self._parts.near, 0
+        while True:
+            claims, after = await self._parts.store.claims_page(
+                oldest_epoch=near.oldest_epoch, after=after, limit=_LOADED_AT_ONCE
+            )
+            for claim in claims:
+                near.add(claim.epoch, claim.digest, claim.requester, claim.worker)
+            if not claims:
+                return
+            await trio.lowlevel.checkpoint()
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         now_us = self._clock.monotonic_us()
@@ -232,9 +248,9 @@ class SpreadService:
         self._schedule.heard(peer, self._clock.monotonic_us())
 
     def _on_peer(self, event: PeerEvent) -> None:
-        if event.connected:
+        if event.connected and self._answerer.ready:
             chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))
             self._schedule.connected(event.peer_id, self._clock.monotonic_us(), chance)
-        else:
+        elif not event.connected:
             self._schedule.disconnected(event.peer_id)
         self._changed.set()
