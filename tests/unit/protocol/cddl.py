@@ -12,6 +12,8 @@ from cddlparser import ast
 from tests.unit.protocol.shapes import Array, Blob, Boolean, Choice, Integer, Message, Number, Optional, Shape, Text
 
 UNSIGNED_MOST = 2**64 - 1
+IMPORT = ";# import "
+"""Brings in another file's rules, as in draft-ietf-cbor-cddl-modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,15 @@ class MessageRule:
 
 def read_messages(path: Path) -> dict[str, MessageRule]:
     """Return every rule of a file that is an array beginning with a version; ValueError on CDDL of another kind."""
-    rules = {rule.name.name: rule.type for rule in cddlparser.parse(path.read_text("utf-8")).rules}
-    reader = _Reader(rules)
+    text = path.read_text("utf-8")
+    rules = _rules(text)
+    imported = [line.removeprefix(IMPORT).strip() for line in text.splitlines() if line.startswith(IMPORT)]
+    known = {
+        name: rule
+        for module in imported
+        for name, rule in _rules(path.with_name(f"{module}.cddl").read_text("utf-8")).items()
+    }
+    reader = _Reader({**known, **rules})
     found: dict[str, MessageRule] = {}
     for name, rule in rules.items():
         array = _only(rule)
@@ -35,6 +44,10 @@ def read_messages(path: Path) -> dict[str, MessageRule]:
             names = tuple(_key(entry) for entry in _entries(array)[1:] if entry.key)
             found[name] = MessageRule(names, shape)
     return found
+
+
+def _rules(text: str) -> dict[str, Any]:
+    return {rule.name.name: rule.type for rule in cddlparser.parse(text).rules}
 
 
 class _Reader:

@@ -6,8 +6,21 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from swarmharness.credit.forks import fork_proof
 from swarmharness.credit.messages import SettleRequest
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, ReceiptBody, body_digest, sign_half
+from swarmharness.credit.spread.messages import (
+    ChainsRequest,
+    FetchRequest,
+    Frontier,
+    Gossip,
+    GossipAnswer,
+    Opening,
+    RangeBounds,
+    RangeContents,
+    RangesAnswer,
+    RangesRequest,
+)
 from swarmharness.execution.tensor_codec import TensorHeader, TensorHeaders
 from swarmharness.identity import Identity
 from swarmharness.jobs.messages import Commitment, Output, Proposal, Reveal, RevealRequest
@@ -115,6 +128,33 @@ def _receipts() -> list[WireMessage]:
     return [WireMessage("receipt", rule, example) for rule, example in examples.items()]
 
 
+def _spread() -> list[WireMessage]:
+    (receipt,) = [message.example for message in _receipts() if message.rule == "receipt"]
+    one, other = (
+        sign_half(WORKER, _digest(text), incarnation=1, number=0, previous=ZERO_DIGEST) for text in ("one", "other")
+    )
+    proof = fork_proof(one, other)
+    assert proof is not None
+    frontier = Frontier(WORKER.peer_id, 1, 10)
+    bounds = RangeBounds(bytes.fromhex("0007a120"), bytes.fromhex("ffffffff"))
+    contents = RangeContents((bytes.fromhex("0007a12080"),), _digest("two fingerprints"), b"")
+    scope = _digest("scope")[:8]
+    examples = {
+        "fork_proof": proof,
+        "gossip": Gossip((receipt,)),
+        "gossip_answer": GossipAnswer(1),
+        "opening": Opening(499_281, _digest("interests")[:16], _digest("forker")[:8], (proof,)),
+        "frontier": frontier,
+        "chains_request": ChainsRequest((frontier,)),
+        "range_bounds": bounds,
+        "ranges_request": RangesRequest(scope, (bounds,)),
+        "range_contents": contents,
+        "ranges_answer": RangesAnswer((contents, RangeContents((), b"", _digest("two ids")))),
+        "fetch_request": FetchRequest(scope, _digest("two ids")),
+    }
+    return [WireMessage("spread", rule, example) for rule, example in examples.items()]
+
+
 def _items() -> list[WireMessage]:
     header = TensorHeader("embedding", "float32", (1, 384))
     examples = {"tensor_header": header, "tensor_headers": TensorHeaders((header,))}
@@ -126,5 +166,6 @@ MESSAGES = (
     *_registry(),
     *_jobs(),
     *_receipts(),
+    *_spread(),
     *_items(),
 )
