@@ -114,7 +114,8 @@ class Gate:
     async def close(self) -> None:
         """Give back, on disk, what was reserved and not taken; a node that crashes does not get here."""
         async with self._recording:
-            await self._store.keep_holds(self._spare(before=self._books.epoch + 1))
+            if spare := self._spare(before=self._books.epoch + 1):
+                await self._store.keep_holds(spare)
 
     def _decide(self, requester: PeerId, price_microcredits: int) -> Admitted | Refused:
         books = self._books

@@ -1,13 +1,21 @@
-"""The RECEIPT message and the method that carries it; pure, it holds only the wire form."""
+"""The messages between the parties of a receipt, and the methods that carry them; pure, it holds only the wire form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from swarmharness.credit.receipt import Half, ReceiptBody
+from swarmharness.protocol.codec import Digest, Size
 
 SETTLE_METHOD = "task.settle"
 """Its request is a SettleRequest, its answer the worker's Half."""
+GAME_METHOD = "credit.game"
+"""Its request is a GameRequest, its answer a GameAnswer; only a player of the game gets it."""
+REMEMBER_METHOD = "credit.remember"
+"""Its request is empty; its answer, a Remembered, says which of the asker's halves is the last that is known."""
+
+GAME_BYTES_MAX = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +24,24 @@ class SettleRequest:
 
     body: ReceiptBody
     half: Half
+
+
+@dataclass(frozen=True, slots=True)
+class GameRequest:
+    """Asks for the game that a receipt names."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class GameAnswer:
+    """The canonical JSON of a game; empty if it is not known."""
+
+    text: Annotated[bytes, Size(GAME_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The asker's half with the highest place that the partner knows."""
+
+    halves: Annotated[tuple[Half, ...], Size(1)]

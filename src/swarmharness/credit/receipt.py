@@ -98,6 +98,7 @@ class Problem(StrEnum):
     WRONG_SIGNATURE = "the signature does not verify"
     UNKNOWN_TASK = "a task is not among those that this worker answered for this requester and has not settled"
     OTHER_TERMS = "the terms are not those of the tasks that this worker answered"
+    WRONG_GAME = "the game does not give the worker this share"
     WRONG_OPENING = "the first half of a chain names a predecessor, or a later half names none"
 
 

@@ -39,6 +39,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (worker, requester, epoch)) WITHOUT ROWID""",
         """CREATE TABLE sealed (only INTEGER PRIMARY KEY CHECK (only = 1), incarnation INTEGER NOT NULL)""",
     ),
+    (
+        """CREATE TABLE file (only INTEGER PRIMARY KEY CHECK (only = 1), inode INTEGER NOT NULL)""",
+        """CREATE TABLE unsettled (
+            requester TEXT NOT NULL, task BLOB NOT NULL, answered_us INTEGER NOT NULL, terms BLOB NOT NULL,
+            PRIMARY KEY (requester, task)) WITHOUT ROWID""",
+        """CREATE TABLE games (digest BLOB PRIMARY KEY, epoch INTEGER NOT NULL, game BLOB NOT NULL) WITHOUT ROWID""",
+        """CREATE TABLE invited (
+            token BLOB PRIMARY KEY, peer_id TEXT NOT NULL, microcredits INTEGER NOT NULL) WITHOUT ROWID""",
+    ),
 )
 
 

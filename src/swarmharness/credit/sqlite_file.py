@@ -10,12 +10,12 @@ from swarmharness.credit.holds import Hold
 from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half, HalfContent, ReceiptBody, body_digest
-from swarmharness.credit.sqlite_connection import Database
+from swarmharness.credit.sqlite_small_tables import SmallTables
 from swarmharness.identity import PeerId
 from swarmharness.protocol.codec import decode, encode
 
 
-class ReceiptFile(Database):
+class ReceiptFile(SmallTables):
     """The blocking half of `ReceiptStore`."""
 
     def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
@@ -122,7 +122,8 @@ class ReceiptFile(Database):
         """See `store.ReceiptStore.prune`."""
         old = "SELECT digest FROM entries WHERE epoch < ? AND requester <> ? AND worker <> ? LIMIT ?"
         with self.transaction():
-            self.connection.execute("DELETE FROM holds WHERE epoch < ?", (oldest_epoch,))
+            for table in ("holds", "games"):
+                self.connection.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))
             digests = self.connection.execute(old, (oldest_epoch, own, own, limit)).fetchall()
             for table in ("halves", "conflicting_halves", "entries"):
                 self.connection.executemany(f"DELETE FROM {table} WHERE digest = ?", digests)
@@ -214,19 +215,15 @@ class ReceiptFile(Database):
         with self.translated():
             return [self.connection.execute(statement, place).fetchone()[0] for place in places]
 
-    # --- what imports ask
-
-    def seal(self, incarnation: int) -> None:
-        """See `store.ReceiptStore.seal`."""
-        statement = (
-            "INSERT INTO sealed VALUES (1, ?)"
-            " ON CONFLICT DO UPDATE SET incarnation = max(incarnation, excluded.incarnation)"
-        )
-        with self.transaction():
-            self.connection.execute(statement, (incarnation,))
-
-    def sealed(self) -> int:
-        """See `store.ReceiptStore.sealed`."""
+    def partners(self, peer_id: PeerId, limit: int) -> list[PeerId]:
+        """See `store.ReceiptStore.partners`."""
+        newest = "SELECT max(id) AS newest, {} AS peer FROM entries WHERE {} = ? GROUP BY peer"
+        both = f"{newest.format('worker', 'requester')} UNION ALL {newest.format('requester', 'worker')}"
+        statement = f"SELECT peer FROM ({both}) GROUP BY peer ORDER BY max(newest) DESC LIMIT ?"
         with self.translated():
-            row = self.connection.execute("SELECT incarnation FROM sealed").fetchone()
-        return -1 if row is None else int(row[0])
+            return [PeerId(peer) for (peer,) in self.connection.execute(statement, (peer_id, peer_id, limit))]
+
+    def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
+        """See `store.ReceiptStore.entry_of_task`; it looks through all entries, so it is for people."""
+        condition = "(requester = ?1 OR worker = ?1) AND instr(body, ?2) ORDER BY id DESC"
+        return next((entry for entry in self._entries(condition, peer_id, task) if task in entry.body.tasks), None)

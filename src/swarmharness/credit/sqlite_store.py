@@ -18,7 +18,8 @@ from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half
 from swarmharness.credit.sqlite_file import ReceiptFile
-from swarmharness.credit.store import PRUNED_AT_ONCE
+from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited
+from swarmharness.credit.terms import UnsettledTask
 from swarmharness.errors import InputError
 from swarmharness.identity import PeerId
 
@@ -108,6 +109,43 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         return await self._read(partial(self._reader.known_below, places))
 
+    @property
+    def moved(self) -> bool:
+        """See `ReceiptStore`."""
+        return self._writer.moved
+
+    async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.partners, peer_id, limit))
+
+    async def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.entry_of_task, peer_id, task))
+
+    async def unsettled(self) -> list[UnsettledTask]:
+        """See `ReceiptStore`."""
+        return await self._read(self._reader.unsettled)
+
+    async def keep_unsettled(self, new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        """See `ReceiptStore`."""
+        await self._write(partial(self._writer.keep_unsettled, new, settled))
+
+    async def games(self, digests: Sequence[bytes]) -> list[Game]:
+        """See `ReceiptStore`."""
+        return await self._read(partial(self._reader.games, digests))
+
+    async def keep_games(self, games: Sequence[Game]) -> None:
+        """See `ReceiptStore`."""
+        await self._write(partial(self._writer.keep_games, games))
+
+    async def invited(self) -> list[Invited]:
+        """See `ReceiptStore`."""
+        return await self._read(self._reader.invited)
+
+    async def keep_invited(self, invited: Invited) -> None:
+        """See `ReceiptStore`."""
+        await self._write(partial(self._writer.keep_invited, invited))
+
     async def seal(self, incarnation: int) -> None:
         """See `ReceiptStore`."""
         await self._write(partial(self._writer.seal, incarnation))
@@ -133,6 +171,9 @@ async def open_sqlite_store(path: Path, *, owner: PeerId, unix_us: int) -> Async
     writer, set_aside = await trio.to_thread.run_sync(_open, path, unix_us)
     try:
         await trio.to_thread.run_sync(writer.set_owner, owner)
+        await trio.to_thread.run_sync(writer.settle_in)
+        if set_aside is not None:
+            await trio.to_thread.run_sync(writer.seal, unix_us)  # what peers give back is not to be continued
         reader = await trio.to_thread.run_sync(partial(ReceiptFile, path, read_only=True))
         try:
             yield SqliteReceiptStore(writer, reader, set_aside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -14,14 +15,38 @@ from swarmharness.credit.holds import Hold, Holds
 from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim, claim_of
 from swarmharness.credit.receipt import Half, body_digest
+from swarmharness.credit.terms import UnsettledTask
 from swarmharness.identity import PeerId
 
 PRUNED_AT_ONCE = 2_000
 """So that the one writer is free again after a few hundredths of a second."""
 
 
+@dataclass(frozen=True, slots=True)
+class Game:
+    """A game as the canonical JSON in which its digest was computed."""
+
+    digest: bytes
+    epoch: int
+    """Of the receipts that name it: with them it is forgotten."""
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """An invite of this node was used by a peer, and gave it a line of credit."""
+
+    token: bytes
+    peer_id: PeerId
+    microcredits: int
+
+
 class ReceiptStore(Protocol):
     """Keeps entries for good. All errors are SwarmErrors; UnavailableError means that nothing was changed."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether this is another file than at the last start: copied, or restored from a backup."""
 
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """Keep these entries, all or none, on disk when this returns; return proofs against new forkers among them.
@@ -81,8 +106,32 @@ class ReceiptStore(Protocol):
     async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
         """Return, for each (signer, incarnation, number), the highest lower number known of that chain, or -1."""
 
+    async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:
+        """Return those with whom this peer has the newest entries, the newest first."""
+
+    async def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
+        """Return the newest entry of this peer that settles this task."""
+
+    async def unsettled(self) -> list[UnsettledTask]:
+        """Return the tasks that were answered and not settled, oldest first."""
+
+    async def keep_unsettled(self, new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        """Add and remove such tasks."""
+
+    async def games(self, digests: Sequence[bytes]) -> list[Game]:
+        """Return the games with these digests, in this order; unknown ones are left out."""
+
+    async def keep_games(self, games: Sequence[Game]) -> None:
+        """Keep games, so that the shares of receipts can be recomputed."""
+
+    async def invited(self) -> list[Invited]:
+        """Return whom this node's invites brought."""
+
+    async def keep_invited(self, invited: Invited) -> None:
+        """Remember that an invite was used; it must not have been before."""
+
     async def seal(self, incarnation: int) -> None:
-        """Remember that this node's own chain ends in this incarnation and all before: an import brought parts of it."""
+        """Remember that this node's own chain ends in this incarnation and all before: parts came from elsewhere."""
 
     async def sealed(self) -> int:
         """Return the highest sealed incarnation, or -1."""
@@ -98,6 +147,14 @@ class MemoryReceiptStore:
         self._chains: dict[str, list[tuple[int, int]]] = {}
         self._holds = Holds()
         self._sealed = -1
+        self._unsettled: dict[tuple[str, bytes], UnsettledTask] = {}
+        self._games: dict[bytes, Game] = {}
+        self._invited: dict[bytes, Invited] = {}
+
+    @property
+    def moved(self) -> bool:
+        """See `ReceiptStore`."""
+        return False
 
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`."""
@@ -205,6 +262,7 @@ class MemoryReceiptStore:
             if not self._halves[place]:
                 del self._halves[place]
                 self._chains[place[0]].remove(place[1:])
+        self._games = {digest: game for digest, game in self._games.items() if game.epoch >= oldest_epoch}
         kept = [hold for hold in self._holds if hold.epoch >= oldest_epoch]
         self._holds = Holds()
         self._holds.add(kept)
@@ -238,6 +296,43 @@ class MemoryReceiptStore:
             at = bisect_left(chain, (incarnation, number)) - 1
             found.append(chain[at][1] if at >= 0 and chain[at][0] == incarnation else -1)
         return found
+
+    async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:
+        """See `ReceiptStore`."""
+        own = await self.history(peer_id, limit=len(self._entries))
+        others = (e.body.worker if e.body.requester == peer_id else e.body.requester for e in own)
+        return [PeerId(peer) for peer in list(dict.fromkeys(others))[:limit]]
+
+    async def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
+        """See `ReceiptStore`."""
+        own = await self.history(peer_id, limit=len(self._entries))
+        return next((entry for entry in own if task in entry.body.tasks), None)
+
+    async def unsettled(self) -> list[UnsettledTask]:
+        """See `ReceiptStore`."""
+        return sorted(self._unsettled.values(), key=lambda one: one.answered_us)
+
+    async def keep_unsettled(self, new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        """See `ReceiptStore`."""
+        self._unsettled.update((one.key, one) for one in new)
+        for one in settled:
+            self._unsettled.pop(one.key, None)
+
+    async def games(self, digests: Sequence[bytes]) -> list[Game]:
+        """See `ReceiptStore`."""
+        return [self._games[digest] for digest in digests if digest in self._games]
+
+    async def keep_games(self, games: Sequence[Game]) -> None:
+        """See `ReceiptStore`."""
+        self._games.update((game.digest, game) for game in games)
+
+    async def invited(self) -> list[Invited]:
+        """See `ReceiptStore`."""
+        return list(self._invited.values())
+
+    async def keep_invited(self, invited: Invited) -> None:
+        """See `ReceiptStore`."""
+        self._invited[invited.token] = invited
 
     async def seal(self, incarnation: int) -> None:
         """See `ReceiptStore`."""

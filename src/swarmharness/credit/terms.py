@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Annotated
 
-from swarmharness.credit.receipt import ZERO_DIGEST, ReceiptBody, joint_digest
-from swarmharness.identity import PeerId
+from swarmharness.credit.attribution.games import BatchGame, Chunk, game_digest
+from swarmharness.credit.receipt import Amount, Epoch, ReceiptBody, TaskId, joint_digest
+from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Size
 
 UNSETTLED_MAX = 32_768
 """How many answered tasks a worker remembers; a settlement of a forgotten one is refused."""
@@ -16,35 +18,43 @@ UNSETTLED_MAX = 32_768
 class TaskTerms:
     """What requester and worker both know of one answered task, each from its own side of the exchange."""
 
-    task: bytes
+    task: TaskId
     """16 random bytes, chosen by the requester."""
-    requester: PeerId
-    worker: PeerId
-    epoch: int
+    requester: PeerText
+    worker: PeerText
+    epoch: Epoch
     """The worker's hour when it answered."""
-    share_microcredits: int
+    share_microcredits: Amount
     """What the worker gets for it: the price that both agreed on."""
-    model_digest: bytes
-    input_digest: bytes
+    model_digest: Digest
+    input_digest: Digest
     """See `receipt.salted_digest`; so is the next."""
-    output_digest: bytes
-    skill: str
-    items: int
-    service_us: int
+    output_digest: Digest
+    skill: Annotated[str, Size(64, 1)]
+    items: Annotated[int, Range(1, 2**32)]
+    service_us: Count
+
+
+def sole_game(worker: str, prices: Iterable[int]) -> BatchGame:
+    """Return the game of tasks that one worker did alone: a batch with one chunk for each."""
+    chunks = tuple(Chunk(price, 1, (worker,)) for price in prices)
+    return BatchGame(sum(chunk.price for chunk in chunks), chunks)
 
 
 def settlement_body(
     tasks: Sequence[TaskTerms],
     *,
-    game_digest: bytes = ZERO_DIGEST,
+    game: bytes | None = None,
     price_microcredits: int | None = None,
 ) -> ReceiptBody:
     """Return the body that settles 1 to 20 tasks of one requester, worker, skill and model.
 
-    `game_digest` and `price_microcredits` (by default the sum of the shares) describe the whole game when several
-    workers shared one. The epoch is the latest of the tasks.
+    `game` (a digest) and `price_microcredits` describe the whole game when several workers shared one; by default the
+    worker was alone (`sole_game`). The epoch is the latest of the tasks.
     """
     first = tasks[0]
+    if game is None:
+        game = game_digest(sole_game(first.worker, (task.share_microcredits for task in tasks)))
     share = sum(task.share_microcredits for task in tasks)
     return ReceiptBody(
         tasks=tuple(task.task for task in tasks),
@@ -53,7 +63,7 @@ def settlement_body(
         epoch=max(task.epoch for task in tasks),
         price_microcredits=share if price_microcredits is None else price_microcredits,
         share_microcredits=share,
-        game_digest=game_digest,
+        game_digest=game,
         model_digest=first.model_digest,
         input_digest=joint_digest(task.input_digest for task in tasks),
         output_digest=joint_digest(task.output_digest for task in tasks),
@@ -74,9 +84,22 @@ def differing_field(body: ReceiptBody, tasks: Sequence[TaskTerms]) -> str | None
         for task in tasks
     ):
         return "tasks"
-    expected = settlement_body(tasks, game_digest=body.game_digest, price_microcredits=body.price_microcredits)
+    expected = settlement_body(tasks, game=body.game_digest, price_microcredits=body.price_microcredits)
     names = (item.name for item in fields(ReceiptBody) if item.name != "epoch")
     return next((name for name in names if getattr(body, name) != getattr(expected, name)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledTask:
+    """An answered task, and when it was answered (Unix time)."""
+
+    terms: TaskTerms
+    answered_us: int
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """What tells it from all others: the requester, and the name that it gave."""
+        return self.terms.requester, self.terms.task
 
 
 @dataclass(slots=True)
@@ -84,40 +107,66 @@ class UnsettledTasks:
     """What a worker has answered and not yet been given a receipt for; bounded, and fair when it is full."""
 
     most: int = UNSETTLED_MAX
-    _by_requester: dict[str, dict[bytes, TaskTerms]] = field(default_factory=dict)
+    _by_requester: dict[str, dict[bytes, UnsettledTask]] = field(default_factory=dict)
+    """The oldest first."""
+    _taken: set[tuple[str, bytes]] = field(default_factory=set)
     _count: int = 0
 
-    def add(self, terms: TaskTerms) -> None:
+    def add(self, task: UnsettledTask) -> None:
         """Remember an answered task; when full, the requester with the most unsettled tasks loses its oldest one."""
-        tasks = self._by_requester.setdefault(terms.requester, {})
-        if terms.task not in tasks:
+        requester, name = task.key
+        tasks = self._by_requester.setdefault(requester, {})
+        if name not in tasks:
             self._count += 1
-        tasks[terms.task] = terms
+        tasks[name] = task
         if self._count > self.most:
             greediest = max(self._by_requester, key=lambda peer: len(self._by_requester[peer]))
             self._drop(greediest, next(iter(self._by_requester[greediest])))
 
-    def take(self, requester: str, tasks: Sequence[bytes]) -> list[TaskTerms] | None:
-        """Return and forget these tasks of this requester, or None (and forget nothing) if one is unknown."""
+    def take(self, requester: str, tasks: Sequence[bytes]) -> list[UnsettledTask] | None:
+        """Return these tasks of this requester, which nobody else gets until `settled` or `give_back`.
+
+        None, and nothing is taken, if one is unknown or taken already.
+        """
         known = self._by_requester.get(requester, {})
-        if not tasks or not all(task in known for task in tasks):
+        if not tasks or not all(task in known and (requester, task) not in self._taken for task in tasks):
             return None
-        taken = [known[task] for task in tasks]
-        for task in set(tasks):
-            self._drop(requester, task)
-        return taken
+        self._taken |= {(requester, task) for task in tasks}
+        return [known[task] for task in tasks]
+
+    def give_back(self, tasks: Iterable[UnsettledTask]) -> None:
+        """Let tasks that were taken be settled by somebody else, at their old place."""
+        self._taken -= {task.key for task in tasks}
+
+    def settled(self, tasks: Iterable[UnsettledTask]) -> None:
+        """Forget tasks."""
+        for task in tasks:
+            self._drop(*task.key)
 
     def owed(self, requester: str) -> tuple[int, int]:
         """Return how many tasks, and how many micro-credits, this requester has not settled."""
         tasks = self._by_requester.get(requester, {})
-        return len(tasks), sum(terms.share_microcredits for terms in tasks.values())
+        return len(tasks), sum(task.terms.share_microcredits for task in tasks.values())
+
+    def oldest_us(self, requester: str) -> int | None:
+        """Return when the longest unsettled task of a requester was answered."""
+        oldest = next(iter(self._by_requester.get(requester, {}).values()), None)
+        return None if oldest is None else oldest.answered_us
+
+    def __contains__(self, task: UnsettledTask) -> bool:
+        return task.terms.task in self._by_requester.get(task.terms.requester, {})
+
+    def __iter__(self) -> Iterator[UnsettledTask]:
+        for tasks in self._by_requester.values():
+            yield from tasks.values()
 
     def __len__(self) -> int:
         return self._count
 
     def _drop(self, requester: str, task: bytes) -> None:
-        tasks = self._by_requester[requester]
-        del tasks[task]
-        self._count -= 1
+        self._taken.discard((requester, task))
+        tasks = self._by_requester.get(requester, {})
+        if tasks.pop(task, None) is not None:
+            self._count -= 1
         if not tasks:
-            del self._by_requester[requester]
+            self._by_requester.pop(requester, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -11,7 +11,7 @@ from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Place, opening, place_after
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.receipt import Half, ReceiptBody, body_digest, sign_half
-from swarmharness.credit.store import ReceiptStore
+from swarmharness.credit.store import Game, ReceiptStore
 from swarmharness.errors import RefusedError, SwarmError, UnavailableError
 from swarmharness.identity import Signer
 from swarmharness.ports import Clock
@@ -27,6 +27,7 @@ class _Write:
     body: ReceiptBody
     other: Half | None
     signs: bool
+    game: Game | None = None
     done: trio.Event = field(default_factory=trio.Event)
     half: Half | None = None
     stored: bool = False
@@ -46,17 +47,19 @@ class ChainWriter:
         clock: Clock,
         *,
         on_fork: Callable[[ForkProof], None] = lambda proof: None,
+        find_place: Callable[[], Awaitable[Place]] | None = None,
     ) -> None:
         self._on_fork = on_fork
+        self._find_place = find_place or self._place_in_store
         self._store, self._signer, self._clock = store, signer, clock
         self._queue: list[_Write] = []
         self._wake = trio.Event()
         self._place: Place | None = None
         self._stopped = False
 
-    async def sign(self, body: ReceiptBody, other: Half | None = None) -> Half:
-        """Return this node's half over `body`, stored, together with the other party's verified half if given."""
-        half = (await self._write(_Write(body, other, signs=True))).half
+    async def sign(self, body: ReceiptBody, other: Half | None = None, *, game: Game | None = None) -> Half:
+        """Return this node's half over `body`, stored, with its game and the other party's verified half if given."""
+        half = (await self._write(_Write(body, other, signs=True, game=game))).half
         assert half is not None
         return half
 
@@ -67,7 +70,6 @@ class ChainWriter:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then whoever still waits gets an UnavailableError."""
         try:
-            self._place = await self._next_place()
             task_status.started()
             while True:
                 await self._wake.wait()
@@ -96,10 +98,16 @@ class ChainWriter:
 
     async def _commit(self, group: list[_Write]) -> None:
         try:
-            place = self._place or await self._next_place()
+            place = self._place
+            if place is None and any(write.signs for write in group):
+                place = await self._find_place()
+            games = {write.game.digest: write.game for write in group if write.game is not None}
+            if games:
+                await self._store.keep_games(list(games.values()))
             entries = []
             for index, write in enumerate(group):
                 if write.signs:
+                    assert place is not None
                     write.half = sign_half(
                         self._signer,
                         body_digest(write.body),
@@ -122,7 +130,7 @@ class ChainWriter:
             for write in group:
                 write.error = error
 
-    async def _next_place(self) -> Place:
+    async def _place_in_store(self) -> Place:
         head = await self._store.head(self._signer.peer_id)
         sealed = await self._store.sealed()
         if head is None or head.content.incarnation <= sealed:

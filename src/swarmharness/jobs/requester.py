@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swarmharness.credit.receipt import SALT_BYTES, TASK_ID_BYTES, body_digest, salted_digest
+from swarmharness.credit.receipt import SALT_BYTES, TASK_ID_BYTES, salted_digest
 from swarmharness.credit.service import CreditService
-from swarmharness.credit.terms import TaskTerms, settlement_body
+from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
@@ -33,7 +33,7 @@ class TaskAnswer:
     queued_items: int
     elapsed_us: int
     receipt: str
-    """Hex digest of the receipt's body; empty for a task that this node ran for itself."""
+    """The task in hex, by which its receipt is found; empty for a task that this node ran for itself."""
 
 
 class TaskRequester:
@@ -73,7 +73,8 @@ class TaskRequester:
         elapsed_us = self._clock.monotonic_us() - started_us
         receipt = ""
         if peer_id != self._transport.peer_id:
-            receipt = self._settle(peer_id, proposal, commitment, digest)
+            self._settle(peer_id, proposal, commitment, digest)
+            receipt = proposal.task_id.hex()
         service_us = min(commitment.service_us, elapsed_us)
         return TaskAnswer(reveal.outputs, service_us, commitment.queued_items, elapsed_us, receipt)
 
@@ -88,7 +89,7 @@ class TaskRequester:
         if len(reveal.outputs) != len(proposal.items):
             raise ProtocolError(f"{peer_id} answered {len(reveal.outputs)} of {len(proposal.items)} items")
 
-    def _settle(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> str:
+    def _settle(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> None:
         terms = TaskTerms(
             task=proposal.task_id,
             requester=self._transport.peer_id,
@@ -102,6 +103,4 @@ class TaskRequester:
             items=len(proposal.items),
             service_us=commitment.service_us,
         )
-        body = settlement_body([terms])
-        self._credit.settle_later(body)
-        return body_digest(body).hex()
+        self._credit.settle_task(terms)

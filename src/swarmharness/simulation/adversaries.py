@@ -85,7 +85,7 @@ def withhold(parts: NodeParts) -> None:
     def keep_silent(*_: object) -> None:
         return None
 
-    vars(parts.credit)["settle_later"] = keep_silent
+    vars(parts.credit)["settle_task"] = keep_silent
 
 
 async def fork(parts: NodeParts, sleep: Sleep) -> None:

@@ -39,14 +39,15 @@ async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
         network = await stack.enter_async_context(MemoryNetwork())
         ends = [await stack.enter_async_context(network.node(who.peer_id)) for who in EVERYONE]
         services = {}
-        nursery = await stack.enter_async_context(trio.open_nursery())
         for number, (who, end) in enumerate(zip(EVERYONE, ends, strict=True)):
             path = tmp_path / f"{number}.db"
             store = await stack.enter_async_context(open_sqlite_store(path, owner=who.peer_id, unix_us=1))
             for other in ends:
                 end.add_addresses(PeerAddress(other.peer_id, other.addresses))
             services[who] = CreditService(store, who, end, SystemClock(), SystemRandomness())
-            await nursery.start(services[who].run)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        for service in services.values():
+            await nursery.start(service.run)
         yield Swarm(network, services)
         nursery.cancel_scope.cancel()
 

@@ -83,7 +83,8 @@ async def test_both_parties_keep_the_same_co_signed_receipt(process_swarm: Proce
             if [e["state"] for e in spent] == [e["state"] for e in earned] == ["receipt"]:
                 break
             await trio.sleep(0.05)
-    assert spent[0]["receipt"] == earned[0]["receipt"] == result["receipt"]
+    assert spent[0]["receipt"] == earned[0]["receipt"]
+    assert spent[0]["tasks"] == [result["receipt"]], "results name their task, by which the receipt is found"
     assert (spent[0]["role"], earned[0]["role"]) == ("requester", "worker")
     balances = [await call(node, "credit.balance") for node in (client, worker)]
     assert balances[0]["net_microcredits"] == -balances[1]["net_microcredits"] < 0

@@ -8,9 +8,10 @@ import trio
 import trio.testing
 
 from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
+from swarmharness.credit.payee import MALFORMED
 from swarmharness.credit.receipt import EPOCH_US, Half, Problem, Receipt, ReceiptBody, body_digest, receipt_problem
 from swarmharness.credit.retry import RETRY_DELAYS_US
-from swarmharness.credit.service import MALFORMED, CreditService
+from swarmharness.credit.service import CreditService
 from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.credit.terms import settlement_body
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError

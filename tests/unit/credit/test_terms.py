@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
+from swarmharness.credit.attribution.games import game_digest
 from swarmharness.credit.receipt import ZERO_DIGEST, body_problem
-from swarmharness.credit.terms import UnsettledTasks, differing_field, settlement_body
+from swarmharness.credit.terms import (
+    TaskTerms,
+    UnsettledTask,
+    UnsettledTasks,
+    differing_field,
+    settlement_body,
+    sole_game,
+)
 from tests.unit.credit.builders import ALICE, BOB, CAROL, terms
 
 
@@ -16,7 +24,7 @@ def test_a_settlement_adds_up_its_tasks() -> None:
     assert body_problem(made) is None
     assert made.share_microcredits == made.price_microcredits == 2_003
     assert (made.items, made.service_us, made.epoch) == (4, 1_000, tasks[1].epoch)
-    assert made.game_digest == ZERO_DIGEST
+    assert made.game_digest == game_digest(sole_game(BOB.peer_id, [1_001, 1_002]))
     assert differing_field(made, tasks) is None
 
 
@@ -25,7 +33,7 @@ def test_one_task_keeps_its_own_digests() -> None:
 
 
 def test_a_game_is_the_requesters_statement() -> None:
-    made = settlement_body([terms()], game_digest=b"g" * 32, price_microcredits=9_999)
+    made = settlement_body([terms()], game=b"g" * 32, price_microcredits=9_999)
     assert differing_field(made, [terms()]) is None
 
 
@@ -51,17 +59,28 @@ def test_tasks_of_two_models_are_not_settled_together() -> None:
     assert differing_field(settlement_body(tasks), tasks) == "tasks"
 
 
+def answered(made: TaskTerms) -> UnsettledTask:
+    return UnsettledTask(made, int.from_bytes(made.task))
+
+
 def test_a_task_is_taken_once_and_only_by_its_requester() -> None:
     unsettled = UnsettledTasks()
-    unsettled.add(terms(1))
-    unsettled.add(terms(2))
+    unsettled.add(answered(terms(1)))
+    unsettled.add(answered(terms(2)))
     first, second = terms(1).task, terms(2).task
     assert unsettled.owed(ALICE.peer_id) == (2, 2_003)
     assert unsettled.take(BOB.peer_id, [first]) is None
     assert unsettled.take(ALICE.peer_id, [first, b"unknown"]) is None
     assert unsettled.take(ALICE.peer_id, []) is None
     assert len(unsettled) == 2
-    assert unsettled.take(ALICE.peer_id, [second, first]) == [terms(2), terms(1)]
+    taken = unsettled.take(ALICE.peer_id, [second, first])
+    assert taken == [answered(terms(2)), answered(terms(1))]
+    assert unsettled.take(ALICE.peer_id, [first]) is None, "somebody settles it now"
+    assert unsettled.owed(ALICE.peer_id) == (2, 2_003)
+    unsettled.give_back(taken)
+    assert unsettled.oldest_us(ALICE.peer_id) == 1, "a refused settlement does not make a debt younger"
+    assert unsettled.take(ALICE.peer_id, [second, first]) == taken
+    unsettled.settled(taken)
     assert unsettled.take(ALICE.peer_id, [first]) is None
     assert len(unsettled) == 0
     assert unsettled.owed(ALICE.peer_id) == (0, 0)
@@ -69,9 +88,9 @@ def test_a_task_is_taken_once_and_only_by_its_requester() -> None:
 
 def test_a_requester_that_never_settles_pushes_out_only_its_own_tasks() -> None:
     unsettled = UnsettledTasks(most=10)
-    unsettled.add(terms(1, CAROL))
+    unsettled.add(answered(terms(1, CAROL)))
     for number in range(2, 30):
-        unsettled.add(terms(number, ALICE))
+        unsettled.add(answered(terms(number, ALICE)))
     assert len(unsettled) == 10
     assert unsettled.owed(CAROL.peer_id)[0] == 1
     assert unsettled.take(ALICE.peer_id, [terms(20).task]) is None
@@ -80,6 +99,6 @@ def test_a_requester_that_never_settles_pushes_out_only_its_own_tasks() -> None:
 
 def test_the_same_task_twice_is_one_task() -> None:
     unsettled = UnsettledTasks()
-    unsettled.add(terms(1))
-    unsettled.add(terms(1))
+    unsettled.add(answered(terms(1)))
+    unsettled.add(answered(terms(1)))
     assert len(unsettled) == 1

@@ -156,11 +156,15 @@ class CappedGame:
 Game = BatchGame | SpeculativeGame | PipelineGame | CappedGame | TableGame
 
 
-def game_digest(game: Game, permutations: int = PERMUTATIONS_DEFAULT) -> bytes:
-    """Return SHA-256 of the canonical game: compact JSON with sorted keys, in UTF-8.
+def game_text(game: Game, permutations: int = PERMUTATIONS_DEFAULT) -> bytes:
+    """Return the canonical game: compact JSON with sorted keys, in UTF-8.
 
     It includes `permutations`, which a recomputation needs, but not the seed, which is derived from it.
     """
     content = {"game": game.kind, "price": game.price, "permutations": permutations, **game.canonical()}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).digest()
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def game_digest(game: Game, permutations: int = PERMUTATIONS_DEFAULT) -> bytes:
+    """Return SHA-256 of the canonical game."""
+    return hashlib.sha256(game_text(game, permutations)).digest()

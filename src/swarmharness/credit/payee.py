@@ -1,0 +1,182 @@
+"""The worker's side of settlement: remembers what it answered, checks what requesters state, signs; it never begins."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import trio
+
+from swarmharness.credit.attribution.games import game_text
+from swarmharness.credit.game_check import game_problem
+from swarmharness.credit.messages import GAME_METHOD, SETTLE_METHOD, GameAnswer, GameRequest, SettleRequest
+from swarmharness.credit.receipt import (
+    EPOCH_US,
+    ZERO_DIGEST,
+    Half,
+    Problem,
+    Receipt,
+    ReceiptBody,
+    body_digest,
+    body_problem,
+    epoch_of,
+    epoch_problem,
+    half_problem,
+)
+from swarmharness.credit.store import Game, ReceiptStore
+from swarmharness.credit.terms import TaskTerms, UnsettledTask, UnsettledTasks, differing_field, sole_game
+from swarmharness.credit.writer import ChainWriter
+from swarmharness.errors import ProtocolError, RefusedError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Request, Transport
+from swarmharness.ports import Clock
+from swarmharness.protocol.codec import decode, encode
+
+MALFORMED = "malformed"
+WITHHELD_AFTER_US = 600_000_000
+"""A requester that owes a signature for longer is served last, until it signs."""
+SAVED_AFTER_S = 0.2
+"""Most tasks are settled before: only the others are written down."""
+GAME_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Payee:
+    """Serves `task.settle`."""
+
+    def __init__(
+        self,
+        store: ReceiptStore,
+        transport: Transport,
+        clock: Clock,
+        writer: ChainWriter,
+        *,
+        refused: Counter[str],
+        horizon_epochs: int,
+        on_receipt: Callable[[Receipt], object],
+    ) -> None:
+        self._store, self._transport, self._clock, self._writer = store, transport, clock, writer
+        self._refused, self._horizon_us, self._on_receipt = refused, horizon_epochs * EPOCH_US, on_receipt
+        self._started_us = clock.unix_us()
+        self._unsettled = UnsettledTasks()
+        self._fresh: list[UnsettledTask] = []
+        self._saved: dict[tuple[str, bytes], UnsettledTask] = {}
+        self._added = trio.Event()
+        self._answering: dict[bytes, trio.Event] = {}
+        transport.handle(SETTLE_METHOD, self._handle_settle)
+
+    def expect(self, terms: TaskTerms) -> None:
+        """Remember a task that this node has just answered; only such tasks are settled, and each once."""
+        task = UnsettledTask(terms, self._clock.unix_us())
+        self._unsettled.add(task)
+        self._fresh.append(task)
+        self._added.set()
+
+    def owed(self, requester: PeerId) -> tuple[int, int]:
+        """Return how many answered tasks, and micro-credits, this requester has not settled."""
+        return self._unsettled.owed(requester)
+
+    def withholds(self, requester: PeerId) -> bool:
+        """Tell whether a requester owes its signature for too long; time in which this node was off does not count."""
+        oldest_us = self._unsettled.oldest_us(requester)
+        return oldest_us is not None and self._clock.unix_us() - max(oldest_us, self._started_us) > WITHHELD_AFTER_US
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take up what was unsettled at the last end, and write down what remains unsettled, for ever."""
+        for task in await self._store.unsettled():
+            self._unsettled.add(task)
+            self._saved[task.key] = task
+        task_status.started()
+        while True:
+            if not self._fresh and not self._saved:
+                await self._added.wait()
+            self._added = trio.Event()
+            await trio.sleep(SAVED_AFTER_S)
+            try:
+                await self.save()
+            except SwarmError as error:
+                _log.error("tasks that are not paid yet cannot be written down: %s", error)
+            if not self._fresh:
+                with trio.move_on_after(60):  # settled ones are removed some time
+                    await self._added.wait()
+
+    async def save(self) -> None:
+        """Write down what is unsettled, and strike out what was settled or is too old."""
+        oldest_us = self._clock.unix_us() - self._horizon_us
+        self._unsettled.settled([task for task in self._unsettled if task.answered_us < oldest_us])
+        fresh, self._fresh = self._fresh, []
+        new = [task for task in fresh if task in self._unsettled]
+        gone = [task for task in self._saved.values() if task not in self._unsettled]
+        if new or gone:
+            await self._store.keep_unsettled(new, gone)
+            self._saved.update((task.key, task) for task in new)
+            for task in gone:
+                del self._saved[task.key]
+
+    async def _handle_settle(self, request: Request) -> bytes:
+        try:
+            message = decode(SettleRequest, request.payload)
+        except ProtocolError:
+            self._refused[MALFORMED] += 1
+            raise
+        body = message.body
+        digest = body_digest(body)
+        if body.requester != request.peer_id or body.worker != self._transport.peer_id:
+            raise self._refusal(Problem.WRONG_SIGNER)
+        problem = body_problem(body) or half_problem(message.half, digest, body.requester)
+        if problem is not None:
+            raise self._refusal(problem)
+        while digest in self._answering:  # the same request twice at once: the second gets the first one's half
+            await self._answering[digest].wait()
+        done = self._answering[digest] = trio.Event()
+        try:
+            return encode(await self._answer(body, digest, message.half))
+        finally:
+            del self._answering[digest]
+            done.set()
+
+    async def _answer(self, body: ReceiptBody, digest: bytes, requester_half: Half) -> Half:
+        tasks = self._unsettled.take(body.requester, body.tasks)
+        if tasks is None:
+            known = await self._store.entry(digest)
+            if known is None or known.worker_half is None:
+                raise self._refusal(Problem.UNKNOWN_TASK)
+            return known.worker_half  # its answer was lost on the way
+        try:
+            terms = [task.terms for task in tasks]
+            now = epoch_of(self._clock.unix_us())
+            problem = epoch_problem(body, oldest=min(task.epoch for task in terms), newest=now)
+            if problem is not None:
+                raise self._refusal(problem)
+            different = differing_field(body, terms)
+            if different is not None:
+                raise self._refusal(Problem.OTHER_TERMS, f": {different}")
+            game = await self._game_of(body, terms)
+            half = await self._writer.sign(body, requester_half, game=game)
+            self._unsettled.settled(tasks)
+            self._on_receipt(Receipt(body, requester_half, half))
+            return half
+        finally:
+            self._unsettled.give_back(tasks)
+
+    async def _game_of(self, body: ReceiptBody, tasks: list[TaskTerms]) -> Game | None:
+        """Return the game to keep beside the receipt; refuses one that does not give this worker its share (C-3)."""
+        alone = game_text(sole_game(body.worker, (task.share_microcredits for task in tasks)))
+        game = Game(body.game_digest, body.epoch, alone)
+        if body.game_digest == ZERO_DIGEST and body.price_microcredits == body.share_microcredits:
+            return None
+        if game_problem(body, game.text) is None:
+            return game if len(tasks) > 1 else None  # that of a single task follows from its receipt
+        asked = encode(GameRequest(body.game_digest))
+        answer = await self._transport.call(PeerId(body.requester), GAME_METHOD, asked, timeout_s=GAME_TIMEOUT_S)
+        text = decode(GameAnswer, answer).text
+        wrong = game_problem(body, text)
+        if wrong is not None:
+            raise self._refusal(Problem.WRONG_GAME, f": {wrong}")
+        return Game(body.game_digest, body.epoch, text)
+
+    def _refusal(self, problem: Problem, detail: str = "") -> RefusedError:
+        self._refused[problem] += 1
+        return RefusedError(f"this receipt is not signed here: {problem}{detail}")

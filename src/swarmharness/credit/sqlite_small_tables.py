@@ -1,0 +1,80 @@
+"""Every SQL statement on what a node remembers besides receipts: unsettled tasks, games, invites, seals; blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swarmharness.credit.sqlite_connection import Database
+from swarmharness.credit.store import Game, Invited
+from swarmharness.credit.terms import TaskTerms, UnsettledTask
+from swarmharness.identity import PeerId
+from swarmharness.protocol.codec import decode, encode
+
+
+class SmallTables(Database):
+    """The tables with one row for each thing that is remembered."""
+
+    moved = False
+    """See `store.ReceiptStore.moved`; set by `settle_in`."""
+
+    def settle_in(self) -> None:
+        """Find out whether this is still the file of the last start, and remember which it is now."""
+        inode = self.path.stat().st_ino
+        with self.transaction():
+            known = self.connection.execute("SELECT inode FROM file").fetchone()
+            self.connection.execute("INSERT OR REPLACE INTO file VALUES (1, ?)", (inode,))
+        self.moved = known is not None and known[0] != inode
+
+    def unsettled(self) -> list[UnsettledTask]:
+        """See `store.ReceiptStore.unsettled`."""
+        with self.translated():
+            rows = self.connection.execute("SELECT terms, answered_us FROM unsettled ORDER BY answered_us").fetchall()
+        return [UnsettledTask(decode(TaskTerms, terms), answered_us) for terms, answered_us in rows]
+
+    def keep_unsettled(self, new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        """See `store.ReceiptStore.keep_unsettled`."""
+        rows = [(*one.key, one.answered_us, encode(one.terms)) for one in new]
+        with self.transaction():
+            self.connection.executemany("INSERT OR REPLACE INTO unsettled VALUES (?, ?, ?, ?)", rows)
+            gone = [one.key for one in settled]
+            self.connection.executemany("DELETE FROM unsettled WHERE requester = ? AND task = ?", gone)
+
+    def games(self, digests: Sequence[bytes]) -> list[Game]:
+        """See `store.ReceiptStore.games`."""
+        statement = "SELECT digest, epoch, game FROM games WHERE digest = ?"
+        with self.translated():
+            rows = [row for digest in digests for row in self.connection.execute(statement, (digest,))]
+        return [Game(*row) for row in rows]
+
+    def keep_games(self, games: Sequence[Game]) -> None:
+        """See `store.ReceiptStore.keep_games`."""
+        statement = "INSERT INTO games VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET epoch = max(epoch, excluded.epoch)"
+        with self.transaction():
+            self.connection.executemany(statement, [(game.digest, game.epoch, game.text) for game in games])
+
+    def invited(self) -> list[Invited]:
+        """See `store.ReceiptStore.invited`."""
+        with self.translated():
+            rows = self.connection.execute("SELECT token, peer_id, microcredits FROM invited").fetchall()
+        return [Invited(token, PeerId(peer), microcredits) for token, peer, microcredits in rows]
+
+    def keep_invited(self, invited: Invited) -> None:
+        """See `store.ReceiptStore.keep_invited`."""
+        row = (invited.token, invited.peer_id, invited.microcredits)
+        with self.transaction():
+            self.connection.execute("INSERT INTO invited VALUES (?, ?, ?)", row)
+
+    def seal(self, incarnation: int) -> None:
+        """See `store.ReceiptStore.seal`."""
+        statement = (
+            "INSERT INTO sealed VALUES (1, ?)"
+            " ON CONFLICT DO UPDATE SET incarnation = max(incarnation, excluded.incarnation)"
+        )
+        with self.transaction():
+            self.connection.execute(statement, (incarnation,))
+
+    def sealed(self) -> int:
+        """See `store.ReceiptStore.sealed`."""
+        with self.translated():
+            row = self.connection.execute("SELECT incarnation FROM sealed").fetchone()
+        return -1 if row is None else int(row[0])
