@@ -1,8 +1,8 @@
 """Remembers which signatures are genuine, so that a simulation checks identical signed bytes once; it forges nothing.
 
 Within `remembered_signatures` a signature that a simulated key made, or that was verified before, is looked up; any
-other bytes are verified as ever. Identical adverts are decoded once, too, and the nodes share the result, which nobody
-can change. The private names that this needs are `identity._public_key` and the advert module's `decode`.
+other bytes are verified as ever. Equal messages are decoded once, too, and the nodes share the result, which nobody
+can change. The names that this needs are `identity._public_key` and `codec.decoded`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from swarmharness import identity
 from swarmharness.identity import Identity, PeerId
-from swarmharness.protocol.codec import decode
-from swarmharness.registry import advert
+from swarmharness.protocol import codec
 
 REMEMBERED_MAX = 100_000
+DECODED_MAX = 16_384
 
 
 class SignatureMemory:
@@ -62,17 +62,13 @@ def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
     def remembered(peer_id: str) -> _RememberedKey:
         return _RememberedKey(PeerId(peer_id), original(peer_id), memory)
 
-    @lru_cache(maxsize=65_536)
-    def decoded(data: bytes) -> advert.Advert:
-        return decode(advert.Advert, data)
-
     identity._public_key = remembered  # type: ignore[assignment]
-    vars(advert)["decode"] = lambda cls, data: decoded(bytes(data)) if cls is advert.Advert else decode(cls, data)
+    codec.decoded = lru_cache(maxsize=DECODED_MAX)(codec._decode)
     try:
         yield
     finally:
         identity._public_key = original
-        vars(advert)["decode"] = decode
+        codec.decoded = None
 
 
 class _RememberedKey:

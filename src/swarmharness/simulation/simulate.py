@@ -5,6 +5,7 @@ One `trio.run`, one virtual clock, a seeded scheduler, no threads, no wall clock
 
 from __future__ import annotations
 
+import gc
 import logging
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ def simulate(scenario: Scenario, seed: int) -> Simulation:
     logger = logging.getLogger("swarmharness")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # nodes report hardship, and here it is made on purpose
+    collects = gc.isenabled()
+    gc.disable()  # trio makes no cycles, and a collection takes the longer the larger the swarm is
     try:
         with remembered_signatures(signatures), seeded_scheduling(seed):
             return trio.run(_run, scenario, seed, clock, signatures, clock=clock)
@@ -51,6 +54,8 @@ def simulate(scenario: Scenario, seed: int) -> Simulation:
         raise
     finally:
         logger.setLevel(level)
+        if collects:
+            gc.enable()
 
 
 async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: SignatureMemory) -> Simulation:
