@@ -7,36 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
-from swarmharness.cli.credit_files import audit, export
+from swarmharness.cli.credit_files import audit, database_of, export
+from swarmharness.cli.credit_format import credits_text, moment, peer_lines, standing_lines
 from swarmharness.cli.credit_import import import_receipts
+from swarmharness.cli.credit_views import explain, now_epoch, top
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 from swarmharness.errors import InputError, UnavailableError
 
 HISTORY_LIMIT_MAX = 10_000
 
 app = new_app("Show balances and receipts.")
-app.command()(audit)
-app.command()(export)
-app.command("import")(import_receipts)
+
+
+PeerOption = Annotated[
+    str | None, typer.Option("--peer", metavar="PEER", help="The id of another node.", show_default=False)
+]
 
 
 @app.command()
-def balance(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Show what this node earned and spent, in all and with each peer."""
-    answer = _ask(data_dir, "credit.balance", {})
+def balance(data_dir: DataDirOption = None, peer: PeerOption = None, json: JsonOption = False) -> None:
+    """Show what this node earned and spent; with --peer, what it would do for that one, and why it may be refused."""
+    answer = _ask(data_dir, "credit.balance", {} if peer is None else {"peer": _known_as(peer)})
     if json:
         print_json(answer)
         return
-    print(f"earned    {_credits(answer['earned_microcredits'])}")
-    print(f"spent     {_credits(answer['spent_microcredits'])}")
-    print(f"net       {_credits(answer['net_microcredits'])}")
+    if peer is not None:
+        _print_peer(answer, peer)
+        return
+    print(f"earned    {credits_text(answer['earned_microcredits'])}")
+    print(f"spent     {credits_text(answer['spent_microcredits'])}")
+    print(f"net       {credits_text(answer['net_microcredits'])}")
     print(f"receipts  {answer['receipts']}, and {answer['half_entries']} that lack the other party's signature")
+    print(*standing_lines(answer["standing"]), sep="\n")
     if answer["by_peer"]:
         rows = [
             (
                 peer["peer_id"],
-                _credits(peer["earned_microcredits"]),
-                _credits(peer["spent_microcredits"]),
+                credits_text(peer["earned_microcredits"]),
+                credits_text(peer["spent_microcredits"]),
                 peer["receipts"],
             )
             for peer in answer["by_peer"]
@@ -47,22 +55,28 @@ def balance(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
 @app.command()
 def history(
     data_dir: DataDirOption = None,
+    peer: PeerOption = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=HISTORY_LIMIT_MAX, help="How many, newest first.")
     ] = 20,
     json: JsonOption = False,
 ) -> None:
     """List receipts, newest first; with --json one object a line."""
-    answer = _ask(data_dir, "credit.history", {"limit": limit})
+    if peer is None:
+        answer = _ask(data_dir, "credit.history", {"limit": limit})
+    else:
+        from swarmharness.credit import sqlite_views
+
+        answer = sqlite_views.history(database_of(data_dir), limit, _known_as(peer))
     if json:
         for entry in answer["entries"]:
             print_json(entry)
         return
     rows = [
         (
-            _when(entry["stored_us"]),
+            moment(entry["stored_us"]),
             "earned" if entry["role"] == "worker" else "spent",
-            _credits(entry["share_microcredits"]),
+            credits_text(entry["share_microcredits"]),
             entry["peer_id"],
             entry["skill"],
             entry["items"],
@@ -104,6 +118,27 @@ def _game_bytes(path: Path, limit_bytes: int) -> bytes:
         raise InputError(f"cannot read the game {path}: {error.strerror or error}") from None
 
 
+def _known_as(peer: str) -> str:
+    """Return a peer id; raises InputError for anything else."""
+    from swarmharness.errors import ProtocolError
+    from swarmharness.identity import parse_peer_id
+
+    try:
+        return parse_peer_id(peer)
+    except ProtocolError as error:
+        raise InputError(f"--peer: {error}") from None
+
+
+def _print_peer(answer: dict[str, Any], peer: str) -> None:
+    passed = next((one for one in answer["by_peer"] if one["peer_id"] == peer), None)
+    earned, spent = (passed[key] if passed else 0 for key in ("earned_microcredits", "spent_microcredits"))
+    print(f"peer      {peer}")
+    print(f"earned    {credits_text(earned)} from it")
+    print(f"spent     {credits_text(spent)} on it")
+    print(f"receipts  {passed['receipts'] if passed else 0}")
+    print(*peer_lines(answer["peer"]), sep="\n")
+
+
 def _ask(data_dir: Path | None, method: str, params: dict[str, Any]) -> dict[str, Any]:
     """Return the running node's answer, or the same from its store when no node runs."""
     from swarmharness.cli.connection import call_node
@@ -116,32 +151,22 @@ def _ask(data_dir: Path | None, method: str, params: dict[str, Any]) -> dict[str
         database = DataDir.at(data_dir).database
         if not database.exists():
             raise UnavailableError(f"{error}; and there is no receipt database in {database.parent}") from error
-        return _read(database, method, params)
+        return _read(data_dir, database, method, params)
     return answer
 
 
-def _read(database: Path, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    from swarmharness.credit.accounts import balance_of, history_answer, history_of
-    from swarmharness.credit.sqlite_file import ReceiptFile
-    from swarmharness.identity import PeerId
+def _read(data_dir: Path | None, database: Path, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    from swarmharness.cli.settings import read_settings
+    from swarmharness.credit import sqlite_views
 
-    file = ReceiptFile(database, read_only=True)
-    try:
-        owner = file.owner()
-        if method == "credit.balance":
-            return (file.balance(owner) if owner else balance_of(PeerId(""), (), 0)).as_dict()
-        return history_answer(history_of(owner, file.history(owner, params["limit"])) if owner else ())
-    finally:
-        file.close()
+    if method == "credit.history":
+        return sqlite_views.history(database, params["limit"])
+    policy = read_settings(data_dir, None)[1].credit.policy
+    return sqlite_views.balance(database, policy, epoch=now_epoch(), peer=params.get("peer"))
 
 
-def _credits(microcredits: int) -> str:
-    sign = "-" if microcredits < 0 else ""
-    whole, rest = divmod(abs(microcredits), 1_000_000)
-    return f"{sign}{whole:,}.{rest:06d}"
-
-
-def _when(unix_us: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(unix_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+app.command()(explain)
+app.command()(top)
+app.command()(audit)
+app.command()(export)
+app.command("import")(import_receipts)

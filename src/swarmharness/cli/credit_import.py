@@ -65,7 +65,7 @@ async def _import(source: BinaryIO, data_dir: Path | None) -> Imported:
 
 
 async def _into_store(source: BinaryIO, database: Path, me: Any) -> Imported:
-    from swarmharness.credit.archive import Entries, Proofs
+    from swarmharness.credit.archive import Entries, Games, Proofs
     from swarmharness.credit.importing import Imported, Importer
     from swarmharness.credit.sqlite_store import open_sqlite_store
     from swarmharness.ports import SystemClock
@@ -80,6 +80,8 @@ async def _into_store(source: BinaryIO, database: Path, me: Any) -> Imported:
                 done = await importer.take(block.entries)
             elif isinstance(block, Proofs):
                 done = await importer.take_proofs(block.proofs)
+            elif isinstance(block, Games):
+                done = await importer.take_games(block.games)
             return done.as_dict()
 
         return await _each(source, take)
@@ -97,10 +99,9 @@ async def _each(source: BinaryIO, take: _Take) -> Imported:
 
 
 def _params(block: Block) -> dict[str, Any]:
-    from swarmharness.credit.archive import Entries
     from swarmharness.protocol.codec import encode
 
-    return {"kind": "entries" if isinstance(block, Entries) else "proofs", "block": encode(block)}
+    return {"kind": type(block).__name__.lower(), "block": encode(block)}
 
 
 @contextmanager

@@ -91,6 +91,7 @@ class Refusal(StrEnum):
     HALF_OF_OTHERS = "a half-entry between others is worth nothing"
     EXPIRED = "it is older than the horizon, and between others"
     FUTURE = "its epoch lies in the future (compare the clocks of both machines)"
+    NO_GAME = "a game that cannot be read"
     OWN_CHAIN = "it continues this node's own chain: stop the node to import it"
 
 

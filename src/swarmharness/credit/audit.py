@@ -12,6 +12,7 @@ from swarmharness.credit.attribution.attribute import Attribution, attribute
 from swarmharness.credit.attribution.game_file import read_game
 from swarmharness.credit.chain import is_successor
 from swarmharness.credit.forks import ForkProof, proof_problem
+from swarmharness.credit.game_check import single_game_text
 from swarmharness.credit.receipt import ZERO_DIGEST, Half, ReceiptBody, body_digest, body_problem, half_problem
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.protocol.codec import INT64_MAX, decode
@@ -206,7 +207,8 @@ class Games:
 
     def judge(self, body: ReceiptBody) -> Finding | None:
         """Return what is wrong with the share, or None."""
-        if body.game_digest == ZERO_DIGEST:
+        if is_sole(body):
+            self.known += 1
             wrong = None if body.share_microcredits == body.price_microcredits else "one worker did it, for less"
         else:
             made = self._attribution(body.game_digest)
@@ -242,6 +244,11 @@ def recomputed(digest: bytes, text: bytes) -> Attribution | str:
         return attribute(game)
     except SwarmError as error:
         return f"its game cannot be recomputed: {error}"
+
+
+def is_sole(body: ReceiptBody) -> bool:
+    """Tell whether a receipt is for one task of one worker: its game follows from it, and is kept nowhere."""
+    return body.game_digest == ZERO_DIGEST or single_game_text(body) is not None
 
 
 def share_problem(body: ReceiptBody, made: Attribution) -> str | None:

@@ -66,6 +66,11 @@ class Gate:
         self._recording = trio.Lock()
         self._arrivals = count()
 
+    @property
+    def policy(self) -> Policy:
+        """What is in force: as configured, with the lines of invites."""
+        return self._policy
+
     def set_policy(self, policy: Policy) -> None:
         """Put another policy into force; its horizon counts from the next start."""
         self._configured = policy

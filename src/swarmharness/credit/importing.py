@@ -11,9 +11,11 @@ import trio
 
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.archive import Refusal, refusal
+from swarmharness.credit.attribution.game_file import read_game
 from swarmharness.credit.forks import ForkProof, proof_problem
 from swarmharness.credit.receipt import Half, Receipt, body_digest, epoch_of
-from swarmharness.credit.store import ReceiptStore
+from swarmharness.credit.store import Game, ReceiptStore
+from swarmharness.errors import InputError
 from swarmharness.identity import PeerId
 from swarmharness.ports import Clock
 
@@ -28,17 +30,25 @@ class Imported:
     known: int = 0
     proofs: int = 0
     """New proofs of forks."""
+    games: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the output of `credit import --json`."""
-        return {"new": self.new, "known": self.known, "proofs": self.proofs, "refused": dict(self.refused)}
+        return {
+            "new": self.new,
+            "known": self.known,
+            "proofs": self.proofs,
+            "games": self.games,
+            "refused": dict(self.refused),
+        }
 
     def add(self, other: dict[str, Any]) -> None:
         """Add what a node answered for a part of the file."""
         self.new += other["new"]
         self.known += other["known"]
         self.proofs += other["proofs"]
+        self.games += other["games"]
         self.refused.update(other["refused"])
 
 
@@ -100,6 +110,22 @@ class Importer:
             elif await self._store.keep_fork(proof):
                 done.proofs += 1
                 self._on_proof(proof)
+        return done
+
+    async def take_games(self, games: Sequence[bytes]) -> Imported:
+        """Store games that can be read; receipts name them by their digest, so a wrong one is never looked at."""
+        done = Imported()
+        epoch = epoch_of(self._clock.unix_us())
+        good: list[Game] = []
+        for text in games:
+            await trio.lowlevel.checkpoint()
+            try:
+                good.append(Game(read_game(text).digest, epoch, text))
+            except InputError:
+                done.refused[Refusal.NO_GAME] += 1
+        if good:
+            await self._store.keep_games(good)
+        done.games = len(good)
         return done
 
     async def _keep(self, new: list[Entry]) -> None:

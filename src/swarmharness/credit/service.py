@@ -83,6 +83,11 @@ class CreditService:
         """Give back what an admitted request took, because it was refused after all, before any work."""
         self._gate.undo(ticket)
 
+    @property
+    def policy(self) -> Policy:
+        """What the operator decided, and the lines of used invites."""
+        return self._gate.policy
+
     def set_policy(self, policy: Policy) -> None:
         """Put the operator's other decisions into force."""
         self._gate.set_policy(policy)

@@ -97,7 +97,7 @@ def audit(database: Path, progress: Progress = lambda done, total: None) -> Audi
 def _audit(scan: ReceiptScan, progress: Progress) -> AuditReport:
     report = AuditReport(peer_id=scan.owner() or "")
     total, done, books = scan.count(), 0, EpochBooks()
-    games = Games(lambda digest: None)
+    games = Games(scan.game_text)
     # Checking a signature lets other threads run, and is most of the work.
     with ThreadPoolExecutor(min(_THREADS_MAX, os.cpu_count() or 1)) as pool:
         for entries in scan.stored_entries():

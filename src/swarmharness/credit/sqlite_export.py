@@ -23,6 +23,7 @@ class Exported:
     damaged: int = 0
     """Entries that cannot be read, and were left out."""
     proofs: int = 0
+    games: int = 0
 
 
 def export(
@@ -41,7 +42,9 @@ def export(
             proofs = scan.forks()
             done.proofs = len(proofs)
             header = Header(scan.owner() or "", now_us, oldest_epoch)
-            for piece in archive(header, _entries(scan, oldest_epoch, done, progress), proofs, []):
+            for piece in archive(
+                header, _entries(scan, oldest_epoch, done, progress), proofs, _games(scan, oldest_epoch, done)
+            ):
                 write(piece)
     finally:
         scan.close()
@@ -61,6 +64,12 @@ def _entries(
                 done.entries += 1
                 yield entry
         progress(done.entries + done.damaged, total)
+
+
+def _games(scan: ReceiptScan, oldest_epoch: int, done: Exported) -> Iterator[bytes]:
+    for text in scan.game_texts(oldest_epoch):
+        done.games += 1
+        yield text
 
 
 def entry_of(stored: StoredEntry) -> Entry | None:

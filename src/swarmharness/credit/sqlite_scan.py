@@ -6,11 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from swarmharness.credit.audit import StoredEntry
-from swarmharness.credit.receipt import Half, HalfContent
+from swarmharness.credit.explaining import Neighbours
+from swarmharness.credit.receipt import Half, HalfContent, ReceiptBody
 from swarmharness.credit.sqlite_file import ReceiptFile
+from swarmharness.errors import ProtocolError
+from swarmharness.protocol.codec import decode
 
 SLICE = 256
 
+TASK_DIGITS_MIN = 8
+"""Fewer digits than these would be found anywhere in a body."""
+_ENTRY = "digest, requester, worker, epoch, share_microcredits, complete, body, stored_us"
 _HALF = "h.digest, h.signer, h.incarnation, h.number, h.previous, h.signature"
 
 
@@ -36,13 +42,69 @@ class ReceiptScan(ReceiptFile):
 
     def stored_entries(self, oldest_epoch: int = 0) -> Iterator[list[StoredEntry]]:
         """Yield every entry from this epoch on with all its halves, by epoch, in slices."""
-        columns = "digest, requester, worker, epoch, share_microcredits, complete, body, stored_us"
-        statement = f"SELECT {columns} FROM entries WHERE epoch >= ? ORDER BY epoch"
+        statement = f"SELECT {_ENTRY} FROM entries WHERE epoch >= ? ORDER BY epoch"
         with self.translated():
             cursor = self.connection.execute(statement, (oldest_epoch,))
             while rows := cursor.fetchmany(SLICE):
                 halves = self._halves_of([row[0] for row in rows])
                 yield [_entry(row, halves.get(row[0], ())) for row in rows]
+
+    def find(self, beginning: str, limit: int) -> list[StoredEntry]:
+        """Return entries whose digest, or one of whose task ids, begins with these hexadecimal digits."""
+        digits = beginning.lower()
+        lowest, highest = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
+        found = self._stored("digest BETWEEN ? AND ? LIMIT ?", lowest, highest, limit)
+        if found or len(digits) < TASK_DIGITS_MIN:
+            return found
+        whole_bytes = bytes.fromhex(digits[: len(digits) // 2 * 2])
+        return [
+            stored
+            for stored in self._stored("instr(body, ?) ORDER BY id DESC LIMIT ?", whole_bytes, SLICE)
+            if any(task.startswith(digits) for task in _tasks(stored))
+        ][:limit]
+
+    def between(self, me: str, peer: str, limit: int) -> list[StoredEntry]:
+        """Return the newest entries of these two."""
+        condition = "(requester = ?1 AND worker = ?2 OR requester = ?2 AND worker = ?1) ORDER BY id DESC LIMIT ?3"
+        return self._stored(condition, me, peer, limit)
+
+    def neighbours(self, half: Half) -> Neighbours:
+        """Return the receipts before and after a half in its chain."""
+        content = half.content
+        statement = "SELECT digest FROM halves WHERE signer = ? AND incarnation = ? AND number = ?"
+        found = []
+        for number in (content.number - 1, content.number + 1):
+            place = (content.signer, content.incarnation, number)
+            with self.translated():
+                row = self.connection.execute(statement, place).fetchone()
+            found.append(None if row is None else row[0])
+        return Neighbours(*found)
+
+    def game_text(self, digest: bytes) -> bytes | None:
+        """Return the game with this digest, if it is here."""
+        if not self.has_table("games"):
+            return None
+        return next((game.text for game in self.games([digest])), None)
+
+    def game_texts(self, oldest_epoch: int) -> Iterator[bytes]:
+        """Yield every game that receipts from this epoch on may name."""
+        if not self.has_table("games"):
+            return
+        with self.translated():
+            for (text,) in self.connection.execute("SELECT game FROM games WHERE epoch >= ?", (oldest_epoch,)):
+                yield _bytes(text)
+
+    def has_table(self, name: str) -> bool:
+        """Tell whether this version of the database has such a table; one that is only read is not migrated."""
+        statement = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        with self.translated():
+            return self.connection.execute(statement, (name,)).fetchone() is not None
+
+    def _stored(self, condition: str, *values: object) -> list[StoredEntry]:
+        with self.translated():
+            rows = self.connection.execute(f"SELECT {_ENTRY} FROM entries WHERE {condition}", values).fetchall()
+            halves = self._halves_of([row[0] for row in rows])
+        return [_entry(row, halves.get(row[0], ())) for row in rows]
 
     def chained_halves(self) -> Iterator[Half]:
         """Yield every half by signer, incarnation and number."""
@@ -79,3 +141,10 @@ def _entry(row: tuple[bytes, str, str, int, int, int, bytes, int], halves: Seque
 
 def _bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else b""
+
+
+def _tasks(stored: StoredEntry) -> list[str]:
+    try:
+        return [task.hex() for task in decode(ReceiptBody, stored.body).tasks]
+    except ProtocolError:
+        return []

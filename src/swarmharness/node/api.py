@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import trio
 
 from swarmharness import __version__
-from swarmharness.credit.accounts import history_answer
 from swarmharness.errors import ConfigurationError, InputError, SwarmError
 from swarmharness.jobs.service import ItemResult, Job, JobSettings
+from swarmharness.node.call_params import param
+from swarmharness.node.credit_api import CreditApi
 from swarmharness.node.parts import NodeParts
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 
@@ -65,8 +66,7 @@ class NodeApi:
             "node.invite": self._node_invite,
             "peers.list": self._peers_list,
             "router.explain": self._router_explain,
-            "credit.balance": self._credit_balance,
-            "credit.history": self._credit_history,
+            **CreditApi(parts).methods,
             "registry.join": self._registry_join,
             "job.open": self._job_open,
             "job.feed": self._job_feed,
@@ -144,7 +144,7 @@ class NodeApi:
         return {"invite": invite_text(invite, ports.signer), "addresses": list(addresses)}
 
     async def _registry_join(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        outcomes = await self._parts.registry.join([_value(params, "target", str)])
+        outcomes = await self._parts.registry.join([param(params, "target", str)])
         for error in outcomes.values():
             if error is not None:
                 raise error
@@ -154,23 +154,15 @@ class NodeApi:
         return self._parts.router.peers()
 
     async def _router_explain(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        skill = _value(params, "skill", str)
+        skill = param(params, "skill", str)
         await self._parts.registry.candidates(skill)  # so that a skill nobody asked for yet is looked up
         return self._parts.router.explain(skill).as_dict()
-
-    async def _credit_balance(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        balance = await self._parts.credit.balance()
-        return balance.as_dict()
-
-    async def _credit_history(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        limit = min(max(_value(params, "limit", int, 20), 1), 10_000)
-        return history_answer(await self._parts.credit.history(limit))
 
     # -- jobs -------------------------------------------------------------------------------------------------
 
     async def _job_open(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        skill = _value(params, "skill", str)
-        deadline_s = float(_value(params, "deadline_s", (int, float), self._parts.settings.jobs.deadline_s))
+        skill = param(params, "skill", str)
+        deadline_s = float(param(params, "deadline_s", (int, float), self._parts.settings.jobs.deadline_s))
         if deadline_s <= 0:
             raise InputError(f"a deadline of {deadline_s:g} s has passed already; give a positive number of seconds")
         if len(self._jobs) >= JOBS_MAX:
@@ -194,10 +186,10 @@ class NodeApi:
                 del self._jobs[job_id]
 
     async def _job_feed(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        items = _value(params, "items", list)
+        items = param(params, "items", list)
         if not all(isinstance(item, bytes) for item in items):
             raise InputError("job.feed: every item is a byte string")
-        await self._job(params).feed(items, last=_value(params, "last", bool, False))
+        await self._job(params).feed(items, last=param(params, "last", bool, False))
         return {}
 
     async def _job_results(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,16 +204,16 @@ class NodeApi:
             "progress": asdict(job.progress),
         }
         if job.done:
-            self._jobs[_value(params, "job", str)].closed.set()
+            self._jobs[param(params, "job", str)].closed.set()
         return answer
 
     async def _job_cancel(self, params: Mapping[str, Any]) -> dict[str, Any]:
         self._job(params)
-        self._jobs[_value(params, "job", str)].closed.set()
+        self._jobs[param(params, "job", str)].closed.set()
         return {}
 
     def _job(self, params: Mapping[str, Any]) -> Job:
-        held = self._jobs.get(_value(params, "job", str))
+        held = self._jobs.get(param(params, "job", str))
         if held is None:
             raise InputError("this node has no such job: it was cancelled, or nobody asked about it for a minute")
         held.asked_us = self._parts.ports.clock.monotonic_us()
@@ -238,10 +230,3 @@ def _result(result: ItemResult) -> dict[str, Any]:
         "service_ms": round(result.service_us / 1000, 3),
         "receipt": result.receipt,
     }
-
-
-def _value(params: Mapping[str, Any], name: str, kind: Any, default: Any = None) -> Any:
-    value = params.get(name, default)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"parameter {name!r} is missing or of the wrong type")
-    return value

@@ -13,7 +13,7 @@ from swarmharness.credit.attribution.games import SpeculativeGame, game_digest
 from swarmharness.credit.audit import Games, Kind, recomputed
 from swarmharness.credit.chain import Place, opening, place_after
 from swarmharness.credit.forks import fork_proof
-from swarmharness.credit.receipt import Receipt
+from swarmharness.credit.receipt import ZERO_DIGEST, Receipt
 from swarmharness.credit.sqlite_audit import AuditReport, audit
 from swarmharness.credit.sqlite_file import ReceiptFile
 from swarmharness.node.data_dir import DataDir
@@ -177,7 +177,7 @@ def test_a_worker_outside_its_game_and_a_lone_worker_for_less_are_found() -> Non
     stranger = games.judge(body(1, BOB, ALICE, price_microcredits=100, game_digest=game_digest(GAME)))
     assert stranger is not None
     assert "price" in stranger.text or "no part" in stranger.text
-    alone = games.judge(body(price_microcredits=2_000))
+    alone = games.judge(body(price_microcredits=2_000, game_digest=ZERO_DIGEST))
     assert alone is not None
     assert "one worker did it" in alone.text
 

@@ -51,7 +51,7 @@ def test_what_one_node_exports_another_imports(
     file.close()
     out = tmp_path / "receipts"
     assert run(["credit", "export", str(out), "--data-dir", str(exporter.path), "--json"]) == 0
-    assert shown(capsys) == {"file": str(out), "entries": 2, "damaged": 0, "proofs": 1}
+    assert shown(capsys) == {"file": str(out), "entries": 2, "damaged": 0, "proofs": 1, "games": 0}
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     to = node(tmp_path / "to", CAROL)
     assert run(["credit", "import", str(out), "--data-dir", str(to.path)]) == 7
@@ -63,6 +63,7 @@ def test_what_one_node_exports_another_imports(
         "new": 0,
         "known": 1,
         "proofs": 0,
+        "games": 0,
         "refused": {"a half-entry between others is worth nothing": 1},
     }
     report = audit(to.database)

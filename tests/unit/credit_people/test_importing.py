@@ -25,7 +25,7 @@ async def test_new_known_and_refused_are_counted_and_only_the_good_are_kept() ->
     store = MemoryReceiptStore()
     forged = replace(entry(receipt(2)), worker_half=replace(receipt(2).worker_half, signature=bytes(64)))
     first = await importer(store).take([entry(receipt(1)), forged])
-    assert first.as_dict() == {"new": 1, "known": 0, "proofs": 0, "refused": {Problem.WRONG_SIGNATURE: 1}}
+    assert first.as_dict() == {"new": 1, "known": 0, "proofs": 0, "games": 0, "refused": {Problem.WRONG_SIGNATURE: 1}}
     again = await importer(store).take([entry(receipt(1))])
     assert (again.new, again.known) == (0, 1)
     assert await store.entry(body_digest(body(2))) is None

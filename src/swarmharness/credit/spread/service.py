@@ -24,6 +24,7 @@ from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.schedule import Schedule
 from swarmharness.credit.spread.session import Outcome, Session, SpreadParts
 from swarmharness.credit.spread.settings import SpreadSettings
+from swarmharness.credit.spread.verifier import TurnVerifier, Verifier
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import DeadlineError, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
@@ -51,6 +52,7 @@ class SpreadService:
         randomness: Randomness,
         *,
         settings: SpreadSettings | None = None,
+        verifier: Verifier | None = None,
         horizon_epochs: int = HORIZON_EPOCHS,
     ) -> None:
         self.refused: Counter[str] = Counter()
@@ -61,7 +63,15 @@ class SpreadService:
         me = transport.peer_id
         near = Neighbourhood(me, epoch_of(clock.unix_us()), horizon_epochs=horizon_epochs)
         self.bans = Bans(store, broadcast, me, clock, refused=self.refused)
-        intake = Intake(store, near, clock, self.settings, refused=self.refused, on_proof=self.bans.found)
+        intake = Intake(
+            store,
+            near,
+            clock,
+            self.settings,
+            verifier=verifier or TurnVerifier(),
+            refused=self.refused,
+            on_proof=self.bans.found,
+        )
         self._parts = SpreadParts(store, transport, clock, near, intake, self.bans, self.settings)
         self._gossip = Gossiper(transport, near, randomness, self.settings)
         self._schedule = Schedule(
@@ -102,6 +112,14 @@ class SpreadService:
         near.advance(epoch_of(self._clock.unix_us()))
         if near.add(body.epoch, body_digest(body), body.requester, body.worker):
             self._gossip.publish(receipt)
+
+    def add_imported(self, receipts: Sequence[Receipt]) -> None:
+        """Take receipts of a file into account, which are stored; peers get them by reconciliation."""
+        near = self._parts.near
+        near.advance(epoch_of(self._clock.unix_us()))
+        for receipt in receipts:
+            body = receipt.body
+            near.add(body.epoch, body_digest(body), body.requester, body.worker)
 
     def found_fork(self, proof: ForkProof) -> None:
         """Ban and flood a proof that this node's own store found among verified halves; never waits."""
