@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from swarmharness.credit.admission import Policy
 from swarmharness.identity import PeerId
 from swarmharness.jobs.service import JobSettings
 from swarmharness.network.memory_dht import MemoryDht
@@ -111,6 +112,7 @@ class SimulatedNode:
         settings = NodeSettings(
             registry=RegistrySettings(refresh_s=model.refresh_s, peers_per_skill_max=model.peers_per_skill_max),
             policy=swarm.scenario.routing,
+            admission=Policy(stranger_budget_microcredits=model.stranger_budget_microcredits),
             jobs=JobSettings(task_timeout_s=model.task_timeout_s),
         )
         async with run_services(ports, settings, router_class=ROUTER_CLASSES[model.router]) as parts:

@@ -7,9 +7,10 @@ can change. The names that this needs are `identity._public_key` and `codec.deco
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -63,7 +64,8 @@ def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
         return _RememberedKey(PeerId(peer_id), original(peer_id), memory)
 
     identity._public_key = remembered  # type: ignore[assignment]
-    codec.decoded = lru_cache(maxsize=DECODED_MAX)(codec._decode)
+    memory_of_messages: Callable[[type[Any], bytes], Any] = lru_cache(maxsize=DECODED_MAX)(codec._decode)
+    codec.decoded = memory_of_messages
     try:
         yield
     finally:

@@ -34,6 +34,7 @@ class Gossiper:
         self._sending: set[PeerId] = set()
         self._slots = trio.CapacityLimiter(SENDS_AT_ONCE)
         self._wake = trio.Event()
+        self._latest: tuple[tuple[bytes, ...], bytes] = ((), b"")
         self.lost = 0
         """Receipts that a peer did not get: no room in its queue, or it was gone."""
 
@@ -71,7 +72,7 @@ class Gossiper:
                 for digest in batch:
                     del self._queues[peer][digest]
                 async with self._slots:
-                    message = encode(Gossip(tuple(batch.values())))
+                    message = self._encoded(batch)
                     try:
                         await self._transport.call(
                             peer, GOSSIP_METHOD, message, timeout_s=self._settings.call_timeout_s
@@ -81,6 +82,13 @@ class Gossiper:
         finally:
             self._queues.pop(peer, None)
             self._sending.discard(peer)
+
+    def _encoded(self, batch: dict[bytes, Receipt]) -> bytes:
+        """Return the message; usually many peers get the same one after the other."""
+        digests = tuple(batch)
+        if digests != self._latest[0]:
+            self._latest = digests, encode(Gossip(tuple(batch.values())))
+        return self._latest[1]
 
     def _targets(self, receipt: Receipt, came_from: PeerId | None) -> list[PeerId]:
         body = receipt.body
