@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import trio
@@ -23,8 +24,8 @@ from swarmharness.identity import PeerId
 from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.ports import Clock
 
-_CHECKED_A_TURN = 4
-"""Receipts whose signatures are checked between two turns of the event loop, about a millisecond's work."""
+_CHECKED_A_TURN = 8
+"""Receipts whose signatures are checked between two turns of the event loop, a millisecond or two."""
 _EVERYBODY = ""
 
 
@@ -43,6 +44,15 @@ class SpreadProblem(StrEnum):
     UNKNOWN_SCOPE = "the peer asks about a set of peers that was not agreed"
     BROKEN_ANSWER = "the answer of a reconciliation makes no sense"
     INVALID_PROOF = "a fork proof does not hold"
+
+
+@dataclass(slots=True)
+class _Group:
+    """Receipts that go to disk together."""
+
+    receipts: dict[bytes, Receipt] = field(default_factory=dict)
+    done: bool = False
+    error: UnavailableError | None = None
 
 
 class Intake:
@@ -66,6 +76,8 @@ class Intake:
         self._asked = TokenBuckets(per_s=settings.asked_signer_per_s, burst=settings.asked_signer_burst)
         self._checking: set[bytes] = set()
         self._turn = trio.Lock()
+        self._committing = trio.Lock()
+        self._next_group = _Group()
         self.listeners: list[Callable[[Sequence[Receipt]], None]] = []
         """Called with receipts that were just stored."""
 
@@ -77,15 +89,16 @@ class Intake:
         if not asked and self._turn.statistics().tasks_waiting >= self._settings.batches_waiting_max:
             self._refused[SpreadProblem.BUSY] += len(receipts)
             raise RefusedError(f"{SpreadProblem.BUSY}; they are found again by reconciliation")
-        async with self._turn:
-            self._near.advance(epoch_of(self._clock.unix_us()))
-            chosen = self._choose(receipts, sender, asked)
-            self._checking |= chosen.keys()
-            try:
+        chosen: dict[bytes, Receipt] = {}
+        try:
+            async with self._turn:
+                self._near.advance(epoch_of(self._clock.unix_us()))
+                chosen = self._choose(receipts, sender, asked)
+                self._checking |= chosen.keys()
                 good = await self._verified(chosen, asked)
-                await self._keep(good)
-            finally:
-                self._checking -= chosen.keys()
+            await self._keep(good)  # meanwhile the next batch is verified
+        finally:
+            self._checking -= chosen.keys()
         if good:
             for listener in self.listeners:
                 listener(list(good.values()))
@@ -123,9 +136,14 @@ class Intake:
         return body_problem(body)
 
     async def _verified(self, chosen: dict[bytes, Receipt], asked: bool) -> dict[bytes, Receipt]:
+        """Return those whose signatures verify, and charge their signers.
+
+        Not in a thread: it would be fast alone, but beside the thread that stores and the event loop, all three wait
+        for each other at every signature (measured: 0.54 of bare verification instead of 0.66).
+        """
         buckets = self._asked if asked else self._signers
         good: dict[bytes, Receipt] = {}
-        for number, (digest, receipt) in enumerate(chosen.items()):
+        for number, (digest, receipt) in enumerate(chosen.items(), start=1):
             body = receipt.body
             problem: SpreadProblem | Problem | None = half_problem(
                 receipt.requester_half, digest, body.requester
@@ -137,22 +155,35 @@ class Intake:
                 good[digest] = receipt
             else:
                 self._refused[problem] += 1
-            if number % _CHECKED_A_TURN == _CHECKED_A_TURN - 1:
+            if number % _CHECKED_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
         return good
 
     async def _keep(self, good: dict[bytes, Receipt]) -> None:
+        """Store receipts; those that wait for one commit share the next."""
         if not good:
             return
+        group = self._next_group
+        group.receipts.update(good)
+        async with self._committing:
+            if not group.done:
+                if self._next_group is group:
+                    self._next_group = _Group()
+                await self._commit(group)
+        if group.error is not None:
+            raise UnavailableError(str(group.error)) from group.error
+
+    async def _commit(self, group: _Group) -> None:
         stored_us = self._clock.unix_us()
+        entries = [Entry(one.body, one.requester_half, one.worker_half, stored_us) for one in group.receipts.values()]
         try:
-            proofs = await self._store.commit(
-                [Entry(one.body, one.requester_half, one.worker_half, stored_us) for one in good.values()]
-            )
-        except UnavailableError:
-            self._refused[SpreadProblem.NOT_STORED] += len(good)
-            raise
-        for digest, one in good.items():
+            proofs = await self._store.commit(entries)
+        except UnavailableError as error:
+            self._refused[SpreadProblem.NOT_STORED] += len(entries)
+            group.done, group.error = True, error
+            return
+        group.done = True
+        for digest, one in group.receipts.items():
             self._near.add(one.body.epoch, digest, one.body.requester, one.body.worker)
         for proof in proofs:
             self._on_proof(proof)

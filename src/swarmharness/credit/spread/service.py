@@ -24,7 +24,6 @@ from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.schedule import Schedule
 from swarmharness.credit.spread.session import Outcome, Session, SpreadParts
 from swarmharness.credit.spread.settings import SpreadSettings
-from swarmharness.credit.spread.verifier import TurnVerifier, Verifier
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import DeadlineError, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
@@ -52,7 +51,6 @@ class SpreadService:
         randomness: Randomness,
         *,
         settings: SpreadSettings | None = None,
-        verifier: Verifier | None = None,
         horizon_epochs: int = HORIZON_EPOCHS,
     ) -> None:
         self.refused: Counter[str] = Counter()
@@ -63,15 +61,7 @@ class SpreadService:
         me = transport.peer_id
         near = Neighbourhood(me, epoch_of(clock.unix_us()), horizon_epochs=horizon_epochs)
         self.bans = Bans(store, broadcast, me, clock, refused=self.refused)
-        intake = Intake(
-            store,
-            near,
-            clock,
-            self.settings,
-            verifier=verifier or TurnVerifier(),
-            refused=self.refused,
-            on_proof=self.bans.found,
-        )
+        intake = Intake(store, near, clock, self.settings, refused=self.refused, on_proof=self.bans.found)
         self._parts = SpreadParts(store, transport, clock, near, intake, self.bans, self.settings)
         self._gossip = Gossiper(transport, near, randomness, self.settings)
         self._schedule = Schedule(
