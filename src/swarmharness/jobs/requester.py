@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+
+import trio
 
 from swarmharness.credit.receipt import SALT_BYTES, TASK_ID_BYTES, salted_digest
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import ProtocolError
+from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
     Commitment,
@@ -22,6 +25,9 @@ from swarmharness.network.ports import Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.registry.advert import SkillAdvert
+
+EARLY_BYTES_MAX = 64 * 1024
+"""Proposals with more than this may travel on a stream of their own (see `_exchange`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,7 @@ class TaskRequester:
             salt=self._randomness.token(SALT_BYTES),
             items=items,
         )
-        answer = await self._transport.call(peer_id, "task.run", encode(proposal), timeout_s=timeout_s)
-        commitment = decode(Commitment, answer)
-        left_s = timeout_s - (self._clock.monotonic_us() - started_us) / 1e6
-        wanted = encode(RevealRequest(proposal.task_id))
-        answer = await self._transport.call(peer_id, "task.reveal", wanted, timeout_s=max(left_s, 0.0))
-        reveal = decode(Reveal, answer)
+        commitment, reveal = await self._exchange(peer_id, proposal, timeout_s)
         digest = output_digest(proposal.salt, reveal.outputs)
         self._check(peer_id, proposal, commitment, reveal, digest)
         elapsed_us = self._clock.monotonic_us() - started_us
@@ -77,6 +78,42 @@ class TaskRequester:
             receipt = proposal.task_id.hex()
         service_us = min(commitment.service_us, elapsed_us)
         return TaskAnswer(reveal.outputs, service_us, commitment.queued_items, elapsed_us, receipt)
+
+    async def _exchange(self, peer_id: PeerId, proposal: Proposal, timeout_s: float) -> tuple[Commitment, Reveal]:
+        """Get the commitment, then the answer; a small proposal's answer is asked for in the same breath.
+
+        The worker commits before it reveals either way, and nobody but this node sees the answer, so asking early gives
+        nothing away and saves a round trip. A large proposal travels apart from the request for its answer, which
+        could overtake it.
+        """
+        deadline_us = self._clock.monotonic_us() + round(timeout_s * 1e6)
+        early: list[bytes] = []
+        commitment = b""
+        failure: SwarmError | None = None
+
+        async def ask() -> None:
+            with suppress(SwarmError):  # whatever is wrong, the proposal or the second attempt will tell
+                early.append(await self._reveal(peer_id, proposal, timeout_s))
+
+        async with trio.open_nursery() as nursery:
+            if sum(map(len, proposal.items)) <= EARLY_BYTES_MAX:
+                nursery.start_soon(ask)
+            try:
+                commitment = await self._transport.call(peer_id, "task.run", encode(proposal), timeout_s=timeout_s)
+            except SwarmError as error:
+                failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        committed = decode(Commitment, commitment)
+        left_s = max((deadline_us - self._clock.monotonic_us()) / 1e6, 0.0)
+        answer = early[0] if early else await self._reveal(peer_id, proposal, left_s)
+        return committed, decode(Reveal, answer)
+
+    async def _reveal(self, peer_id: PeerId, proposal: Proposal, timeout_s: float) -> bytes:
+        return await self._transport.call(
+            peer_id, "task.reveal", encode(RevealRequest(proposal.task_id)), timeout_s=timeout_s
+        )
 
     def _check(
         self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, reveal: Reveal, digest: bytes

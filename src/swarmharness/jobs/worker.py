@@ -192,6 +192,8 @@ class TaskServer:
     async def _reveal(self, request: Request) -> bytes:
         wanted = decode(RevealRequest, request.payload)
         task = self._tasks.get((request.peer_id, wanted.task_id))
+        if task is not None:
+            await task.done.wait()
         if task is None or not task.reveal:
             raise InputError(f"task {wanted.task_id.hex()} has no answer here; propose it again")
         task.fetched.set()
