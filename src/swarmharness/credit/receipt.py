@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 from swarmharness.identity import Signer, verify
@@ -107,6 +108,7 @@ def epoch_of(unix_us: int) -> int:
     return max(0, unix_us) // EPOCH_US
 
 
+@lru_cache(maxsize=4096)
 def body_digest(body: ReceiptBody) -> bytes:
     """Return the digest by which a receipt is known everywhere."""
     return hashlib.sha256(signable(_BODY_DOMAIN, body)).digest()
