@@ -86,8 +86,9 @@ class Payee:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take up what was unsettled at the last end, and write down what remains unsettled, for ever."""
         for task in await self._store.unsettled():
-            self._unsettled.add(task)
             self._saved[task.key] = task
+            if task.answered_us > self._clock.unix_us() - self._horizon_us:
+                self._unsettled.add(task)
         task_status.started()
         while True:
             if not self._fresh and not self._saved:

@@ -144,7 +144,7 @@ class NodeApi:
         return {"invite": invite_text(invite, ports.signer), "addresses": list(addresses)}
 
     async def _registry_join(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        outcomes = await self._parts.registry.join([param(params, "target", str)])
+        outcomes = await self._parts.join([param(params, "target", str)])
         for error in outcomes.values():
             if error is not None:
                 raise error

@@ -17,7 +17,7 @@ async def client_node(directory: DataDir, config: Config, join: Sequence[str]) -
     """Yield the API of a client that has joined; raises why if not one of the targets could be reached."""
     targets = [*config.network.bootstrap, *join]
     async with open_node(directory, config, listen=(), join=targets, skills=(), stop=_nobody_asks) as node:
-        outcomes = await node.parts.registry.join(targets)
+        outcomes = await node.parts.join(targets)
         if all(error is not None for error in outcomes.values()):
             raise next((error for error in outcomes.values() if error), UnavailableError("there is nobody to join"))
         yield node.api

@@ -152,7 +152,7 @@ async def _stop_on_signal(signals: AsyncIterator[int], stopping: trio.Event) -> 
 
 async def _join_all(parts: NodeParts, targets: Sequence[str]) -> None:
     """Join every target; the registry keeps trying those that fail, and `node status` shows them."""
-    for peer_id, error in (await parts.registry.join(targets)).items():
+    for peer_id, error in (await parts.join(targets)).items():
         if error is not None:
             _log.warning("cannot join %s yet: %s", peer_id, error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,8 +12,9 @@ from swarmharness.credit.admission import Policy
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.spread.service import SpreadService
 from swarmharness.credit.store import ReceiptStore
+from swarmharness.errors import SwarmError
 from swarmharness.execution.ports import Executor, SkillInfo
-from swarmharness.identity import Signer
+from swarmharness.identity import PeerId, Signer
 from swarmharness.jobs.requester import TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.worker import TaskServer
@@ -22,6 +23,7 @@ from swarmharness.network.ports import Broadcast, Dht, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.own_advert import OwnAdvert
+from swarmharness.registry.redemption import Redemption
 from swarmharness.registry.service import LanDiscovery, RegistryService
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore, SequenceStore
@@ -72,7 +74,14 @@ class NodeParts:
     spread: SpreadService
     tasks: TaskServer
     jobs: JobService
+    redemption: Redemption
     started_us: int
+
+    async def join(self, targets: Sequence[str]) -> dict[PeerId, SwarmError | None]:
+        """Join invites and addresses, see `RegistryService.join`, and have the invites' credit lines granted."""
+        outcomes = await self.registry.join(targets)
+        await self.redemption.redeem(targets)
+        return outcomes
 
 
 @asynccontextmanager
@@ -120,6 +129,7 @@ async def run_services(
         round_trip_us=ports.transport.round_trip_us,
         allowed=lambda peer: ports.transport.permits(peer) and peer not in credit.books.banned,
     )
+    redemption = Redemption(ports.transport, ports.clock, grant=credit.redeem)
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
     jobs = JobService(router, requester, ports.clock, settings.jobs)
@@ -139,8 +149,9 @@ async def run_services(
         await outer.start(spread.run)
         async with trio.open_nursery() as inner:
             await inner.start(registry.run)
+            inner.start_soon(redemption.run)
             started_us = ports.clock.monotonic_us()
-            yield NodeParts(ports, settings, registry, router, credit, spread, tasks, jobs, started_us)
+            yield NodeParts(ports, settings, registry, router, credit, spread, tasks, jobs, redemption, started_us)
             inner.cancel_scope.cancel()
         # Receipts of the last answers are worth waiting for, but not for long.
         with trio.move_on_after(2):

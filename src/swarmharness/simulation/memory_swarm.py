@@ -82,15 +82,17 @@ async def memory_swarm(
     serving: int | None = None,
     seed: int = 0,
     delay_s: float = 0.001,
+    settings: NodeSettings | None = None,
 ) -> AsyncIterator[list[MemoryNode]]:
     """Run `count` nodes that joined the first one; the last `serving` of them (all by default) serve the skills."""
     serving = count if serving is None else serving
+    settings = settings or NodeSettings()
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(MemoryNetwork(delay_s=delay_s))
         nodes: list[MemoryNode] = []
         for number in range(count):
             offered = tuple(skills) if number >= count - serving else ()
-            node = await stack.enter_async_context(_node(network, f"{seed}/{number}", offered))
+            node = await stack.enter_async_context(_node(network, f"{seed}/{number}", offered, settings))
             if nodes:
                 first = nodes[0].parts.ports.transport
                 await node.parts.registry.join_peers([PeerAddress(first.peer_id, first.addresses)])
@@ -99,7 +101,9 @@ async def memory_swarm(
 
 
 @asynccontextmanager
-async def _node(network: MemoryNetwork, seed: str, skills: tuple[MemorySkill, ...]) -> AsyncIterator[MemoryNode]:
+async def _node(
+    network: MemoryNetwork, seed: str, skills: tuple[MemorySkill, ...], settings: NodeSettings
+) -> AsyncIterator[MemoryNode]:
     identity = Identity(hashlib.sha256(seed.encode()).digest())
     async with network.node(identity.peer_id) as transport, MemoryDht(transport) as dht:
         ports = NodePorts(
@@ -113,5 +117,5 @@ async def _node(network: MemoryNetwork, seed: str, skills: tuple[MemorySkill, ..
             peers=MemoryPeerStore(),
             sequence=MemorySequenceStore(),
         )
-        async with run_services(ports, NodeSettings()) as parts:
+        async with run_services(ports, settings) as parts:
             yield MemoryNode(identity.peer_id, parts, network)

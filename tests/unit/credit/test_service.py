@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -7,13 +8,23 @@ import pytest
 import trio
 import trio.testing
 
-from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
-from swarmharness.credit.payee import MALFORMED
+from swarmharness.credit.admission import Rank
+from swarmharness.credit.attribution.games import (
+    BatchGame,
+    CappedGame,
+    Chunk,
+    SpeculativeGame,
+    game_digest,
+    game_text,
+)
+from swarmharness.credit.game_check import single_game_text
+from swarmharness.credit.messages import GAME_METHOD, SETTLE_METHOD, GameAnswer, GameRequest, SettleRequest
+from swarmharness.credit.payee import MALFORMED, WITHHELD_AFTER_US
 from swarmharness.credit.receipt import EPOCH_US, Half, Problem, Receipt, ReceiptBody, body_digest, receipt_problem
 from swarmharness.credit.retry import RETRY_DELAYS_US
 from swarmharness.credit.service import CreditService
-from swarmharness.credit.store import MemoryReceiptStore
-from swarmharness.credit.terms import settlement_body
+from swarmharness.credit.store import Game, MemoryReceiptStore
+from swarmharness.credit.terms import UnsettledTask, settlement_body, sole_game
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.ports import PeerEvent
@@ -311,3 +322,154 @@ async def test_settling_later_never_waits_and_one_deaf_peer_delays_nobody(
     alice.credit.settle_later(body(1))
     await trio.sleep(1)
     assert (await bob.credit.balance()).earned_microcredits == 1_001
+
+
+# --- what a worker remembers
+
+
+async def test_unsettled_tasks_and_lines_of_invites_outlive_the_end_of_a_node(
+    wire: Wire, alice: Party, autojump_clock: object
+) -> None:
+    store = MemoryReceiptStore()
+    async with trio.open_nursery() as nursery:
+        first = Party(wire, BOB, store)
+        await nursery.start(first.credit.run)
+        first.credit.expect(terms(1))
+        await first.credit.redeem(CAROL.peer_id, b"t" * 16, 77)
+        await trio.sleep(1)
+        first.credit.expect(terms(2))
+        nursery.cancel_scope.cancel()
+    assert [task.terms for task in await store.unsettled()] == [terms(1), terms(2)]
+    async with trio.open_nursery() as nursery:
+        second = Party(wire, BOB, store)
+        await nursery.start(second.credit.run)
+        assert second.credit.owed(ALICE.peer_id)[0] == 2
+        assert second.credit.credit_of(CAROL.peer_id).line == 77
+        await alice.credit.settle(settlement_body([terms(1), terms(2)]))
+        await trio.sleep(120)
+        assert await store.unsettled() == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_task_that_is_settled_at_once_is_not_written_down(bob: Party, alice: Party, monkeypatch: Any) -> None:
+    written: list[object] = []
+
+    async def keep(new: object, settled: object) -> None:
+        written.append(new)
+
+    monkeypatch.setattr(bob.store, "keep_unsettled", keep)
+    for number in range(50):
+        bob.credit.expect(terms(number))
+        await alice.credit.settle(body(number))
+    await bob.credit._payee.save()
+    assert written == []
+
+
+async def test_a_requester_that_withholds_its_signature_is_served_last_until_it_signs_c_13(
+    alice: Party, bob: Party
+) -> None:
+    bob.credit.expect(terms(1))
+    bob.clock.now_us += WITHHELD_AFTER_US
+    assert not bob.credit.withholds(ALICE.peer_id)
+    bob.clock.now_us += 1
+    assert bob.credit.withholds(ALICE.peer_id)
+    assert not bob.credit.withholds(CAROL.peer_id)
+    assert (await bob.credit.admit(ALICE.peer_id, 1)).priority[0] == Rank.WITHHOLDING
+    with pytest.raises(RefusedError):
+        await alice.credit.settle(settlement_body([terms(1, items=9)]))
+    assert bob.credit.withholds(ALICE.peer_id), "a wrong settlement does not help"
+    await alice.credit.settle(body(1))
+    assert not bob.credit.withholds(ALICE.peer_id)
+
+
+async def test_time_in_which_the_worker_was_away_is_not_withholding(wire: Wire, nursery: trio.Nursery) -> None:
+    store = MemoryReceiptStore()
+    await store.keep_unsettled([UnsettledTask(terms(1), 0)], [])
+    party = Party(wire, BOB, store)
+    await nursery.start(party.credit.run)
+    assert party.credit.owed(ALICE.peer_id)[0] == 0, "older than the horizon: forgotten"
+    await store.keep_unsettled([UnsettledTask(terms(2), party.clock.now_us - WITHHELD_AFTER_US)], [])
+    again = Party(Wire(), BOB, store)
+    await nursery.start(again.credit.run)
+    assert again.credit.owed(ALICE.peer_id)[0] == 1
+    assert not again.credit.withholds(ALICE.peer_id)
+
+
+# --- games
+
+
+def shared_game(price: int = 3_003) -> BatchGame:
+    """Bob and Carol did one chunk together, Bob another one alone."""
+    both = (BOB.peer_id, CAROL.peer_id)
+    return BatchGame(price, (Chunk(price // 3 * 2, 2, both), Chunk(price // 3, 1, (BOB.peer_id,))))
+
+
+async def offers(alice: Party, text: bytes) -> None:
+    digest = hashlib.sha256(text).digest()
+    await alice.store.keep_games([Game(digest, body().epoch, text)])
+
+
+async def test_a_share_of_a_game_is_recomputed_before_it_is_signed_and_the_game_kept_by_both(
+    alice: Party, bob: Party
+) -> None:
+    text = game_text(shared_game())
+    await offers(alice, text)
+    made = terms(1, share_microcredits=2_002)
+    bob.credit.expect(made)
+    digest = hashlib.sha256(text).digest()
+    receipt = await alice.credit.settle(settlement_body([made], game=digest, price_microcredits=3_003))
+    assert receipt_problem(receipt) is None
+    assert [game.text for game in await bob.store.games([digest])] == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "price", "reason"),
+    [
+        (game_text(shared_game()), 9_009, "about 3003 micro-credits"),
+        (game_text(shared_game(6_006)), 6_006, "the worker gets 4004"),
+        (game_text(SpeculativeGame(3_003, {CAROL.peer_id: 5})), 3_003, "another digest"),  # it is not told
+        (game_text(CappedGame(3_003, 1, {BOB.peer_id: 1})), 3_003, "has no formula"),
+        (b"", 3_003, "another digest"),
+    ],
+)
+async def test_a_game_that_does_not_give_this_share_is_not_signed_and_moves_nothing(
+    alice: Party, bob: Party, text: bytes, price: int, reason: str
+) -> None:
+    await offers(alice, text or b"unknown to its own requester")
+    made = terms(1, share_microcredits=2_002)
+    bob.credit.expect(made)
+    digest = hashlib.sha256(text).digest() if text else bytes(31) + b"x"
+    with pytest.raises(RefusedError, match=reason):
+        await alice.credit.settle(settlement_body([made], game=digest, price_microcredits=price))
+    assert bob.credit.refused == {Problem.WRONG_GAME: 1}
+    assert (await bob.credit.balance()).earned_microcredits == 0
+    assert bob.credit.owed(ALICE.peer_id) == (1, 2_002)
+    assert bob.credit.books.ledger.standings() == {}
+
+
+async def test_a_game_is_told_to_its_players_only(alice: Party, bob: Party, wire: Wire) -> None:
+    text = game_text(BatchGame(5, (Chunk(5, 1, (BOB.peer_id,)),)))
+    await offers(alice, text)
+    asked = encode(GameRequest(hashlib.sha256(text).digest()))
+    curious = WireTransport(wire, CAROL.peer_id)
+    for transport, known in ((bob.transport, text), (curious, b"")):
+        answer = await transport.call(ALICE.peer_id, GAME_METHOD, asked, timeout_s=1)
+        assert decode(GameAnswer, answer).text == known
+
+
+async def test_tasks_settled_together_name_their_batch_game(alice: Party, bob: Party) -> None:
+    tasks = [terms(number) for number in range(1, 5)]
+    for task in tasks:
+        bob.credit.expect(task)
+    for task in tasks:
+        alice.credit.settle_task(task)
+    await alice.credit.drain()
+    history = await bob.credit.history(10)
+    assert [len(one.entry.body.tasks) for one in history] == [3, 1]
+    (joint, single) = (one.entry.body for one in history)
+    game = sole_game(BOB.peer_id, (task.share_microcredits for task in tasks[1:]))
+    assert joint.game_digest == game_digest(game)
+    for party in (alice, bob):
+        assert [kept.text for kept in await party.store.games([joint.game_digest])] == [game_text(game)]
+    assert single_game_text(single) == game_text(sole_game(BOB.peer_id, [1_001]))
+    assert single_game_text(joint) is None
