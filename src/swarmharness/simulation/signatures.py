@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -64,8 +64,7 @@ def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
         return _RememberedKey(PeerId(peer_id), original(peer_id), memory)
 
     identity._public_key = remembered  # type: ignore[assignment]
-    memory_of_messages: Callable[[type[Any], bytes], Any] = lru_cache(maxsize=DECODED_MAX)(codec._decode)
-    codec.decoded = memory_of_messages
+    codec.decoded = cast("Callable[[type[Any], bytes], Any]", lru_cache(maxsize=DECODED_MAX)(codec._decode))
     try:
         yield
     finally:
