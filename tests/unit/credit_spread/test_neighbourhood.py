@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from swarmharness.credit.ledger import HORIZON_EPOCHS
+from swarmharness.credit.spread import neighbourhood
+from swarmharness.credit.spread.key_index import HIGHEST, LOWEST, key_of
+from swarmharness.credit.spread.neighbourhood import (
+    INDEXES_MAX,
+    Neighbourhood,
+    Scope,
+    scope_name,
+    short_id,
+    short_ids,
+    split_ids,
+)
+from swarmharness.credit.spread.ranges import ID_BYTES
+
+NOW = 500_000
+
+
+def digest(number: int) -> bytes:
+    return hashlib.sha256(b"%d" % number).digest()
+
+
+def near(*pairs: tuple[str, str], epoch: int = NOW) -> Neighbourhood:
+    made = Neighbourhood("me", NOW)
+    for number, (requester, worker) in enumerate(pairs):
+        assert made.add(epoch, digest(number), requester, worker)
+    return made
+
+
+def built(of: Neighbourhood, scope: Scope) -> list[bytes]:
+    for _ in of.build(scope, at_once=2):
+        pass
+    index = of.index(scope)
+    assert index is not None
+    return index.keys()
+
+
+def test_receipts_of_this_node_and_of_its_partners_are_wanted_and_no_others_c_19() -> None:
+    node = near(("me", "ann"), ("bob", "me"))
+    assert node.interests() == {"me", "ann", "bob"}
+    assert node.wants("me", "zoe")
+    assert node.wants("zoe", "ann")
+    assert not node.wants("zoe", "yan")
+    node.add(NOW, digest(9), "ann", "zoe")  # a partner's partner is no partner
+    assert not node.wants("zoe", "yan")
+
+
+def test_a_receipt_counts_once_and_not_beyond_the_horizon() -> None:
+    node = near(("me", "ann"))
+    assert not node.add(NOW, digest(0), "me", "ann")
+    assert not node.add(NOW - HORIZON_EPOCHS, digest(1), "me", "ann")
+    assert node.knows(NOW, digest(0))
+    assert len(node) == 1
+    assert [node.is_due(NOW + age) for age in (-HORIZON_EPOCHS, 1 - HORIZON_EPOCHS, 0, 1, 2)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_partners_are_forgotten_when_their_last_receipt_expires_c_8() -> None:
+    node = near(("me", "ann"))
+    node.add(NOW + 1, digest(1), "bob", "me")
+    node.add(NOW, digest(2), "ann", "zoe")
+    node.advance(NOW + HORIZON_EPOCHS)
+    assert node.interests() == {"me", "bob"}
+    assert len(node) == 1
+    node.advance(NOW)  # a clock that is set back revives nothing
+    assert node.epoch == NOW + HORIZON_EPOCHS
+
+
+def test_recent_partners_come_latest_first() -> None:
+    node = near(("me", "ann"), ("bob", "me"), ("me", "ann"))
+    node.add(NOW - 1, digest(9), "me", "bob")
+    assert list(node.recent_partners("me")) == ["ann", "bob"]
+
+
+def test_an_index_holds_the_receipts_of_its_scope_and_is_kept_up_to_date() -> None:
+    node = near(("me", "ann"), ("bob", "me"), ("ann", "zoe"))
+    scope = frozenset({"ann"})
+    assert node.index(scope) is None
+    assert built(node, scope) == sorted([key_of(NOW, digest(0)), key_of(NOW, digest(2))])
+    node.add(NOW, digest(3), "zoe", "ann")
+    node.add(NOW, digest(4), "bob", "me")
+    index = node.index(scope)
+    assert index is not None
+    assert key_of(NOW, digest(3)) in index
+    assert len(index) == 3
+
+
+def test_what_comes_or_expires_while_an_index_is_made_is_not_lost_in_it() -> None:
+    node = near(*[("me", "ann")] * 6, epoch=NOW - HORIZON_EPOCHS + 1)
+    scope = frozenset({"ann"})
+    one, other = node.build(scope, at_once=2), node.build(scope, at_once=2)
+    next(one), next(other)
+    node.add(NOW, digest(50), "me", "ann")
+    list(one)
+    node.add(NOW + 1, digest(51), "me", "ann")
+    node.advance(NOW + 1)
+    list(other)
+    index = node.index(scope)
+    assert index is not None
+    assert index.keys() == [key_of(NOW, digest(50)), key_of(NOW + 1, digest(51))]
+    assert index.summary(LOWEST, HIGHEST).count == 2
+
+
+def test_only_so_many_indexes_are_kept() -> None:
+    node = near(*[("me", f"peer-{number}") for number in range(INDEXES_MAX + 2)])
+    scopes = [frozenset({f"peer-{number}"}) for number in range(INDEXES_MAX + 2)]
+    for scope in scopes:
+        built(node, scope)
+    assert [node.index(scope) is None for scope in scopes[:3]] == [True, True, False]
+
+
+def test_receipts_are_found_by_their_ids() -> None:
+    node = near(("me", "ann"), ("me", "ann"))
+    scope = frozenset({"me"})
+    keys = built(node, scope)
+    index = node.index(scope)
+    assert index is not None
+    asked = [keys[1][:ID_BYTES], b"\x00" * ID_BYTES, b"\xff" * ID_BYTES]
+    assert node.digests(index, asked) == [keys[1][4:]]
+
+
+def test_a_signer_that_has_too_many_receipts_here_is_full_but_not_with_this_node_c_20(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbourhood, "SIGNER_RECEIPTS_MAX", 2)
+    node = near(("me", "ann"), ("ann", "zoe"), ("ann", "yan"))
+    assert node.is_full("ann", "bob")
+    assert node.is_full("bob", "ann")
+    assert not node.is_full("me", "ann")
+    assert not node.is_full("zoe", "bob")
+
+
+def test_both_sides_name_a_shared_scope_alike() -> None:
+    mine, theirs = near(("me", "ann"), ("me", "bob")), Neighbourhood("ann", NOW)
+    for number, partner in enumerate(("me", "zoe")):
+        theirs.add(NOW, digest(number), partner, "ann")
+    one = mine.shared_scope(split_ids(short_ids(theirs.interests())))
+    other = theirs.shared_scope(split_ids(short_ids(mine.interests())))
+    assert one == other == {"me", "ann"}
+    assert scope_name(one) == scope_name(other) != scope_name(frozenset({"me"}))
+    assert split_ids(short_id("x") + b"rest") == {short_id("x")}

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from swarmharness.credit.spread.schedule import Schedule
+from swarmharness.identity import PeerId
+
+ANN, BOB, ZOE = PeerId("ann"), PeerId("bob"), PeerId("zoe")
+PERIOD_US, STAGGER_US = 100_000_000, 2_000_000
+
+
+def schedule(me: PeerId = BOB) -> Schedule:
+    return Schedule(me, period_us=PERIOD_US, stagger_us=STAGGER_US)
+
+
+def test_of_two_that_meet_the_smaller_id_begins() -> None:
+    small, large = schedule(ANN), schedule(BOB)
+    small.connected(BOB, 0, STAGGER_US - 1)
+    large.connected(ANN, 0, 0)
+    first, second = small.next_due_us(()), large.next_due_us(())
+    assert first is not None
+    assert second is not None
+    assert first < second
+
+
+def test_whoever_was_reconciled_with_from_the_other_side_is_left_for_a_period() -> None:
+    plan = schedule(BOB)
+    plan.connected(ANN, 0, 0)
+    plan.heard(ANN, 1_000_000)
+    assert plan.take_due(2 * STAGGER_US, (), 9) == []
+    assert plan.next_due_us(()) == 1_000_000 + PERIOD_US
+    assert plan.take_due(1_000_000 + PERIOD_US, (), 9) == [ANN]
+
+
+def test_the_longest_due_comes_first_and_busy_peers_wait() -> None:
+    plan = schedule(ANN)
+    plan.connected(ZOE, 5, 0)
+    plan.connected(BOB, 0, 0)
+    assert plan.next_due_us({BOB}) == 5
+    assert plan.take_due(10, {BOB}, 1) == [ZOE]
+    assert plan.take_due(10, (), 0) == []
+    assert plan.take_due(10, (), 1) == [BOB]
+    assert plan.next_due_us(()) is None
+
+
+def test_the_next_one_is_due_after_half_to_one_and_a_half_periods_or_soon_if_something_is_left() -> None:
+    plan = schedule()
+    for chance, again, due_us in (
+        (0, False, PERIOD_US // 2),
+        (PERIOD_US - 1, False, PERIOD_US // 2 + PERIOD_US - 1),
+        (0, True, STAGGER_US),
+        (PERIOD_US - 1, True, 2 * STAGGER_US - 1),
+    ):
+        plan.done(ANN, 0, chance, again=again)
+        assert plan.next_due_us(()) == due_us
+
+
+def test_nothing_is_due_with_whoever_is_gone() -> None:
+    plan = schedule(ANN)
+    plan.connected(BOB, 0, 0)
+    plan.disconnected(BOB)
+    assert plan.next_due_us(()) is None

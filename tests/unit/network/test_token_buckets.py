@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from swarmharness.network import token_buckets
+from swarmharness.network.token_buckets import TokenBuckets
+
+
+def test_a_bucket_gives_its_burst_at_once_and_its_rate_afterwards() -> None:
+    buckets = TokenBuckets(per_s=2, burst=3)
+    assert [buckets.take("a", 1, 0) for _ in range(4)] == [True, True, True, False]
+    assert buckets.take("b", 3, 0)
+    assert not buckets.take("a", 1, 499_999)
+    assert buckets.take("a", 1, 500_000)
+    assert not buckets.has("a", 4, 10**12)
+    assert buckets.has("a", 3, 10**12)
+
+
+def test_a_clock_that_goes_back_gives_nothing() -> None:
+    buckets = TokenBuckets(per_s=1, burst=1)
+    assert buckets.take("a", 1, 5_000_000)
+    assert not buckets.take("a", 1, 0)
+
+
+def test_the_key_that_was_idle_longest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_buckets, "KEYS_MAX", 2)
+    buckets = TokenBuckets(per_s=0, burst=1)
+    for key in ("a", "b", "a", "c"):
+        buckets.take(key, 1, 0)
+    assert not buckets.has("a", 1, 0)
+    assert buckets.has("b", 1, 0)
