@@ -182,10 +182,10 @@ class SpreadService:
         return max(0.0, (min(due) - self._clock.monotonic_us()) / 1e6)
 
     def _dial_some(self, nursery: trio.Nursery, now_us: int) -> None:
-        """Once a period, meet a few recent partners that are not connected: the connection brings a reconciliation."""
+        """Now and then, meet a few recent partners that are not connected: the connection brings a reconciliation."""
         if now_us < self._next_dials_us:
             return
-        period_us = int(self.settings.period_s * 1e6)
+        period_us = int(self.settings.dial_period_s * 1e6)
         self._next_dials_us = now_us + period_us // 2 + self._randomness.below(period_us)
         connected = set(self._transport.connected())
         near = self._parts.near

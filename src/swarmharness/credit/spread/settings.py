@@ -45,5 +45,6 @@ class SpreadSettings:
     session_requests_max: int = 256
     """Requests about intervals in one session, 128 intervals each."""
     pushed_receipts_max: int = 2_048
+    dial_period_s: float = 60.0
+    """How often recent partners that are not connected are dialled, on average."""
     dials_per_period: int = 2
-    """Recent partners that are not connected and are dialled each period."""
