@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from swarmharness.credit.accounts import Balance, Entry, HistoryEntry, history_of
+from swarmharness.credit.accounts import Balance, HistoryEntry, history_of
 from swarmharness.credit.admission import Policy
 from swarmharness.credit.books import Books
 from swarmharness.credit.forks import ForkProof
-from swarmharness.credit.game_check import players_of, single_game_text
+from swarmharness.credit.game_check import players_of
 from swarmharness.credit.gate import Credit, Gate, Ticket
 from swarmharness.credit.messages import GAME_BYTES_MAX, GAME_METHOD, GameAnswer, GameRequest
 from swarmharness.credit.payee import Payee
@@ -192,18 +192,6 @@ class CreditService:
     async def history(self, limit: int) -> tuple[HistoryEntry, ...]:
         """Return this node's entries, newest first."""
         return history_of(self._signer.peer_id, await self._store.history(self._signer.peer_id, limit=limit))
-
-    async def game(self, body: ReceiptBody) -> bytes | None:
-        """Return the canonical JSON of the game that a receipt of this node names, or None if it is not known."""
-        single = single_game_text(body)
-        if single is not None:
-            return single
-        found = await self._store.games([body.game_digest])
-        return found[0].text if found else None
-
-    async def entry_of_task(self, task: bytes) -> Entry | None:
-        """Return the newest entry of this node that settles a task, by the 16 bytes that name it in results."""
-        return await self._store.entry_of_task(self._signer.peer_id, task)
 
     async def redeem(self, peer_id: PeerId, token: bytes, microcredits: int) -> None:
         """Give a peer the line of an invite of this node, once; RefusedError if another peer has used it."""

@@ -61,6 +61,7 @@ class Database:
         UnavailableError when it cannot be opened.
         """
         self.path = path
+        self._durable = True
         with self.translated():
             uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self.connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -100,9 +101,12 @@ class Database:
                 self.connection.execute("INSERT INTO migrations VALUES (?)", (number,))
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of the block, on disk when it ends, or nothing."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """All of the block, on disk when it ends (if it is to be durable), or nothing."""
         with self.translated():
+            if durable != self._durable:
+                self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -18,10 +18,10 @@ from swarmharness.protocol.codec import decode, encode
 class ReceiptFile(SmallTables):
     """The blocking half of `ReceiptStore`."""
 
-    def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
-        """See `store.ReceiptStore.commit`."""
+    def commit(self, entries: Sequence[Entry], *, durable: bool = True) -> tuple[ForkProof, ...]:
+        """See `store.ReceiptStore.commit` and, for `durable`, `commit_now`."""
         proofs: list[ForkProof] = []
-        with self.transaction():
+        with self.transaction(durable=durable):
             for entry in entries:
                 proofs += self._insert(entry)
         return tuple(proofs)
@@ -222,8 +222,3 @@ class ReceiptFile(SmallTables):
         statement = f"SELECT peer FROM ({both}) GROUP BY peer ORDER BY max(newest) DESC LIMIT ?"
         with self.translated():
             return [PeerId(peer) for (peer,) in self.connection.execute(statement, (peer_id, peer_id, limit))]
-
-    def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
-        """See `store.ReceiptStore.entry_of_task`; it looks through all entries, so it is for people."""
-        condition = "(requester = ?1 OR worker = ?1) AND instr(body, ?2) ORDER BY id DESC"
-        return next((entry for entry in self._entries(condition, peer_id, task) if task in entry.body.tasks), None)

@@ -55,6 +55,15 @@ class ReceiptStore(Protocol):
         is kept beside the first, as evidence.
         """
 
+    async def commit_lightly(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
+        """Do as `commit`, but what is kept survives the end of the process, and perhaps not that of the machine."""
+
+    def quick(self, *, durable: bool) -> bool:
+        """Tell whether `commit_now` would take no longer now than handing the work to somebody else."""
+
+    def commit_now(self, entries: Sequence[Entry], *, durable: bool) -> tuple[ForkProof, ...]:
+        """Do as `commit`, or as `commit_lightly`, in the caller's own time; only if `quick`."""
+
     async def head(self, signer: PeerId) -> Half | None:
         """Return the signer's half with the highest (incarnation, number)."""
 
@@ -108,9 +117,6 @@ class ReceiptStore(Protocol):
 
     async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:
         """Return those with whom this peer has the newest entries, the newest first."""
-
-    async def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
-        """Return the newest entry of this peer that settles this task."""
 
     async def unsettled(self) -> list[UnsettledTask]:
         """Return the tasks that were answered and not settled, oldest first."""
@@ -179,6 +185,18 @@ class MemoryReceiptStore:
                     if proof is not None and self._forks.setdefault(content.signer, proof) is proof:
                         proofs.append(proof)
         return tuple(proofs)
+
+    async def commit_lightly(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
+        """See `ReceiptStore`."""
+        return await self.commit(entries)
+
+    def quick(self, *, durable: bool) -> bool:
+        """See `ReceiptStore`."""
+        return False
+
+    def commit_now(self, entries: Sequence[Entry], *, durable: bool) -> tuple[ForkProof, ...]:
+        """See `ReceiptStore`."""
+        raise NotImplementedError
 
     async def head(self, signer: PeerId) -> Half | None:
         """See `ReceiptStore`."""
@@ -302,11 +320,6 @@ class MemoryReceiptStore:
         own = await self.history(peer_id, limit=len(self._entries))
         others = (e.body.worker if e.body.requester == peer_id else e.body.requester for e in own)
         return [PeerId(peer) for peer in list(dict.fromkeys(others))[:limit]]
-
-    async def entry_of_task(self, peer_id: PeerId, task: bytes) -> Entry | None:
-        """See `ReceiptStore`."""
-        own = await self.history(peer_id, limit=len(self._entries))
-        return next((entry for entry in own if task in entry.body.tasks), None)
 
     async def unsettled(self) -> list[UnsettledTask]:
         """See `ReceiptStore`."""

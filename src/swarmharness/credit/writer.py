@@ -37,7 +37,8 @@ class _Write:
 class ChainWriter:
     """Gives every half its number when it signs, and lets no signature out before it is on disk (S-1).
 
-    Calls that arrive during a commit share the next one, so none waits for more than two.
+    Calls that arrive during a commit share the next one, so none waits for more than two. The other party's half need
+    not be on the disk at once: it can be asked for again.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ChainWriter:
         self._queue: list[_Write] = []
         self._wake = trio.Event()
         self._place: Place | None = None
+        self._committing = False
         self._stopped = False
 
     async def sign(self, body: ReceiptBody, other: Half | None = None, *, game: Game | None = None) -> Half:
@@ -76,9 +78,11 @@ class ChainWriter:
                 group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
                 if not self._queue:
                     self._wake = trio.Event()
+                self._committing = True
                 try:
                     await self._commit(group)
                 finally:
+                    self._committing = False
                     self._finish(group)
         finally:
             self._stopped = True
@@ -89,12 +93,38 @@ class ChainWriter:
             raise UnavailableError("this node is stopping: its receipts are closed")
         if len(self._queue) >= QUEUE_MAX:
             raise RefusedError(f"{QUEUE_MAX} receipts wait to be stored: is the disk too slow? try again later")
-        self._queue.append(write)
-        self._wake.set()
-        await write.done.wait()
+        if not self._write_now(write):
+            self._queue.append(write)
+            self._wake.set()
+            await write.done.wait()
         if write.error is not None:
             raise write.error
         return write
+
+    def _write_now(self, write: _Write) -> bool:
+        """Sign and commit at once if nobody else does, the place is known and the disk is quick; tell whether."""
+        if self._queue or self._committing or write.game is not None or not self._store.quick(durable=write.signs):
+            return False
+        place = self._place
+        if write.signs and place is None:
+            return False
+        try:
+            if write.signs and place is not None:
+                write.half = self._sign(write.body, place)
+                place = place_after(write.half)
+            proofs = self._store.commit_now([self._entry(write)], durable=write.signs)
+        except SwarmError as error:
+            self._place, write.error = None, error
+        else:
+            self._place, write.stored = place, True
+            for proof in proofs:
+                self._on_fork(proof)
+        return True
+
+    def _sign(self, body: ReceiptBody, place: Place) -> Half:
+        number, previous = place.number, place.previous
+        digest = body_digest(body)
+        return sign_half(self._signer, digest, incarnation=place.incarnation, number=number, previous=previous)
 
     async def _commit(self, group: list[_Write]) -> None:
         try:
@@ -108,18 +138,13 @@ class ChainWriter:
             for index, write in enumerate(group):
                 if write.signs:
                     assert place is not None
-                    write.half = sign_half(
-                        self._signer,
-                        body_digest(write.body),
-                        incarnation=place.incarnation,
-                        number=place.number,
-                        previous=place.previous,
-                    )
+                    write.half = self._sign(write.body, place)
                     place = place_after(write.half)
                 entries.append(self._entry(write))
                 if index % _SIGNATURES_PER_TURN == _SIGNATURES_PER_TURN - 1:
                     await trio.lowlevel.checkpoint()
-            proofs = await self._store.commit(entries)
+            signed = any(write.signs for write in group)
+            proofs = await (self._store.commit(entries) if signed else self._store.commit_lightly(entries))
             self._place = place
             for proof in proofs:
                 self._on_fork(proof)

@@ -11,7 +11,7 @@ from swarmharness.credit import sqlite_connection
 from swarmharness.credit.receipt import body_digest
 from swarmharness.credit.sqlite_connection import MIGRATIONS
 from swarmharness.credit.sqlite_file import ReceiptFile
-from swarmharness.credit.sqlite_store import open_sqlite_store
+from swarmharness.credit.sqlite_store import PAUSE_S, QUICK_S, SLOW_PAUSE_S, open_sqlite_store
 from swarmharness.errors import ConfigurationError, UnavailableError
 from tests.unit.credit.builders import ALICE, BOB, entry, half, receipt
 
@@ -125,3 +125,59 @@ def test_the_half_order_in_a_file_is_that_of_the_chain(path: Path) -> None:
         file.commit([entry(type(kept)(kept.body, made, made), worker=False)])
     assert file.head(ALICE.peer_id) == second
     file.close()
+
+
+async def test_a_commit_in_ones_own_time_is_paused_in_a_crowd_and_after_a_slow_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("swarmharness.credit.sqlite_store.time.monotonic", lambda: now_s)
+    async with open_sqlite_store(tmp_path / "credit.db", owner=ALICE.peer_id, unix_us=1) as store:
+        assert store.quick(durable=True)
+        assert store.commit_now([entry(receipt(1))], durable=True) == ()
+        assert not store.quick(durable=True)
+        assert store.quick(durable=False)
+        now_s += PAUSE_S
+        assert store.quick(durable=True)
+        now_s += 1
+        times = iter((now_s, now_s + 2 * QUICK_S))
+        monkeypatch.setattr("swarmharness.credit.sqlite_store.time.monotonic", lambda: next(times))
+        store.commit_now([entry(receipt(2, BOB, ALICE))], durable=True)
+        now_s += SLOW_PAUSE_S
+        monkeypatch.setattr("swarmharness.credit.sqlite_store.time.monotonic", lambda: now_s)
+        assert not store.quick(durable=True)
+        now_s += 2 * QUICK_S
+        assert store.quick(durable=True)
+        assert len((await store.balance(ALICE.peer_id)).by_peer) == 1
+
+
+async def test_what_is_lightly_committed_is_there_for_the_next_process(tmp_path: Path) -> None:
+    path = tmp_path / "credit.db"
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+        await store.commit([entry(receipt(), worker=False)])
+        await store.commit_lightly([entry(receipt(), requester=False)])
+        reader = ReceiptFile(path, read_only=True)
+        assert reader.balance(ALICE.peer_id).half_entries == 0
+        reader.close()
+        mode = store._writer.connection.execute("PRAGMA synchronous").fetchone()[0]
+        await store.commit([entry(receipt(2, BOB, ALICE))])
+        assert (mode, store._writer.connection.execute("PRAGMA synchronous").fetchone()[0]) == (1, 2)
+
+
+async def test_a_copied_file_is_told_from_the_one_of_the_last_start(tmp_path: Path) -> None:
+    path, backup = tmp_path / "credit.db", tmp_path / "backup.db"
+    for _ in range(2):
+        async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+            assert not store.moved
+    backup.write_bytes(path.read_bytes())
+    backup.replace(path)
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+        assert store.moved
+
+
+async def test_a_database_that_is_set_aside_is_succeeded_by_a_sealed_one(tmp_path: Path) -> None:
+    path = tmp_path / "credit.db"
+    path.write_bytes(b"this is no database" * 1_000)
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=123) as store:
+        assert store.set_aside is not None
+        assert await store.sealed() == 123

@@ -14,9 +14,10 @@ from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import claim_of
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, body_digest
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.credit.store import MemoryReceiptStore, ReceiptStore
+from swarmharness.credit.store import Game, Invited, MemoryReceiptStore, ReceiptStore
+from swarmharness.credit.terms import UnsettledTask
 from swarmharness.identity import Identity
-from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, body, entry, half, identity, receipt
+from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, body, entry, half, identity, receipt, terms
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -176,3 +177,43 @@ async def test_history_is_newest_first_and_only_of_the_peer(store: ReceiptStore)
 
 def requester_of(number: int) -> Identity:
     return ALICE if number % 2 else CAROL
+
+
+async def test_partners_are_the_latest_first(store: ReceiptStore) -> None:
+    await store.commit([entry(receipt(1)), entry(receipt(2, CAROL, ALICE)), entry(receipt(3, BOB, CAROL))])
+    assert await store.partners(ALICE.peer_id, limit=9) == [CAROL.peer_id, BOB.peer_id]
+    await store.commit([entry(receipt(4), worker=False)])
+    assert await store.partners(ALICE.peer_id, limit=1) == [BOB.peer_id]
+
+
+async def test_unsettled_tasks_are_kept_until_they_are_settled(store: ReceiptStore) -> None:
+    tasks = [UnsettledTask(terms(number), 100 - number) for number in range(3)]
+    await store.keep_unsettled(tasks, [])
+    await store.keep_unsettled(tasks[:1], tasks[1:2])
+    assert await store.unsettled() == [tasks[2], tasks[0]]
+
+
+async def test_games_are_kept_as_long_as_their_receipts(store: ReceiptStore) -> None:
+    old, new = Game(b"a" * 32, 5, b"{old}"), Game(b"b" * 32, 7, b"{new}")
+    await store.keep_games([old, new])
+    await store.keep_games([new])
+    assert await store.games([new.digest, bytes(32), old.digest]) == [new, old]
+    await store.prune(CAROL.peer_id, oldest_epoch=6)
+    assert await store.games([old.digest, new.digest]) == [new]
+
+
+async def test_used_invites_are_remembered(store: ReceiptStore) -> None:
+    used = Invited(b"t" * 16, ALICE.peer_id, 600)
+    await store.keep_invited(used)
+    assert await store.invited() == [used]
+
+
+async def test_claims_come_in_pages_each_once(store: ReceiptStore) -> None:
+    await store.commit([entry(receipt(number, epoch=number)) for number in (3, 7, 5, 6)])
+    found, after = [], 0
+    while page := await store.claims_page(oldest_epoch=5, after=after, limit=2):
+        claims, after = page
+        if not claims:
+            break
+        found += claims
+    assert sorted(claim.epoch for claim in found) == [5, 6, 7]
