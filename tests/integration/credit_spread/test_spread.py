@@ -49,6 +49,18 @@ async def test_a_node_keeps_only_receipts_within_two_hops_of_itself_c_19(autojum
         assert await all_know([two], [*near, far])
 
 
+async def test_what_a_new_partner_did_before_is_fetched_within_seconds_c_19(autojump_clock: MockClock) -> None:
+    async with open_swarm(3) as swarm:
+        one, two, three = swarm.nodes
+        await trio.sleep(20)
+        earlier = await swarm.work(two, three)
+        await trio.sleep(20)
+        assert await one.digests() == frozenset()
+        await swarm.work(one, two)
+        await trio.sleep(10)
+        assert await all_know([one], [earlier])
+
+
 async def test_a_partition_of_two_and_three_heals_and_all_converge(autojump_clock: MockClock) -> None:
     async with open_swarm(5) as swarm:
         made = await acquainted(swarm)

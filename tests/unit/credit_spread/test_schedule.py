@@ -13,8 +13,8 @@ def schedule(me: PeerId = BOB) -> Schedule:
 
 def test_of_two_that_meet_the_smaller_id_begins() -> None:
     small, large = schedule(ANN), schedule(BOB)
-    small.connected(BOB, 0, STAGGER_US - 1)
-    large.connected(ANN, 0, 0)
+    small.met(BOB, 0, STAGGER_US - 1)
+    large.met(ANN, 0, 0)
     first, second = small.next_due_us(()), large.next_due_us(())
     assert first is not None
     assert second is not None
@@ -23,7 +23,7 @@ def test_of_two_that_meet_the_smaller_id_begins() -> None:
 
 def test_whoever_was_reconciled_with_from_the_other_side_is_left_for_a_period() -> None:
     plan = schedule(BOB)
-    plan.connected(ANN, 0, 0)
+    plan.met(ANN, 0, 0)
     plan.heard(ANN, 1_000_000)
     assert plan.take_due(2 * STAGGER_US, (), 9) == []
     assert plan.next_due_us(()) == 1_000_000 + PERIOD_US
@@ -32,8 +32,8 @@ def test_whoever_was_reconciled_with_from_the_other_side_is_left_for_a_period() 
 
 def test_the_longest_due_comes_first_and_busy_peers_wait() -> None:
     plan = schedule(ANN)
-    plan.connected(ZOE, 5, 0)
-    plan.connected(BOB, 0, 0)
+    plan.met(ZOE, 5, 0)
+    plan.met(BOB, 0, 0)
     assert plan.next_due_us({BOB}) == 5
     assert plan.take_due(10, {BOB}, 1) == [ZOE]
     assert plan.take_due(10, (), 0) == []
@@ -55,6 +55,14 @@ def test_the_next_one_is_due_after_half_to_one_and_a_half_periods_or_soon_if_som
 
 def test_nothing_is_due_with_whoever_is_gone() -> None:
     plan = schedule(ANN)
-    plan.connected(BOB, 0, 0)
+    plan.met(BOB, 0, 0)
     plan.disconnected(BOB)
     assert plan.next_due_us(()) is None
+
+
+def test_a_new_partner_is_met_again_though_it_was_just_reconciled_with_as_a_stranger() -> None:
+    plan = schedule(ANN)
+    plan.heard(BOB, 0)
+    plan.done(BOB, 0, 0, again=False)
+    plan.met(BOB, 5, 0)
+    assert plan.take_due(5, (), 9) == [BOB]

@@ -15,8 +15,9 @@ class Schedule:
         self._due: dict[PeerId, int] = {}
         self._heard: dict[PeerId, int] = {}
 
-    def connected(self, peer: PeerId, now_us: int, chance: int) -> None:
-        """A peer connected: soon, but not both sides at once; `chance` is below the stagger."""
+    def met(self, peer: PeerId, now_us: int, chance: int) -> None:
+        """A peer connected, or became a partner: soon, but not both sides at once; `chance` is below the stagger."""
+        self._heard.pop(peer, None)
         wait_us = chance if self._me < peer else 2 * self._stagger_us + 2 * chance
         self._due[peer] = min(now_us + wait_us, self._due.get(peer, now_us + wait_us))
 

@@ -100,8 +100,11 @@ class SpreadService:
         body = receipt.body
         near = self._parts.near
         near.advance(epoch_of(self._clock.unix_us()))
+        known = near.interests()
         if near.add(body.epoch, body_digest(body), body.requester, body.worker):
             self._gossip.publish(receipt)
+            for peer in near.interests() - known:  # a new partner: from now on all of its receipts are wanted
+                self._meet(PeerId(peer))
 
     def add_imported(self, receipts: Sequence[Receipt]) -> None:
         """Take receipts of a file into account, which are stored; peers get them by reconciliation."""
@@ -256,9 +259,12 @@ class SpreadService:
         self._schedule.heard(peer, self._clock.monotonic_us())
 
     def _on_peer(self, event: PeerEvent) -> None:
-        if event.connected and self._answerer.ready:
-            chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))
-            self._schedule.connected(event.peer_id, self._clock.monotonic_us(), chance)
-        elif not event.connected:
+        if not event.connected:
             self._schedule.disconnected(event.peer_id)
+        elif self._answerer.ready:
+            self._meet(event.peer_id)
+
+    def _meet(self, peer: PeerId) -> None:
+        chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))
+        self._schedule.met(peer, self._clock.monotonic_us(), chance)
         self._changed.set()
