@@ -61,9 +61,8 @@ def encode(message: Any) -> bytes:
 
 def decode(cls: type[M], data: bytes | memoryview) -> M:
     """Return the message of type `cls` in `data`; any other bytes raise ProtocolError with the field's path."""
-    if decoded is not None:
-        return decoded(cls, bytes(data))
-    return _decode(cls, data)
+    message: M = _decode(cls, data) if decoded is None else decoded(cls, bytes(data))
+    return message
 
 
 decoded: Callable[[type[Any], bytes], Any] | None = None
