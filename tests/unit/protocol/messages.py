@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarmharness.credit.forks import fork_proof
-from swarmharness.credit.messages import SettleRequest
+from swarmharness.credit.messages import GameAnswer, GameRequest, Remembered, SettleRequest
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, ReceiptBody, body_digest, sign_half
 from swarmharness.credit.spread.messages import (
     ChainsRequest,
@@ -28,6 +28,7 @@ from swarmharness.protocol.handshake import Hello
 from swarmharness.registry.advert import Advert, DeviceInfo, SkillAdvert, sign_advert
 from swarmharness.registry.invite import Invite
 from swarmharness.registry.messages import AdvertRequest, FindRequest, FindResponse, Push, PushResponse
+from swarmharness.registry.redemption import RedeemAnswer, RedeemRequest
 
 REQUESTER = Identity(bytes(31) + b"\x01")
 WORKER = Identity(bytes(31) + b"\x02")
@@ -82,6 +83,8 @@ def _registry() -> list[WireMessage]:
         "push": Push(signed),
         "push_response": PushResponse(),
         "invite": Invite(WORKER.peer_id, advert.addresses, _digest("key"), 60_000_000, bytes(range(16)), 0),
+        "redeem_request": RedeemRequest("swarm1…"),
+        "redeem_answer": RedeemAnswer(60_000_000),
     }
     return [WireMessage("registry", rule, example) for rule, example in examples.items()]
 
@@ -124,6 +127,9 @@ def _receipts() -> list[WireMessage]:
         "half": second,
         "receipt": Receipt(body, first, second),
         "settle_request": SettleRequest(body, first),
+        "game_request": GameRequest(_digest("game")),
+        "game_answer": GameAnswer(b'{"game":"batch"}'),
+        "remembered": Remembered((second,)),
     }
     return [WireMessage("receipt", rule, example) for rule, example in examples.items()]
 
