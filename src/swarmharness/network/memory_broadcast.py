@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import trio
 
 from swarmharness.errors import InputError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.network.background import Background
 from swarmharness.network.ports import BROADCAST_BYTES_MAX, BroadcastHandler, Request, Transport
 
 METHOD_PREFIX = "broadcast:"
@@ -27,23 +28,16 @@ class MemoryBroadcast:
         self._handlers: dict[str, BroadcastHandler] = {}
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._slots = trio.CapacityLimiter(_FORWARDED_AT_ONCE)
-        self._nursery_manager: Any = None
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
 
     async def __aenter__(self) -> Self:
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
+        await self._background.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        if error is None or isinstance(error, Exception):
-            await self._nursery_manager.__aexit__(None, None, None)
-        else:
-            await self._nursery_manager.__aexit__(kind, error, trace)
+        await self._background.close(error)
 
     def subscribe(self, topic: str, handler: BroadcastHandler) -> None:
         """See `Broadcast`."""
@@ -76,8 +70,8 @@ class MemoryBroadcast:
 
     def _pass_on(self, topic: str, data: bytes, came_from: PeerId) -> None:
         for peer in self._transport.connected():
-            if peer != came_from and self._nursery is not None:
-                self._nursery.start_soon(self._send, peer, topic, data)
+            if peer != came_from:
+                self._background.nursery.start_soon(self._send, peer, topic, data)
 
     async def _send(self, peer: PeerId, topic: str, data: bytes) -> None:
         async with self._slots:

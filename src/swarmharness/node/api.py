@@ -121,7 +121,10 @@ class NodeApi:
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
             "registry": parts.registry.status(),
-            "refused_messages": {**self._refusals(), **{str(key): n for key, n in parts.credit.refused.items()}},
+            "refused_messages": {
+                **self._refusals(),
+                **{str(key): n for key, n in (parts.credit.refused + parts.spread.refused).items()},
+            },
         }
 
     async def _node_stop(self, _: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,10 @@ class Neighbourhood:
         """Return the peers all of whose receipts this node keeps: itself and its partners (C-19)."""
         return frozenset((self.me, *self._partners.get(self.me, ())))
 
+    def is_partner(self, peer: str) -> bool:
+        """Tell whether this node has a receipt with a peer."""
+        return peer in self._partners.get(self.me, ())
+
     def wants(self, requester: str, worker: str) -> bool:
         """Tell whether a receipt between these two is kept (C-19): a party is this node or one of its partners."""
         partners = self._partners.get(self.me, ())

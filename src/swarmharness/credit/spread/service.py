@@ -100,11 +100,12 @@ class SpreadService:
         body = receipt.body
         near = self._parts.near
         near.advance(epoch_of(self._clock.unix_us()))
-        known = near.interests()
+        other = PeerId(body.requester if body.worker == near.me else body.worker)
+        is_new = not near.is_partner(other)
         if near.add(body.epoch, body_digest(body), body.requester, body.worker):
             self._gossip.publish(receipt)
-            for peer in near.interests() - known:  # a new partner: from now on all of its receipts are wanted
-                self._meet(PeerId(peer))
+            if is_new:  # from now on all of its receipts are wanted
+                self._meet(other)
 
     def add_imported(self, receipts: Sequence[Receipt]) -> None:
         """Take receipts of a file into account, which are stored; peers get them by reconciliation."""
@@ -217,7 +218,7 @@ class SpreadService:
             _log.debug("the reconciliation with %s was broken off: %s", peer, error)
         finally:
             self._busy.discard(peer)
-            if peer in self._transport.connected() and (again or peer in self._parts.near.interests()):
+            if peer in self._transport.connected() and (again or self._parts.near.is_partner(peer)):
                 period_us = int(self.settings.period_s * 1e6)
                 now_us = self._clock.monotonic_us()
                 self._schedule.done(peer, now_us, self._randomness.below(period_us), again=again)
