@@ -38,6 +38,8 @@ from swarmharness.credit.receipt import (
     sign_half,
 )
 from swarmharness.credit.service import CreditService
+from swarmharness.credit.sqlite_audit import audit
+from swarmharness.credit.sqlite_export import export
 from swarmharness.credit.sqlite_file import ReceiptFile
 from swarmharness.credit.sqlite_store import open_sqlite_store
 from swarmharness.credit.terms import TaskTerms, settlement_body
@@ -63,6 +65,7 @@ def run(quick: bool) -> list[Row]:
             *_accuracy((8, 16) if quick else (8, 16, 32, 64)),
             trio.run(partial(_verification, Path(folder), 1_000 if quick else 4_000)),
             *trio.run(partial(_settlement, Path(folder), 20 if quick else 200)),
+            *_audit(Path(folder), 1_000 if quick else 10_000),
             *_ledger(Path(folder), 20_000 if quick else 100_000),
             _admission(),
         ]
@@ -92,7 +95,6 @@ def _attribution(quick: bool) -> list[Row]:
     return [
         judge("exact attribution, 14 players", exact_s * 1e3, "ms", at_most=50),
         judge("sampled attribution, 64 players, 4096 permutations", sampled_s * 1e3, "ms", at_most=150),
-        judge("permutations of 64 players", _PERMUTATIONS / sampled_s, "1/s"),
     ]
 
 
@@ -103,13 +105,18 @@ def _accuracy(sizes: Sequence[int]) -> list[Row]:
         chance = random.Random(players)
         game = CappedGame(1, 10 * players, {f"p{number:02}": chance.randrange(1, 50) for number in range(players)})
         exact = np.array([float(value) for _, value in sorted(counted_values(game).items())])
-        ours = np.array([float(value) for _, value in sorted(sampled_values(game, b"seed", 512).items())])
+        sampled_values(game, b"warm", 2)
+        began = time.perf_counter()
+        found = sampled_values(game, b"seed", 512)
+        rate = 512 / (time.perf_counter() - began)
+        ours = np.array([float(value) for _, value in sorted(found.items())])
         theirs = _shapiq_errors(game, exact, budget=512 * players)
-        floor = theirs.get("shapiq permutation")
-        rows.append(
-            judge(f"error of 512 permutations, {players} players", _error(ours, exact), "of price", floor=floor)
-        )
-        rows += [judge(f"  {name}, {players} players", error, "of price") for name, error in theirs.items()]
+        error, their_rate = theirs.get("shapiq permutation", (None, None))
+        rows += [
+            judge(f"error of 512 permutations, {players} players", _error(ours, exact), "of price", floor=error),
+            judge(f"permutations of {players} players", rate, "1/s", floor=their_rate),
+        ]
+        rows += [judge(f"  {name}, {players} players", error, "of price") for name, (error, _) in theirs.items()]
     return rows
 
 
@@ -117,7 +124,8 @@ def _error(found: Any, exact: Any) -> float:
     return float(np.abs(found / found.sum() - exact / exact.sum()).mean())
 
 
-def _shapiq_errors(game: CappedGame, exact: Any, budget: int) -> dict[str, float]:
+def _shapiq_errors(game: CappedGame, exact: Any, budget: int) -> dict[str, tuple[float, float]]:
+    """Return each estimator's error, and how many times as many values as there are players it takes in a second."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -130,12 +138,17 @@ def _shapiq_errors(game: CappedGame, exact: Any, budget: int) -> dict[str, float
             return np.minimum(np.atleast_2d(coalitions).astype(int) @ capacities, game.demand).astype(float)
 
         players = len(game.players)
-        kernel = KernelSHAP(players, random_state=1).approximate(min(budget, 2**players), worth)
-        permutation = PermutationSamplingSV(players, random_state=1).approximate(budget, worth)
-        return {
-            f"shapiq {name}": _error(found.get_n_order_values(1), exact)
-            for name, found in (("KernelSHAP", kernel), ("permutation", permutation))
+        estimators = {
+            "KernelSHAP": (KernelSHAP(players, random_state=1), min(budget, 2**players)),
+            "permutation": (PermutationSamplingSV(players, random_state=1), budget),
         }
+        results = {}
+        for name, (estimator, evaluations) in estimators.items():
+            began = time.perf_counter()
+            found = estimator.approximate(evaluations, worth)
+            rate = evaluations / players / (time.perf_counter() - began)
+            results[f"shapiq {name}"] = (_error(found.get_n_order_values(1), exact), rate)
+        return results
 
 
 # --- receipts
@@ -261,6 +274,36 @@ async def _settlement(folder: Path, count: int) -> list[Row]:
     return [
         judge("one settlement, stored on both sides", settled_s * 1e3, "ms", floor=commits_s * 1e3),
         judge("settlements in parallel, both sides in one process", 10 * count / together_s, "1/s"),
+    ]
+
+
+def _audit(folder: Path, count: int) -> list[Row]:
+    """Everything in a store checked, beside the bare verification of its signatures on one core."""
+    path = folder / "audited.db"
+    file = ReceiptFile(path)
+    receipts = [decode(Receipt, data) for data in _receipts(count)]
+    for first in range(0, count, _GROUP):
+        file.commit([Entry(r.body, r.requester_half, r.worker_half, 1) for r in receipts[first : first + _GROUP]])
+    file.close()
+    key = Ed25519PrivateKey.generate()
+    public, message = key.public_key(), b"m" * 200
+    signature = key.sign(message)
+
+    def audited() -> None:
+        if audit(path).problems_total:
+            raise RuntimeError("the benchmark's store is not clean")
+
+    def bare() -> None:
+        for _ in range(2 * count):
+            public.verify(signature, message)
+
+    audit_s, bare_s = interleave(lambda: _seconds(audited), lambda: _seconds(bare), rounds=3)
+    exported: list[bytes] = []
+    (export_s,) = interleave(lambda: _seconds(lambda: export(path, exported.append, now_us=1)), rounds=1)
+    return [
+        judge("receipts audited", count / audit_s, "1/s", floor=count / bare_s),
+        judge("receipts exported", count / export_s, "1/s"),
+        judge("an exported receipt", sum(map(len, exported)) / count, "B"),
     ]
 
 
