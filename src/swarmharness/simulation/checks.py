@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from swarmharness.credit.accounts import Entry
-from swarmharness.credit.chain import is_successor
-from swarmharness.credit.receipt import Half, body_digest, receipt_problem
+from swarmharness.credit.receipt import Half, body_digest, link_digest, receipt_problem
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
 from swarmharness.routing.records import RECORDS_MAX
@@ -60,7 +59,8 @@ class Checks:
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
         self.violations: list[Violation] = []
-        self._chains: dict[str, Half] = {}
+        self._chains: dict[tuple[str, int, int], bytes] = {}
+        """What each signer signed at each place of its chains."""
         self._on_disk: set[tuple[bytes, str]] = set()
         self._paid: dict[bytes, bytes] = {}
         self._counted: set[bytes] = set()
@@ -177,20 +177,18 @@ class Checks:
     # -- receipts -------------------------------------------------------------------------------------------------
 
     def _check_chain(self, node: SimulatedNode, half: Half) -> None:
-        """An honest node signs one history per incarnation (C-15)."""
+        """C-15: an honest node signs one content for each place, and each place names the one before it."""
         content = half.content
-        last = self._chains.get(node.peer_id)
-        if last is not None and last.content == content:
+        place = node.peer_id, content.incarnation, content.number
+        link = link_digest(content)
+        known = self._chains.setdefault(place, link)
+        if not node.honest:
             return
-        if last is not None and node.honest:
-            opens = content.number == 0 and content.incarnation > last.content.incarnation
-            if not opens and not is_successor(last, half):
-                self._broken(
-                    "C-15",
-                    f"node {node.index} signs number {content.number} of incarnation {content.incarnation} "
-                    f"after number {last.content.number} of {last.content.incarnation}",
-                )
-        self._chains[node.peer_id] = half
+        if known != link:
+            where = f"number {content.number} of incarnation {content.incarnation}"
+            self._broken("C-15", f"node {node.index}, which is honest, signed two contents as {where}")
+        elif content.number and self._chains.get((*place[:2], content.number - 1)) != content.previous:
+            self._broken("C-17", f"node {node.index} signed number {content.number} after something it never signed")
 
     def _check_other(self, node: SimulatedNode, digest: bytes, half: Half) -> None:
         """S-1: whoever's signature is here has had it on its own disk."""

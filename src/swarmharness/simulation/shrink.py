@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from swarmharness.simulation.scenario import Fault, Group, Scenario
 from swarmharness.simulation.simulate import Simulation, simulate
 
 TRIES_MAX = 24
+TIME_MAX_S = 120.0
+"""Of the processor: a shrinking that takes longer stops with what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +23,24 @@ class Shrunk:
 
 
 def shrink(
-    failed: Simulation, *, run: Callable[[Scenario, int], Simulation] = simulate, tries_max: int = TRIES_MAX
+    failed: Simulation,
+    *,
+    run: Callable[[Scenario, int], Simulation] = simulate,
+    tries_max: int = TRIES_MAX,
+    spent_s: Callable[[], float] = time.process_time,
 ) -> Shrunk:
     """Return the smallest scenario found that breaks the first broken invariant of `failed` under the same seed."""
     invariant = failed.violations[0].invariant
     # What comes after the violation is not needed to bring it about.
     at_hours = (failed.violations[0].at_us + 1_000_000) / 3_600_000_000
     smallest = replace(failed.scenario, hours=min(failed.scenario.hours, at_hours))
-    tries = 0
+    tries, started_s = 0, spent_s()
     progress = True
     while progress and tries < tries_max:
         progress = False
         for candidate in smaller(smallest):
-            if tries >= tries_max:
-                break
+            if tries >= tries_max or spent_s() - started_s > TIME_MAX_S:
+                return Shrunk(smallest, tries)
             tries += 1
             if any(violation.invariant == invariant for violation in run(candidate, failed.seed).violations):
                 smallest, progress = candidate, True
