@@ -149,18 +149,22 @@ class Job:
 
     async def drive(self) -> None:
         """Work until every item has a result; every failure becomes the result of the items that it leaves behind."""
-        failure: SwarmError = DeadlineError(f"the job's deadline of {self._settings.deadline_s:g} s passed")
+        failure: SwarmError | None = None
         with trio.move_on_after(self._settings.deadline_s):
             async with trio.open_nursery() as nursery:
                 try:
-                    failure = await self._dispatch(nursery) or failure
+                    failure = await self._dispatch(nursery)
                 except SwarmError as error:
                     failure = error
                 nursery.cancel_scope.cancel()
         for index in self._plan.unanswered:
-            self._give_up(index, failure)
+            self._give_up(index, failure or self._deadline_error())
         self._closed = True
         self._wake()
+
+    def _deadline_error(self) -> DeadlineError:
+        why = f"; the last failure was: {self._last_failure}" if self._last_failure else ""
+        return DeadlineError(f"the job's deadline of {self._settings.deadline_s:g} s passed{why}")
 
     async def _dispatch(self, nursery: trio.Nursery) -> SwarmError | None:
         """Hand out chunks until all is answered; returns why it gave up, if it did."""

@@ -286,6 +286,7 @@ async def test_a_node_that_forks_its_chain_is_banned_by_every_other_c_16(swarm: 
     await until(banned_everywhere, 90)
     refused = await trio.to_thread.run_sync(asks_again, swarm)
     assert refused.returncode != 0, "a banned node is served by nobody (C-16)"
+    assert "signed two histories" in refused.stderr
     statuses = [await call(node, "node.status") for node in honest]
     assert any(status["refused_messages"].get("a request of a banned peer") for status in statuses)
     balances = [await call(node, "credit.balance") for node in honest[:2]]
