@@ -72,6 +72,7 @@ class Payer:
         self._retries = RetrySchedule()
         self._settling = 0
         self._changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
         transport.watch(self._on_peer)
 
     async def settle(self, body: ReceiptBody, *, timeout_s: float = SETTLE_TIMEOUT_S) -> Receipt:
@@ -84,7 +85,11 @@ class Payer:
 
     def settle_task(self, terms: TaskTerms) -> None:
         """See `CreditService.settle_task`."""
-        self._queue_tasks(self._grouping.add(terms, self._clock.monotonic_us()))
+        leaving = self._grouping.add(terms, self._clock.monotonic_us())
+        if leaving:
+            self._queue_tasks(leaving)
+        else:
+            self._changed.set()  # it leaves after a moment in any case
 
     async def drain(self) -> None:
         """See `CreditService.drain`."""
@@ -95,17 +100,25 @@ class Payer:
         """Settle in the background and retry, until cancelled."""
         async with trio.open_nursery() as nursery:
             await self._resume()
+            self._nursery = nursery
             task_status.started()
-            while True:
-                now_us = self._clock.monotonic_us()
-                for tasks in self._grouping.due(now_us):
-                    self._queue_tasks(tasks)
-                self._start_due(nursery)
-                waits = [due for due in (self._retries.next_due_us(), self._grouping.next_due_us()) if due is not None]
-                wait_s = max(0, min(waits) - now_us) / 1e6 if waits and self._settling < _IN_FLIGHT_MAX else 1e9
-                with trio.move_on_after(wait_s):
-                    await self._changed.wait()
-                self._changed = trio.Event()
+            try:
+                while True:
+                    await self._start_and_wait(nursery)
+            finally:
+                self._nursery = None
+
+    async def _start_and_wait(self, nursery: trio.Nursery) -> None:
+        """Start what is due, and return when something has changed or the next is."""
+        now_us = self._clock.monotonic_us()
+        for tasks in self._grouping.due(now_us):
+            self._queue_tasks(tasks)
+        self._start_due(nursery)
+        waits = [due for due in (self._retries.next_due_us(), self._grouping.next_due_us()) if due is not None]
+        wait_s = max(0, min(waits) - now_us) / 1e6 if waits and self._settling < _IN_FLIGHT_MAX else 1e9
+        with trio.move_on_after(wait_s):
+            await self._changed.wait()
+        self._changed = trio.Event()
 
     def _queue_tasks(self, tasks: Sequence[TaskTerms]) -> None:
         if not tasks:
@@ -122,7 +135,8 @@ class Payer:
             self._ended(new.kind)
             return
         self._backlog.append(new)
-        self._changed.set()
+        if self._nursery is not None:
+            self._start_due(self._nursery)
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         room = _IN_FLIGHT_MAX - self._settling

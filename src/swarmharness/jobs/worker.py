@@ -191,7 +191,10 @@ class TaskServer:
 
     async def _reveal(self, request: Request) -> bytes:
         wanted = decode(RevealRequest, request.payload)
-        task = self._tasks.get((request.peer_id, wanted.task_id))
+        key = request.peer_id, wanted.task_id
+        if key not in self._tasks:  # its proposal came in the same breath, and trio begins tasks in any order
+            await trio.lowlevel.checkpoint()
+        task = self._tasks.get(key)
         if task is not None:
             await task.done.wait()
         if task is None or not task.reveal:

@@ -473,3 +473,36 @@ async def test_tasks_settled_together_name_their_batch_game(alice: Party, bob: P
         assert [kept.text for kept in await party.store.games([joint.game_digest])] == [game_text(game)]
     assert single_game_text(single) == game_text(sole_game(BOB.peer_id, [1_001]))
     assert single_game_text(joint) is None
+
+
+async def test_a_signature_that_does_not_come_holds_up_no_other_task_of_the_same_worker(
+    alice: Party, bob: Party, wire: Wire, autojump_clock: object
+) -> None:
+    calls = 0
+
+    async def deaf_at_first(peer_id: PeerId) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await trio.sleep(10)
+            raise DeadlineError("no answer")
+
+    wire.before = deaf_at_first
+    for number in range(4):
+        bob.credit.expect(terms(number))
+        alice.credit.settle_task(terms(number))
+    await trio.sleep(0.5)
+    assert (await bob.credit.balance()).earned_microcredits == 1_001 + 1_002 + 1_003
+    await trio.sleep(12)
+    assert bob.credit.owed(ALICE.peer_id) == (0, 0), "the first is tried again"
+
+
+async def test_hundreds_of_tasks_with_one_worker_need_few_receipts(alice: Party, bob: Party) -> None:
+    for number in range(400):
+        bob.credit.expect(terms(number))
+        alice.credit.settle_task(terms(number))
+    await alice.credit.drain()
+    history = await alice.credit.history(1_000)
+    assert sum(len(one.entry.body.tasks) for one in history) == 400
+    assert len(history) <= 1 + 400 // 20
+    assert bob.credit.owed(ALICE.peer_id) == (0, 0)
