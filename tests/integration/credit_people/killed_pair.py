@@ -31,7 +31,7 @@ def kill_once(directory: Path, number: int, chance: random.Random) -> int:
     if child == 0:
         trio.run(settle_for_ever, directory, (number + 1) * 1_000_000, writing)
     os.close(writing)
-    wanted, acknowledged = chance.randrange(1, 40) * ACKNOWLEDGEMENT_BYTES, 0
+    wanted, acknowledged = chance.randrange(1, 20) * ACKNOWLEDGEMENT_BYTES, 0
     while acknowledged < wanted:
         piece = os.read(reading, ACKNOWLEDGEMENT_BYTES)
         if not piece:
