@@ -16,10 +16,16 @@ from swarmharness.credit.store import Game
 from swarmharness.node.data_dir import DataDir
 from tests.unit.credit.builders import ALICE, BOB, CAROL, body, entry, half, receipt
 
-NOW_US = time.time_ns() // 1_000
+NOW_US = 1_800_000_000 * 1_000_000
 EPOCH = epoch_of(NOW_US)
 GAME = SpeculativeGame(100, {BOB.peer_id: 100, CAROL.peer_id: 80})
 SHARED = {"price_microcredits": 100, "game_digest": game_digest(GAME)}
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands read the time, and an hour that ends in the middle of a test changes what credit is worth."""
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_US * 1_000)
 
 
 @pytest.fixture
