@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swarmharness.cli.options import JsonOption, new_app, print_json, print_table
-from swarmharness.errors import ErrorKind
+from swarmharness.errors import ErrorKind, InputError
 
 if TYPE_CHECKING:
     from swarmharness.simulation.simulate import Simulation
@@ -35,6 +35,15 @@ def simulate(
         Path | None,
         typer.Option("--report", metavar="OUT.html|.png", help="Write plots there.", show_default=False),
     ] = None,
+    keep_failure: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep-failure",
+            metavar="OUT.toml",
+            help="Write the smallest scenario that fails there, if one does.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run a whole swarm of real services in this process, in virtual time; exits with 1 if an invariant breaks."""
     from swarmharness.errors import ConfigurationError
@@ -50,7 +59,7 @@ def simulate(
     if report is not None:
         _write_report(report, simulation, summary)
     if simulation.violations:
-        summary["failure"] = _failure(simulation)
+        summary["failure"] = _failure(simulation, keep_failure)
     if json:
         print_json(summary)
     else:
@@ -61,12 +70,18 @@ def simulate(
         raise typer.Exit(int(ErrorKind.PARTIAL))
 
 
-def _failure(simulation: Simulation) -> dict[str, Any]:
+def _failure(simulation: Simulation, keep: Path | None) -> dict[str, Any]:
+    from swarmharness.simulation.scenario_text import scenario_text
     from swarmharness.simulation.shrink import describe, shrink
     from swarmharness.simulation.version import commit
 
     first = simulation.violations[0]
     shrunk = shrink(simulation)
+    if keep is not None:
+        try:
+            keep.write_text(scenario_text(shrunk.scenario), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot keep the failure as {keep}: {error.strerror or error}") from None
     return {
         "invariant": first.invariant,
         "text": first.text,

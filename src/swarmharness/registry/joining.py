@@ -64,6 +64,8 @@ class Joining:
     def remember(self, peers: Sequence[PeerAddress]) -> None:
         """Take in peers from an earlier run, the latest seen first."""
         self._remembered = tuple(peer for peer in peers if peer.peer_id != self._transport.peer_id)
+        for peer in self._remembered:
+            self._transport.add_addresses(peer)  # others may need one of them before this node is anywhere
         self.changed()
 
     def add(self, peers: Iterable[PeerAddress]) -> None:

@@ -6,7 +6,7 @@ node by node: an audit of a node with n entries is paid for by n events, so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -61,6 +61,10 @@ class Checks:
         self.violations: list[Violation] = []
         self._chains: dict[tuple[str, int, int], bytes] = {}
         """What each signer signed at each place of its chains."""
+        self._holders: dict[tuple[str, int, int], set[int]] = {}
+        """Which other nodes have the half of a place."""
+        self._lost: set[tuple[str, int, int]] = set()
+        """Places that their signer's lying disk or old backup knows no more."""
         self._on_disk: set[tuple[bytes, str]] = set()
         self._paid: dict[bytes, bytes] = {}
         self._counted: set[bytes] = set()
@@ -177,23 +181,45 @@ class Checks:
     # -- receipts -------------------------------------------------------------------------------------------------
 
     def _check_chain(self, node: SimulatedNode, half: Half) -> None:
-        """C-15: an honest node signs one content for each place, and each place names the one before it."""
+        """C-17: an honest node's next half follows one that it signed."""
         content = half.content
-        place = node.peer_id, content.incarnation, content.number
-        link = link_digest(content)
-        known = self._chains.setdefault(place, link)
-        if not node.honest:
-            return
-        if known != link:
-            where = f"number {content.number} of incarnation {content.incarnation}"
-            self._broken("C-15", f"node {node.index}, which is honest, signed two contents as {where}")
-        elif content.number and self._chains.get((*place[:2], content.number - 1)) != content.previous:
+        self._check_place(half)
+        before = self._chains.get((node.peer_id, content.incarnation, content.number - 1))
+        if node.honest and content.number and before != content.previous:
             self._broken("C-17", f"node {node.index} signed number {content.number} after something it never signed")
 
     def _check_other(self, node: SimulatedNode, digest: bytes, half: Half) -> None:
         """S-1: whoever's signature is here has had it on its own disk."""
-        if (digest, half.content.signer) not in self._on_disk:
-            self._broken("S-1", f"node {node.index} holds a half of {half.content.signer} that its disk never held")
+        content = half.content
+        if (digest, content.signer) not in self._on_disk:
+            self._broken("S-1", f"node {node.index} holds a half of {content.signer} that its disk never held")
+        self._check_place(half)
+        self._holders.setdefault((content.signer, content.incarnation, content.number), set()).add(node.index)
+
+    def _check_place(self, half: Half) -> None:
+        """C-15: an honest node signs one content for each place."""
+        content = half.content
+        link = link_digest(content)
+        place = content.signer, content.incarnation, content.number
+        known = self._chains.setdefault(place, link)
+        node = self._swarm.by_peer[PeerId(content.signer)]
+        if known != link and place in self._lost and not self._holders.get(place):
+            self._chains[place] = link  # nobody has the first one, so nobody was told two things
+        elif known != link and node.honest:
+            where = f"number {content.number} of incarnation {content.incarnation}"
+            self._broken("C-15", f"node {node.index}, which is honest, signed two contents as {where}")
+
+    def lost(self, node: SimulatedNode, entries: Iterable[Entry]) -> None:
+        """Hear what a lying disk lost, or an old backup lacks: what nobody else has either may be signed anew."""
+        for entry in entries:
+            for half in (entry.requester_half, entry.worker_half):
+                if half is None:
+                    continue
+                place = half.content.signer, half.content.incarnation, half.content.number
+                if half.content.signer == node.peer_id:
+                    self._lost.add(place)
+                else:
+                    self._holders.get(place, set()).discard(node.index)
 
     def _count(self, node: SimulatedNode, entry: Entry, digest: bytes) -> None:
         receipt, body = entry.receipt, entry.body

@@ -12,7 +12,8 @@ from typing import Any
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.holds import Hold
-from swarmharness.credit.store import MemoryReceiptStore
+from swarmharness.credit.store import Game, Invited, MemoryReceiptStore
+from swarmharness.credit.terms import UnsettledTask
 from swarmharness.errors import UnavailableError
 from swarmharness.network.ports import PeerAddress
 from swarmharness.registry.stores import PEERS_MAX, LoadedPeers
@@ -29,6 +30,11 @@ class Write:
     at_us: int
     method: str
     arguments: tuple[Any, ...]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries that it holds, if any."""
+        return tuple(self.arguments[0]) if self.method == "commit" else ()
 
 
 @dataclass(slots=True)
@@ -48,17 +54,23 @@ class SimulatedDisk:
         """Return how long the next write takes."""
         return (self.randomness.exponential(self.mean_write_us) + self.slower_us) / 1e6
 
-    def crash(self, *, lost_writes: int = 0) -> None:
-        """The process is gone: of the writes under way some reached the disk, and a lying disk loses its last ones."""
+    def crash(self, *, lost_writes: int = 0) -> list[Write]:
+        """The process is gone: of the writes under way some reached the disk, and a lying disk loses its last ones.
+
+        Returns those.
+        """
         self.frozen = True
         self.log += [write for write in self.pending if self.randomness.chance(500)]
         self.pending.clear()
-        if lost_writes:
-            del self.log[-lost_writes:]
+        kept = max(0, len(self.log) - lost_writes)
+        lost, self.log = self.log[kept:], self.log[:kept]
+        return lost
 
-    def restore(self, before_us: int) -> None:
-        """Put back the receipts of an old backup."""
+    def restore(self, before_us: int) -> list[Write]:
+        """Put back the receipts of an old backup; returns the writes that it lacks."""
+        lost = [write for write in self.log if write.at_us > before_us]
         self.log = [write for write in self.log if write.at_us <= before_us]
+        return lost
 
     # -- the registry's stores
 
@@ -124,6 +136,26 @@ class SimulatedReceiptStore(MemoryReceiptStore):
         """See `ReceiptStore`."""
         await self._write("keep_holds", tuple(holds))
         await super().keep_holds(holds)
+
+    async def keep_unsettled(self, new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        """See `ReceiptStore`."""
+        await self._write("keep_unsettled", tuple(new), tuple(settled))
+        await super().keep_unsettled(new, settled)
+
+    async def keep_games(self, games: Sequence[Game]) -> None:
+        """See `ReceiptStore`."""
+        await self._write("keep_games", tuple(games))
+        await super().keep_games(games)
+
+    async def keep_invited(self, invited: Invited) -> None:
+        """See `ReceiptStore`."""
+        await self._write("keep_invited", invited)
+        await super().keep_invited(invited)
+
+    async def seal(self, incarnation: int) -> None:
+        """See `ReceiptStore`."""
+        await self._write("seal", incarnation)
+        await super().seal(incarnation)
 
     async def _write(self, method: str, *arguments: Any) -> None:
         disk = self._disk

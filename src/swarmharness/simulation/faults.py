@@ -80,7 +80,7 @@ def _outage(swarm: Swarm, load: Load, fault: Fault, struck: _Struck) -> Iterator
             else:
                 node.crash(lost_writes=fault.amount if fault.kind == "crash" else 0)
             if fault.kind == "restore":
-                node.disk.restore(swarm.now_us() - fault.amount * 1_000_000)
+                node.restore(swarm.now_us() - fault.amount * 1_000_000)
     yield
 
 

@@ -20,6 +20,9 @@ from swarmharness.simulation.node import SimulatedNode
 from swarmharness.simulation.swarm import Swarm
 from swarmharness.simulation.trace import Event
 
+GIVE_UP_S = 2.0
+"""A client waits so much longer than its deadline; a service that answers later has lost the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -89,7 +92,7 @@ class Load:
             task_timeout_s=swarm.scenario.node.task_timeout_s,
             patience_s=min(15.0, group.deadline_s),
         )
-        with trio.move_on_after(group.deadline_s + 2.0):
+        with trio.move_on_after(group.deadline_s + GIVE_UP_S):
             try:
                 async with parts.jobs.open(skill, settings) as job:
                     await job.feed(items, last=True)

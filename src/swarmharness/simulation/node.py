@@ -17,7 +17,7 @@ from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_serv
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.simulation.adversaries import RENEWED, Eclipse, behaviour_of, fork, known_members, withhold
 from swarmharness.simulation.baselines import ROUTER_CLASSES
-from swarmharness.simulation.disk import SimulatedDisk, SimulatedReceiptStore, SimulatedSequence
+from swarmharness.simulation.disk import SimulatedDisk, SimulatedReceiptStore, SimulatedSequence, Write
 from swarmharness.simulation.execution import ModelExecutor
 from swarmharness.simulation.randomness import SeededRandomness
 from swarmharness.simulation.scenario import Group
@@ -140,8 +140,15 @@ class SimulatedNode:
         """End the session from one instant to the next; the disk keeps what it has."""
         if self.scope is not None:
             self.swarm.network.kill(self.peer_id)
-            self.disk.crash(lost_writes=lost_writes)
+            self._lose(self.disk.crash(lost_writes=lost_writes))
             self.scope.cancel()
+
+    def restore(self, before_us: int) -> None:
+        """Put an old backup in place of the disk; the node must not run."""
+        self._lose(self.disk.restore(before_us))
+
+    def _lose(self, writes: list[Write]) -> None:
+        self.swarm.checks.lost(self, (entry for write in writes for entry in write.entries))
 
     # -- what the node is -----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from swarmharness.simulation.scenario import Fault, Group, Scenario
 from swarmharness.simulation.simulate import Simulation, simulate
 
 TRIES_MAX = 24
+HOURS_MIN = 20 / 3600
 TIME_MAX_S = 120.0
 """Of the processor: a shrinking that takes longer stops with what it has."""
 
@@ -55,7 +56,8 @@ def smaller(scenario: Scenario) -> Iterator[Scenario]:
         half = len(names) // 2
         yield replace(scenario, faults=_some(scenario.faults, names[:half]))
         yield replace(scenario, faults=_some(scenario.faults, names[half:]))
-    yield replace(scenario, hours=scenario.hours / 2)
+    if scenario.hours > HOURS_MIN:
+        yield replace(scenario, hours=scenario.hours / 2)
     if any(group.count > 1 for group in scenario.nodes.values()):
         yield replace(
             scenario,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
+from swarmharness.errors import SwarmError
 from swarmharness.simulation.checks import Violation
 from swarmharness.simulation.faults import run_fault
 from swarmharness.simulation.load import Load
@@ -18,10 +19,14 @@ from swarmharness.simulation.scenario import Scenario
 from swarmharness.simulation.scheduling import seeded_scheduling
 from swarmharness.simulation.signatures import SignatureMemory, remembered_signatures
 from swarmharness.simulation.swarm import Swarm
-from swarmharness.simulation.virtual_time import StalledError, VirtualClock
+from swarmharness.simulation.virtual_time import VirtualClock
 
 DRAIN_S = 15.0
 """After the last request: time to answer, and to settle."""
+
+
+class StalledError(SwarmError):
+    """No task can run, none waits for time, and the simulation has not ended: a deadlock."""
 
 
 @dataclass(slots=True)
@@ -48,10 +53,6 @@ def simulate(scenario: Scenario, seed: int) -> Simulation:
     try:
         with remembered_signatures(signatures), seeded_scheduling(seed):
             return trio.run(_run, scenario, seed, clock, signatures, clock=clock)
-    except trio.TrioInternalError as error:
-        if isinstance(error.__cause__, StalledError):
-            raise error.__cause__ from None
-        raise
     finally:
         logger.setLevel(level)
         if collects:
@@ -72,6 +73,7 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
                     nursery.cancel_scope.cancel()
 
             clock.on_jump = step
+            clock.on_stall = nursery.cancel_scope.cancel
             swarm.network.nursery = nursery
             for node in swarm.nodes:
                 nursery.start_soon(swarm.live, node)
@@ -82,5 +84,7 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
             swarm.ending = True
             nursery.cancel_scope.cancel()
         clock.on_jump = lambda: None
+        if clock.stalled:
+            raise StalledError("every task of the simulation waits for another one")
         swarm.network.count_open_links()
     return Simulation(scenario, seed, swarm, load, swarm.trace.digest(), tuple(swarm.checks.violations))

@@ -1,0 +1,37 @@
+"""The fixed seeds that every run of the tests plays; `scripts/simulate-overnight` plays fresh ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swarmharness.simulation.scenario import load_scenario
+from swarmharness.simulation.simulate import simulate
+from swarmharness.simulation.summary import unmet
+
+SCENARIOS = Path(__file__).parents[3] / "configs" / "scenarios"
+REGRESSIONS = Path(__file__).parent / "regressions"
+
+SEEDS = [
+    ("home", None, 0.5, 1),
+    ("office", None, 0.5, 2),
+    ("campus-200", 40, 0.5, 3),
+    ("internet-1000", 40, 0.15, 4),
+    ("attack-on-credit", 40, 0.2, 5),
+    ("flash-crowd", 30, 0.2, 6),
+]
+
+
+@pytest.mark.parametrize(("name", "nodes", "hours", "seed"), SEEDS, ids=[row[0] for row in SEEDS])
+def test_a_shipped_scenario_keeps_its_promises(name: str, nodes: int | None, hours: float, seed: int) -> None:
+    simulation = simulate(load_scenario(SCENARIOS / f"{name}.toml").scaled(nodes=nodes, hours=hours), seed)
+    assert simulation.violations == ()
+    assert unmet(simulation) == []
+
+
+@pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*.toml")), ids=lambda path: path.stem)
+def test_what_failed_once_fails_no_more(path: Path) -> None:
+    """`NAME-seed-N.toml`: a scenario that `scripts/simulate-overnight` kept, with the seed under which it failed."""
+    simulation = simulate(load_scenario(path), int(path.stem.rpartition("-")[2]))
+    assert simulation.violations == ()
