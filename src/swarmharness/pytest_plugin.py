@@ -7,6 +7,10 @@ async def test_with_memory(memory_swarm):          # needs pytest-trio
 def test_with_processes(process_swarm):
     nodes = process_swarm(3, skills=["text-embedding"])
     nodes[0].kill()
+
+def test_in_virtual_time(simulated_swarm):         # thousands of nodes, faults, and checkers; see docs/simulation.md
+    simulation = simulated_swarm(scenario_toml, seed=1, faults={"cut": Fault(kind="partition", at_s=60)})
+    assert all(outcome.right for outcome in simulation.load.outcomes)
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import pytest
 if TYPE_CHECKING:  # a plugin is imported in every pytest run of its user, so it loads nothing by itself
     from swarmharness.node.process import NodeProcess
     from swarmharness.simulation.memory_swarm import MemoryNode
+    from swarmharness.simulation.simulate import Simulation
 
 
 class ProcessSwarm(Protocol):
@@ -39,6 +44,17 @@ def memory_swarm() -> Callable[..., AbstractAsyncContextManager[list[MemoryNode]
     from swarmharness.simulation.memory_swarm import memory_swarm as make
 
     return make
+
+
+@pytest.fixture
+def simulated_swarm() -> Callable[..., Simulation]:
+    """`simulated_swarm(scenario, seed=…, nodes=…, hours=…, faults=…)`: a whole swarm in virtual time, to its end.
+
+    See `simulation.fixture.simulated_swarm`.
+    """
+    from swarmharness.simulation.fixture import simulated_swarm as run
+
+    return run
 
 
 @pytest.fixture

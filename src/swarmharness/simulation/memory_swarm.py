@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-import trio
 
 from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.execution.memory import MemoryExecutor, MemorySkill
@@ -20,39 +17,10 @@ from swarmharness.network.memory_dht import MemoryDht
 from swarmharness.network.ports import PeerAddress
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
 from swarmharness.registry.stores import MemoryPeerStore, MemorySequenceStore
+from swarmharness.simulation.randomness import SeededRandomness
+from swarmharness.simulation.virtual_time import NodeClock
 
-EPOCH_START_US = 1_800_000_000 * 1_000_000
 ECHO = MemorySkill("echo", lambda item: ItemOutput(item))
-
-
-class TrioClock:
-    """Trio's time, virtual under a `MockClock`; Unix time begins at a fixed instant."""
-
-    def __init__(self) -> None:
-        self._start_s = trio.current_time()
-
-    def unix_us(self) -> int:
-        """See `Clock`."""
-        return EPOCH_START_US + self.monotonic_us()
-
-    def monotonic_us(self) -> int:
-        """See `Clock`."""
-        return round((trio.current_time() - self._start_s) * 1e6)
-
-
-class SeededRandomness:
-    """Numbers that depend on the seed alone."""
-
-    def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - a simulation must repeat itself
-
-    def token(self, size_bytes: int) -> bytes:
-        """See `Randomness`."""
-        return self._random.randbytes(size_bytes)
-
-    def below(self, limit: int) -> int:
-        """See `Randomness`."""
-        return self._random.randrange(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +76,7 @@ async def _node(
     async with network.node(identity.peer_id) as transport, MemoryDht(transport) as dht:
         ports = NodePorts(
             signer=identity,
-            clock=TrioClock(),
+            clock=NodeClock(),
             randomness=SeededRandomness(seed),
             transport=transport,
             dht=dht,
