@@ -16,7 +16,8 @@ from swarmharness.credit.receipt import Receipt, body_digest, epoch_of
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.node.credit_api import CreditApi
 from swarmharness.protocol.codec import encode
-from swarmharness.simulation.memory_swarm import EPOCH_START_US, MemoryNode
+from swarmharness.simulation.memory_swarm import MemoryNode
+from swarmharness.simulation.virtual_time import EPOCH_START_US
 from tests.unit.credit.builders import ALICE, BOB, body, half, receipt
 
 Make = Callable[..., AbstractAsyncContextManager[list[MemoryNode]]]
