@@ -17,11 +17,14 @@ from swarmharness.errors import InputError, ProtocolError
 from swarmharness.node.credit_api import CreditApi
 from swarmharness.protocol.codec import encode
 from swarmharness.simulation.memory_swarm import MemoryNode
-from swarmharness.simulation.virtual_time import EPOCH_START_US
 from tests.unit.credit.builders import ALICE, BOB, body, half, receipt
 
 Make = Callable[..., AbstractAsyncContextManager[list[MemoryNode]]]
-EPOCH = epoch_of(EPOCH_START_US)
+
+
+def epoch_at(node: MemoryNode) -> int:
+    """The hour in which a node's clock is: only now do receipts count in full."""
+    return epoch_of(node.parts.ports.clock.unix_us())
 
 
 def entries(*receipts: Receipt) -> dict[str, Any]:
@@ -46,11 +49,11 @@ async def test_the_balance_tells_standing_line_and_flow(memory_swarm: Make) -> N
 
 async def test_what_is_imported_counts_at_once_and_only_once_c_4(memory_swarm: Make) -> None:
     async with memory_swarm(1) as (node,):
-        api, made = CreditApi(node.parts), receipt(1, ALICE, BOB, epoch=EPOCH)
+        api, made = CreditApi(node.parts), receipt(1, ALICE, BOB, epoch=epoch_at(node))
         done = await api.methods["credit.import"](entries(made))
         assert (done["new"], done["known"]) == (1, 0)
         assert node.parts.credit.books.ledger.standing(BOB.peer_id) == made.body.share_microcredits
-        assert node.parts.spread.near.knows(EPOCH, body_digest(made.body))
+        assert node.parts.spread.near.knows(epoch_at(node), body_digest(made.body))
         again = await api.methods["credit.import"](entries(made))
         assert (again["new"], again["known"]) == (0, 1)
         assert node.parts.credit.books.ledger.standing(BOB.peer_id) == made.body.share_microcredits
@@ -66,7 +69,7 @@ async def test_a_fork_in_a_file_bans_at_once_c_16(memory_swarm: Make) -> None:
         assert node.parts.spread.is_banned(ALICE.peer_id)
         assert (await api.methods["credit.balance"]({"peer": ALICE.peer_id}))["peer"]["banned"]
         await api.methods["credit.import"](
-            entries(receipt(3, BOB, ALICE, epoch=EPOCH), receipt(4, BOB, ALICE, epoch=EPOCH))
+            entries(receipt(3, BOB, ALICE, epoch=epoch_at(node)), receipt(4, BOB, ALICE, epoch=epoch_at(node)))
         )
         assert node.parts.spread.is_banned(BOB.peer_id)
 
@@ -74,7 +77,9 @@ async def test_a_fork_in_a_file_bans_at_once_c_16(memory_swarm: Make) -> None:
 async def test_an_own_chain_is_refused_while_the_node_runs_c_17(memory_swarm: Make) -> None:
     async with memory_swarm(1) as (node,):
         signer: Any = node.parts.ports.signer
-        done = await CreditApi(node.parts).methods["credit.import"](entries(receipt(1, ALICE, signer, epoch=EPOCH)))
+        done = await CreditApi(node.parts).methods["credit.import"](
+            entries(receipt(1, ALICE, signer, epoch=epoch_at(node)))
+        )
         assert done["refused"] == {Refusal.OWN_CHAIN: 1}
 
 
