@@ -106,6 +106,8 @@ def _write_report(path: Path, simulation: Simulation, summary: dict[str, Any]) -
 
 
 def _show(summary: dict[str, Any]) -> None:
+    from swarmharness.simulation.summary import GROUP_COLUMNS, group_rows
+
     requests, traffic = summary["requests"], summary["traffic"]
     print(f"{summary['scenario']}: {summary['nodes']} nodes, {summary['hours']:g} h, seed {summary['seed']}")
     print(f"requests  {requests['ended']} ended, {requests['answered']} answered, {requests['right']} rightly")
@@ -114,20 +116,7 @@ def _show(summary: dict[str, Any]) -> None:
     print(f"traffic   {per_hour} for each node and hour")
     print(f"checked   {summary['events']} events in {summary['steps']} steps, {summary['audits']} audits of nodes")
     print(f"trace     {summary['trace_digest']}\n")
-    rows = [
-        (
-            name,
-            group["nodes"],
-            group["role"],
-            group["requests"]["ended"],
-            group["requests"]["answered"],
-            group["served"],
-            f"{group['earned_microcredits'] / 1e6:.1f}",
-            f"{group['spent_microcredits'] / 1e6:.1f}",
-        )
-        for name, group in summary["groups"].items()
-    ]
-    print_table("", ("nodes", "count", "role", "requests", "answered", "served", "earned", "spent"), rows)
+    print_table("", GROUP_COLUMNS, group_rows(summary))
     for text in summary["unmet"]:
         print(f"not as expected: {text}")
     if "failure" in summary:

@@ -9,6 +9,7 @@ from typing import Any
 
 from swarmharness.errors import InputError
 from swarmharness.simulation.scenario import Scenario
+from swarmharness.simulation.summary import GROUP_COLUMNS, group_rows
 from swarmharness.simulation.svg import bar_chart, line_chart
 
 KINDS_SHOWN = 7
@@ -49,22 +50,7 @@ def html(scenario: Scenario, summary: Mapping[str, Any]) -> str:
         + ("<h2>What does not hold</h2>" + _table(("",), [(text,) for text in problems]) if problems else "")
         + "".join(sections)
         + "<h2>Kinds of nodes</h2>"
-        + _table(
-            ("kind", "nodes", "role", "requests", "answered", "served", "earned", "spent"),
-            [
-                (
-                    name,
-                    group["nodes"],
-                    group["role"],
-                    group["requests"]["ended"],
-                    group["requests"]["answered"],
-                    group["served"],
-                    f"{group['earned_microcredits'] / 1e6:.1f}",
-                    f"{group['spent_microcredits'] / 1e6:.1f}",
-                )
-                for name, group in summary["groups"].items()
-            ],
-        )
+        + _table(GROUP_COLUMNS, group_rows(summary))
         + "</html>\n"
     )
 

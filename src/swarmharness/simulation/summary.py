@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -152,3 +152,23 @@ def _traffic(simulation: Simulation) -> dict[str, Any]:
         "bytes_per_node_hour": round(size_bytes / node_hours),
         "by_kind": {kind: {"messages": count.messages, "bytes": count.size_bytes} for kind, count in kinds},
     }
+
+
+GROUP_COLUMNS = ("kind", "nodes", "role", "requests", "answered", "served", "earned", "spent")
+
+
+def group_rows(summary: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    """Return one row for each kind of node, under `GROUP_COLUMNS`, with amounts in credits."""
+    return [
+        (
+            name,
+            group["nodes"],
+            group["role"],
+            group["requests"]["ended"],
+            group["requests"]["answered"],
+            group["served"],
+            f"{group['earned_microcredits'] / 1e6:.1f}",
+            f"{group['spent_microcredits'] / 1e6:.1f}",
+        )
+        for name, group in summary["groups"].items()
+    ]
