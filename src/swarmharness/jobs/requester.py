@@ -34,6 +34,7 @@ EARLY_BYTES_MAX = 64 * 1024
 class TaskAnswer:
     """What a peer answered for one task, in the order of its items."""
 
+    peer_id: PeerId
     outputs: tuple[Output, ...]
     service_us: int
     queued_items: int
@@ -77,7 +78,7 @@ class TaskRequester:
             self._settle(peer_id, proposal, commitment, digest)
             receipt = proposal.task_id.hex()
         service_us = min(commitment.service_us, elapsed_us)
-        return TaskAnswer(reveal.outputs, service_us, commitment.queued_items, elapsed_us, receipt)
+        return TaskAnswer(peer_id, reveal.outputs, service_us, commitment.queued_items, elapsed_us, receipt)
 
     async def _exchange(self, peer_id: PeerId, proposal: Proposal, timeout_s: float) -> tuple[Commitment, Reveal]:
         """Get the commitment, then the answer; a small proposal's answer is asked for in the same breath.

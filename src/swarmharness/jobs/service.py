@@ -23,8 +23,9 @@ from swarmharness.errors import (
     UnavailableError,
 )
 from swarmharness.identity import PeerId
+from swarmharness.jobs.asking import TaskRunner, blames_items
 from swarmharness.jobs.plan import Chunk, ChunkId, JobPlan, PlanSettings
-from swarmharness.jobs.requester import TaskAnswer, TaskRequester
+from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
 from swarmharness.registry.advert import SkillAdvert
 from swarmharness.routing.router import Choice, Router
@@ -74,7 +75,7 @@ class Job:
     """One submission. Feed it, close the feed, read results until they end; leaving its scope cancels what is left."""
 
     def __init__(
-        self, skill: str, task: str, router: Router, tasks: TaskRequester, clock: Clock, settings: JobSettings
+        self, skill: str, task: str, router: Router, tasks: TaskRunner, clock: Clock, settings: JobSettings
     ) -> None:
         self.skill = skill
         self.task = task
@@ -214,7 +215,6 @@ class Job:
                 nursery.start_soon(self._attempt, chunk, items, choice.peer_id, choice.skill)
 
     async def _attempt(self, chunk: Chunk, items: tuple[bytes, ...], peer_id: PeerId, skill: SkillAdvert) -> None:
-        self._router.note_sent(peer_id, self.skill, len(items))
         answer: TaskAnswer | None = None
         failure: SwarmError = PeerLostError("another peer was faster")
         with self._flying[chunk.chunk_id]:
@@ -225,45 +225,31 @@ class Job:
         del self._flying[chunk.chunk_id]
         self._busy[peer_id] -= 1
         if answer is not None:
-            self._router.note_answer(
-                peer_id,
-                self.skill,
-                items=len(items),
-                service_us=answer.service_us,
-                queued_items=answer.queued_items,
-                elapsed_us=answer.elapsed_us,
-            )
-            self._accept(chunk, peer_id, answer)
+            self._accept(chunk, answer)
         else:
             self._reject(chunk, peer_id, failure)
         self._wake()
 
-    def _accept(self, chunk: Chunk, peer_id: PeerId, answer: TaskAnswer) -> None:
+    def _accept(self, chunk: Chunk, answer: TaskAnswer) -> None:
         news = frozenset(self._plan.answered(chunk.chunk_id))
         service_us = answer.service_us // len(answer.outputs)
         for index, output in zip(chunk.indices, answer.outputs, strict=True):
             if index in news:
                 kind = ErrorKind.INPUT if output.error else None
-                self._settle(ItemResult(index, output.data, output.error, kind, peer_id, service_us, answer.receipt))
+                self._settle(
+                    ItemResult(index, output.data, output.error, kind, answer.peer_id, service_us, answer.receipt)
+                )
         for chunk_id in self._plan.superfluous():
             self._flying[chunk_id].cancel()
 
     def _reject(self, chunk: Chunk, peer_id: PeerId, failure: SwarmError) -> None:
         superfluous = chunk.chunk_id in self._plan.superfluous()
-        broken_by_items = failure.kind in (ErrorKind.INTERNAL, ErrorKind.INPUT) and not isinstance(
-            failure, ProtocolError
-        )
-        for item in self._plan.failed(chunk.chunk_id, str(failure), blame_items=broken_by_items):
+        for item in self._plan.failed(chunk.chunk_id, str(failure), blame_items=blames_items(failure)):
             self._give_up(item.index, failure)
-        if superfluous or broken_by_items:
-            self._router.note_given_up(peer_id, self.skill, len(chunk.indices))
         if superfluous:
             return
         self._last_failure = failure
-        if isinstance(failure, ProtocolError):
-            self._router.note_invalid(peer_id, self.skill, len(chunk.indices), str(failure))
-        elif not broken_by_items:
-            self._router.note_failure(peer_id, self.skill, len(chunk.indices), failure)
+        if not isinstance(failure, ProtocolError) and not blames_items(failure):
             rest_s = 1.0 if isinstance(failure, RefusedError) else 0.2
             self._resting_until_us[peer_id] = self._clock.monotonic_us() + round(rest_s * 1e6)
 
@@ -284,7 +270,7 @@ class Job:
 class JobService:
     """Opens jobs on this node."""
 
-    def __init__(self, router: Router, tasks: TaskRequester, clock: Clock, settings: JobSettings) -> None:
+    def __init__(self, router: Router, tasks: TaskRunner, clock: Clock, settings: JobSettings) -> None:
         self._router = router
         self._tasks = tasks
         self._clock = clock

@@ -15,6 +15,7 @@ from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import SwarmError
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId, Signer
+from swarmharness.jobs.asking import RoutedTasks
 from swarmharness.jobs.requester import TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.worker import TaskServer
@@ -132,7 +133,7 @@ async def run_services(
     redemption = Redemption(ports.transport, ports.clock, grant=credit.redeem)
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
-    jobs = JobService(router, requester, ports.clock, settings.jobs)
+    jobs = JobService(router, RoutedTasks(router, requester), ports.clock, settings.jobs)
     async with _broadcast(ports) as broadcast, trio.open_nursery() as outer:
         spread = SpreadService(
             ports.receipts,

@@ -1,0 +1,73 @@
+"""Runs one task on one peer and tells the router how it went; it never chooses a peer and never tries again.
+
+`TaskRunner` is what every layer between a job and the wire looks like, so that they stack: a job asks checked tasks,
+those ask this, this asks the requester.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from swarmharness.errors import ErrorKind, ProtocolError, SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.jobs.requester import TaskAnswer, TaskRequester
+from swarmharness.registry.advert import SkillAdvert
+from swarmharness.routing.router import Router
+
+
+class TaskRunner(Protocol):
+    """Gets one task answered."""
+
+    async def run(
+        self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
+    ) -> TaskAnswer:
+        """Return the answer of `peer_id`, or of whoever answered in its place (`TaskAnswer.peer_id`).
+
+        Raises the SwarmError that says why there is none.
+        """
+
+
+def blames_items(failure: SwarmError) -> bool:
+    """Return whether the items themselves may be the cause of a failure: another peer would fail on them too."""
+    return failure.kind in (ErrorKind.INTERNAL, ErrorKind.INPUT) and not isinstance(failure, ProtocolError)
+
+
+class RoutedTasks:
+    """The lowest layer above the wire: what is sent is noted, and so is every end that it can come to."""
+
+    def __init__(self, router: Router, tasks: TaskRequester) -> None:
+        self._router = router
+        self._tasks = tasks
+
+    async def run(
+        self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
+    ) -> TaskAnswer:
+        """See `TaskRunner`; a task that is cancelled says nothing about its peer."""
+        self._router.note_sent(peer_id, skill.name, len(items))
+        try:
+            answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
+        except trio.Cancelled:
+            self._router.note_given_up(peer_id, skill.name, len(items))
+            raise
+        except SwarmError as failure:
+            self._note_failure(peer_id, skill.name, len(items), failure)
+            raise
+        self._router.note_answer(
+            peer_id,
+            skill.name,
+            items=len(items),
+            service_us=answer.service_us,
+            queued_items=answer.queued_items,
+            elapsed_us=answer.elapsed_us,
+        )
+        return answer
+
+    def _note_failure(self, peer_id: PeerId, skill: str, items: int, failure: SwarmError) -> None:
+        if isinstance(failure, ProtocolError):
+            self._router.note_invalid(peer_id, skill, items, str(failure))
+        elif blames_items(failure):
+            self._router.note_given_up(peer_id, skill, items)
+        else:
+            self._router.note_failure(peer_id, skill, items, failure)
