@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from benchmarks.harness import Row, interleave_async, judge, median
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import opening, place_after
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import ZERO_DIGEST, Half, Receipt, ReceiptBody, body_digest, epoch_of, sign_half
 from swarmharness.credit.spread.intake import Intake
 from swarmharness.credit.spread.messages import BATCH_MAX, Gossip
@@ -23,7 +24,6 @@ from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.service import SpreadService
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.credit.terms import TaskTerms, settlement_body
 from swarmharness.identity import Identity
 from swarmharness.network.memory import MemoryNetwork

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from swarmharness.credit.receipt import ZERO_DIGEST, Half, link_digest
 
+LEAP_LEAST = 1 << 20
+"""More halves than a disk that lies about what it has written can lose: some minutes of the fastest signing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a signer's next half goes: chains are per (key, incarnation), numbered from 0 without gaps."""
+    """Where a signer's next half goes: chains are per (key, incarnation), numbered from 0, with gaps only by `leap`."""
 
     incarnation: int
     number: int
@@ -24,6 +27,25 @@ def opening(highest_known_incarnation: int, unix_us: int) -> Place:
     lost everything and finds nobody to ask never opens one incarnation twice, unless its clock was set back.
     """
     return Place(max(highest_known_incarnation + 1, unix_us), 0, ZERO_DIGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """In this incarnation of its own chain, a node signs no lower number any more."""
+
+    incarnation: int
+    number: int
+
+
+def leap(half: Half, unix_us: int) -> Floor:
+    """Return where a chain goes on after a disk may have lost what followed `half` (C-17).
+
+    It is the age of the incarnation in microseconds, and at least `LEAP_LEAST` further on. A chain grows by less than one
+    half a microsecond, so no number that was ever signed comes again, unless a disk loses more than `LEAP_LEAST` halves
+    and the clock was set back as well.
+    """
+    content = half.content
+    return Floor(content.incarnation, max(content.number + 1 + LEAP_LEAST, unix_us - content.incarnation))
 
 
 def place_after(half: Half) -> Place:

@@ -12,7 +12,8 @@ from typing import Any
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.holds import Hold
-from swarmharness.credit.store import Game, Invited, MemoryReceiptStore
+from swarmharness.credit.memory_store import MemoryReceiptStore
+from swarmharness.credit.store import Game, Invited
 from swarmharness.credit.terms import UnsettledTask
 from swarmharness.errors import UnavailableError
 from swarmharness.network.ports import PeerAddress

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from swarmharness.credit.store import MemoryReceiptStore
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.execution.memory import MemoryExecutor, MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.identity import Identity, PeerId

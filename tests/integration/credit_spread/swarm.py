@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import trio
 
 from swarmharness.credit.accounts import Entry
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import EPOCH_US, Receipt, body_digest, epoch_of
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.spread.service import SpreadService
 from swarmharness.credit.spread.settings import SpreadSettings
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.credit.terms import settlement_body
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.memory import MemoryNetwork

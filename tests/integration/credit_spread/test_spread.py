@@ -6,10 +6,10 @@ import trio
 from trio.testing import MockClock
 
 from swarmharness.credit.chain import opening
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Receipt
 from swarmharness.credit.spread.intake import SpreadProblem
 from swarmharness.credit.spread.messages import GOSSIP_METHOD, Gossip
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.protocol.codec import encode
 from tests.integration.credit_spread.swarm import HOUR_S, Node, Swarm, entry_of, name_of, open_swarm, until
 from tests.unit.credit.builders import NOON_US, body, half, identity, receipt

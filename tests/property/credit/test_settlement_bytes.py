@@ -7,10 +7,10 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
 from swarmharness.credit.receipt import Half, body_digest, half_problem
 from swarmharness.credit.service import CreditService
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.errors import SwarmError
 from swarmharness.network.ports import Request
 from swarmharness.protocol.codec import decode, encode

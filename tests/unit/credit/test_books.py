@@ -9,9 +9,9 @@ import trio.testing
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.books import CLAIMS_AT_ONCE, LOOK_S, Books
 from swarmharness.credit.holds import STRANGERS, Hold
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import EPOCH_US, Half, body_digest
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.credit.store import MemoryReceiptStore
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, HandClock, entry, receipt
 
 EPOCH = NOON_US // EPOCH_US

@@ -12,8 +12,8 @@ from swarmharness.credit.admission import Policy, Rank
 from swarmharness.credit.books import Books
 from swarmharness.credit.gate import BANNED, BLOCK_MICROCREDITS, NOT_COVERED, Gate
 from swarmharness.credit.holds import STRANGERS, Hold
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import EPOCH_US, Receipt
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.errors import RefusedError, UnavailableError
 from swarmharness.identity import PeerId
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, HandClock, body, entry, half, receipt

@@ -5,10 +5,10 @@ import trio
 import trio.testing
 
 from swarmharness.credit.accounts import Entry
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.messages import REMEMBER_METHOD, Remembered
 from swarmharness.credit.recall import QUESTION_S, Recall
 from swarmharness.credit.receipt import Half, body_digest
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.network.ports import Request
 from swarmharness.protocol.codec import encode
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, HandClock, Wire, WireTransport, body, half

@@ -18,12 +18,13 @@ from swarmharness.credit.attribution.games import (
     game_text,
 )
 from swarmharness.credit.game_check import single_game_text
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.messages import GAME_METHOD, SETTLE_METHOD, GameAnswer, GameRequest, SettleRequest
 from swarmharness.credit.payee import MALFORMED, WITHHELD_AFTER_US
 from swarmharness.credit.receipt import EPOCH_US, Half, Problem, Receipt, ReceiptBody, body_digest, receipt_problem
 from swarmharness.credit.retry import RETRY_DELAYS_US
 from swarmharness.credit.service import CreditService
-from swarmharness.credit.store import Game, MemoryReceiptStore
+from swarmharness.credit.store import Game
 from swarmharness.credit.terms import UnsettledTask, settlement_body, sole_game
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
 from swarmharness.identity import Identity, PeerId

@@ -12,9 +12,10 @@ from swarmharness.credit.forks import ForkProof, fork_proof, proof_problem
 from swarmharness.credit.holds import STRANGERS, Hold
 from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import claim_of
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, body_digest
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.credit.store import Game, Invited, MemoryReceiptStore, ReceiptStore
+from swarmharness.credit.store import Game, Invited, ReceiptStore
 from swarmharness.credit.terms import UnsettledTask
 from swarmharness.identity import Identity
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, body, entry, half, identity, receipt, terms

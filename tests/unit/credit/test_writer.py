@@ -10,8 +10,8 @@ import trio.testing
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import is_successor
 from swarmharness.credit.forks import ForkProof
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, body_digest, half_problem
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.credit.writer import GROUP_MAX, ChainWriter
 from swarmharness.errors import UnavailableError
 from tests.unit.credit.builders import ALICE, BOB, NOON_US, HandClock, body, half

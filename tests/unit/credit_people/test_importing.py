@@ -11,8 +11,8 @@ from swarmharness.credit.archive import Refusal
 from swarmharness.credit.chain import place_after
 from swarmharness.credit.forks import ForkProof, ProofProblem, fork_proof
 from swarmharness.credit.importing import Importer
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Problem, Receipt, body_digest
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.credit.writer import ChainWriter
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, HandClock, body, entry, half, receipt
 

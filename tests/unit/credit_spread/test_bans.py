@@ -9,12 +9,12 @@ import trio.testing
 
 from swarmharness.credit.chain import opening
 from swarmharness.credit.forks import ForkProof, fork_proof
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.spread import bans as bans_module
 from swarmharness.credit.spread.bans import Bans
 from swarmharness.credit.spread.intake import SpreadProblem
 from swarmharness.credit.spread.messages import FORKS_TOPIC
 from swarmharness.credit.spread.neighbourhood import split_ids
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.ports import BroadcastHandler
 from swarmharness.protocol.codec import encode

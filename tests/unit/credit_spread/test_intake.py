@@ -11,11 +11,11 @@ import trio.testing
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.ledger import HORIZON_EPOCHS
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Half, Problem, Receipt, body_digest
 from swarmharness.credit.spread.intake import Intake, SpreadProblem
 from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.settings import SpreadSettings
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.errors import RefusedError, UnavailableError
 from tests.unit.credit.builders import ALICE, BOB, CAROL, HandClock, body, identity, receipt
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from swarmharness.credit.accounts import Entry
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Half, Receipt, body_digest
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.credit.store import MemoryReceiptStore, ReceiptStore
+from swarmharness.credit.store import ReceiptStore
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, body, entry, half, receipt
 
 

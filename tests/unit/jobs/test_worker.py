@@ -10,9 +10,9 @@ import trio.testing
 from trio.testing import MockClock
 
 from swarmharness.credit.admission import Policy
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX
 from swarmharness.credit.service import CreditService
-from swarmharness.credit.store import MemoryReceiptStore
 from swarmharness.errors import InputError, RefusedError, UnavailableError
 from swarmharness.execution.memory import QUEUE_ITEMS_MAX, MemoryExecutor, MemorySkill
 from swarmharness.execution.ports import ItemOutput
