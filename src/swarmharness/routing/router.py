@@ -16,6 +16,7 @@ from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import Advert, SkillAdvert
 from swarmharness.registry.entry import Known
 from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
+from swarmharness.routing.decisions import SHOWN_MAX, Decision, DecisionLog
 from swarmharness.routing.explain import Explanation, explain
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import Record, Records, view_of
@@ -81,6 +82,8 @@ class Router:
         self._allowed = allowed
         self._records = Records()
         self._tables: dict[str, _Table] = {}
+        self.decisions = DecisionLog()
+        """The last decisions by the id of their task, for whoever asks afterwards."""
 
     # -- deciding ---------------------------------------------------------------------------------------------
 
@@ -170,6 +173,24 @@ class Router:
     def explain(self, skill: str, items: int = 1) -> Explanation:
         """Return the decision that `choose` would take now, with its reasons."""
         return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items))
+
+    def decision(self, peer_id: PeerId, skill: str, items: int = 1) -> Decision:
+        """Return what sending a task to `peer_id` now rests on: itself and the best candidates. It is cheap."""
+        request, now_us = RouteRequest(skill, items), self._clock.monotonic_us()
+        table = self._tables.get(skill)
+        if table is None:
+            return Decision(request, peer_id, (), 0, self._policy, self._clock.unix_us())
+        rows = self._fresh_rows(skill, table.adverts)
+        shown = {choice.peer_id: choice for choice in rows.order(items, limit=SHOWN_MAX)}
+        if peer_id in rows:
+            shown.setdefault(peer_id, rows.choice(peer_id))
+        records = [(choice, self._records.get(peer, skill, self._policy)) for peer, choice in shown.items()]
+        views = tuple(self._view(choice.peer_id, choice.skill, record, now_us) for choice, record in records)
+        return Decision(request, peer_id, views, len(rows), self._policy, self._clock.unix_us())
+
+    def why(self, peer_id: PeerId, skill: str, items: int = 1) -> dict[str, Any]:
+        """Return `decision` as plain values, to be kept with a task: see `Decision.as_dict`."""
+        return self.decision(peer_id, skill, items).as_dict()
 
     def peers(self) -> list[dict[str, Any]]:
         """Return one row of plain values for each known node, for `swarmharness peers`."""

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from swarmharness.identity import PeerId
+from swarmharness.routing.decisions import Decision, DecisionLog, decision_text
+from swarmharness.routing.policy import RoutingPolicy
+from tests.unit.registry.samples import offer
+from tests.unit.routing.test_router import SKILL, A, B, C, World
+from tests.unit.routing.views import REQUEST, view
+
+POLICY = RoutingPolicy()
+
+
+def decision(chosen: str, *views_: object) -> Decision:
+    return Decision(REQUEST, chosen, tuple(views_), len(views_), POLICY, 7)  # type: ignore[arg-type]
+
+
+def test_a_decision_names_the_chosen_peer_its_rival_and_the_terms_of_both() -> None:
+    told = decision("fast", view("slow", measured_us=50_000), view("fast"), view("middle", measured_us=9_000)).as_dict()
+    assert [row["peer"] for row in told["candidates"]] == ["fast", "middle", "slow"]
+    assert (told["chosen"], told["chosen_position"], told["runner_up"]) == ("fast", 1, "middle")
+    assert told["considered"] == 3
+    assert told["unix_us"] == 7
+    assert sum(term["contribution"] for term in told["terms"]) > sum(
+        term["contribution"] for term in told["runner_up_terms"]
+    )
+    lines = decision_text(told)
+    assert "first of 3" in lines[0]
+    assert any("runner-up" in line for line in lines)
+
+
+def test_a_caller_may_send_to_another_peer_than_the_first_and_the_rival_is_then_the_first() -> None:
+    told = decision("slow", view("slow", measured_us=50_000), view("fast")).as_dict()
+    assert (told["chosen_position"], told["runner_up"]) == (2, "fast")
+    assert "number 2 of 2" in decision_text(told)[0]
+
+
+def test_a_peer_that_is_left_out_by_now_has_no_position() -> None:
+    told = decision("gone", view("gone", reachable=False), view("fast")).as_dict()
+    assert told["chosen_position"] == 0
+    assert "left out" in decision_text(told)[0]
+
+
+def test_a_decision_that_saw_nobody_is_told_all_the_same() -> None:
+    told = decision("a").as_dict()
+    assert (told["candidates"], told["terms"], told["runner_up"]) == ([], [], "")
+
+
+def test_the_log_keeps_the_last_decisions_and_forgets_the_oldest() -> None:
+    log = DecisionLog(most=2)
+    for key in ("one", "two", "one", "three"):
+        log.remember(key, decision(key))
+    assert log.of("two") is None
+    kept = log.of("one")
+    assert kept is not None
+    assert kept.chosen == "one"
+    assert len(log) == 2
+
+
+async def test_the_router_tells_why_a_peer_got_a_task() -> None:
+    world = World()
+    assert world.router.why(A, SKILL)["considered"] == 0  # nobody has asked for the skill yet
+    world.adverts.publish({A: offer(service_us=9_000), B: offer(service_us=5_000), C: offer(service_us=7_000)})
+    first = (await world.router.choose(SKILL, 4))[0]
+    told = world.router.why(first.peer_id, SKILL, 4)
+    assert (told["chosen"], told["chosen_position"], told["runner_up"]) == (B, 1, C)
+    assert told["considered"] == 3
+    assert [row["peer"] for row in told["candidates"]] == [
+        (choice.peer_id) for choice in await world.router.choose(SKILL, 4)
+    ]
+    assert world.router.why(PeerId("stranger"), SKILL)["chosen_position"] == 0
