@@ -37,7 +37,9 @@ class RoutingPolicy:
     time_weight: float = _key(1.0, "completion: weight of ln(wait + service + network time).")
     trust_weight: float = _key(1.0, "completion: weight of ln(trust²).")
     price_weight: float = _key(0.25, "completion: weight of ln(price of an item).")
-    pheromone_weight: float = _key(0.3, "completion: weight of ln(pheromone), which is neutral so far.")
+    pheromone_weight: float = _key(
+        0.3, "completion: weight of ln(pheromone), which good results lay and time takes away; 1 is neutral."
+    )
     additive_capable_weight: float = _key(0.25, "additive: weight of being able to do it (the paper's w1).")
     additive_load_weight: float = _key(0.25, "additive: weight of 1 - load (w2); load is queue / (queue + batch).")
     additive_latency_weight: float = _key(0.25, "additive: weight of 1 - round trip / latency_max_ms (w3).")
@@ -55,6 +57,13 @@ class RoutingPolicy:
     trust_prior_valid: float = _key(1.0, "Valid results that every peer is credited with at first.", 0.001, 1e6)
     trust_prior_invalid: float = _key(1.0, "Invalid results that every peer is charged with at first.", 0.001, 1e6)
     trust_decay: float = _key(0.95, "Share of earlier results of a kind that counts on after another one.", 0.0, 1.0)
+    pheromone_share: float = _key(
+        0.1, "Share of the newest result in the pheromone of a peer and skill; the rest is its past.", 0.0, 1.0
+    )
+    pheromone_most: float = _key(4.0, "Pheromone stays between 1 / so much and so much.", 1.0, 1000.0)
+    pheromone_half_life_s: float = _key(
+        30.0, "Seconds in which half of what differs from neutral evaporates.", 0.001, 86_400.0
+    )
     breaker_failures: int = _key(
         3, "Failures in a row after which a peer gets no task of a skill for a while.", 1, 1000
     )

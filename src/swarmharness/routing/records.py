@@ -6,14 +6,17 @@ from dataclasses import dataclass, field, replace
 
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import SkillAdvert
-from swarmharness.routing import breaker, estimates, trust
+from swarmharness.routing import breaker, estimates, pheromone, trust
 from swarmharness.routing.breaker import Breaker
 from swarmharness.routing.candidate import CandidateView
 from swarmharness.routing.estimates import Estimate
+from swarmharness.routing.pheromone import NEUTRAL, Pheromone
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.trust import Trust
 
 RECORDS_MAX = 16_384
+VERIFIED_QUALITY_MICRO = 2_000_000
+"""A verified result lays pheromone as one that came in half the usual time."""
 QUEUE_FRESH_US = 10_000_000
 """A queue that a peer reported with an answer is better than the one in its advert for so long."""
 
@@ -25,6 +28,7 @@ class Record:
     estimate: Estimate
     breaker: Breaker
     trust: Trust
+    pheromone: Pheromone = NEUTRAL
     advert_sequence: int = -1
     """Of the advert whose queue was taken in last."""
 
@@ -86,10 +90,17 @@ class Records:
         after = breaker.after_failure(old.breaker, policy, now_us=now_us, jitter_permille=jitter_permille)
         self._put(peer_id, skill, replace(old, estimate=estimates.after_failure(old.estimate, items), breaker=after))
 
-    def invalid(self, peer_id: str, skill: str, policy: RoutingPolicy) -> None:
+    def valid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
+        """An answer was verified, and is right."""
+        old = self.get(peer_id, skill, policy)
+        laid = pheromone.after_result(old.pheromone, policy, VERIFIED_QUALITY_MICRO, now_us)
+        self._put(peer_id, skill, replace(old, trust=trust.after_valid(old.trust, policy), pheromone=laid))
+
+    def invalid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was not valid."""
         old = self.get(peer_id, skill, policy)
-        self._put(peer_id, skill, replace(old, trust=trust.after_invalid(old.trust, policy)))
+        laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
+        self._put(peer_id, skill, replace(old, trust=trust.after_invalid(old.trust, policy), pheromone=laid))
 
     def queue(self, peer_id: str, skill: str, policy: RoutingPolicy, *, queued_items: int, now_us: int) -> None:
         """The peer's queue was reported without an answer."""
@@ -122,6 +133,7 @@ def view_of(
     peer_id: PeerId,
     offer: SkillAdvert,
     record: Record,
+    policy: RoutingPolicy,
     *,
     local: bool,
     allowed: bool,
@@ -152,4 +164,5 @@ def view_of(
         round_trip_us=0 if local else round_trip_us,
         trust_valid_micro=record.trust.valid_micro,
         trust_invalid_micro=record.trust.invalid_micro,
+        pheromone_micro=pheromone.level_micro(record.pheromone, policy, now_us),
     )

@@ -154,8 +154,13 @@ class Router:
 
     def note_invalid(self, peer_id: PeerId, skill: str, items: int, reason: str) -> None:
         """Hear that an answer was not valid: the peer loses trust, and the task counts as failed."""
-        self._records.invalid(peer_id, skill, self._policy)
+        self._records.invalid(peer_id, skill, self._policy, now_us=self._clock.monotonic_us())
         self._fail(peer_id, skill, items)
+
+    def note_valid(self, peer_id: PeerId, skill: str) -> None:
+        """Hear that an answer, noted before, was verified and is right: the peer gains trust and pheromone."""
+        self._records.valid(peer_id, skill, self._policy, now_us=self._clock.monotonic_us())
+        self._changed(peer_id, skill)
 
     def note_queue(self, peer_id: PeerId, skill: str, queued_items: int) -> None:
         """Hear a peer's queue outside an answer (a probe, gossip)."""
@@ -268,6 +273,7 @@ class Router:
             peer_id,
             offer,
             record,
+            self._policy,
             local=local,
             allowed=local or self._allowed(peer_id),
             round_trip_us=self._round_trip_us(peer_id),
