@@ -13,7 +13,15 @@ from swarmharness.credit.attribution.game_file import read_game
 from swarmharness.credit.chain import is_successor
 from swarmharness.credit.forks import ForkProof, proof_problem
 from swarmharness.credit.game_check import single_game_text
-from swarmharness.credit.receipt import ZERO_DIGEST, Half, ReceiptBody, body_digest, body_problem, half_problem
+from swarmharness.credit.receipt import (
+    ZERO_DIGEST,
+    Half,
+    ReceiptBody,
+    body_digest,
+    body_problem,
+    half_problem,
+    link_digest,
+)
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.protocol.codec import INT64_MAX, decode
 
@@ -148,8 +156,9 @@ class Chains:
                 yield from (_fork(one, other) for one, other in ((first, half), (half, first)))
                 self._place.append(half)
         else:
-            missing = content.number - last.content.number - 1
-            self._before = [] if missing else self._place
+            leapt = any(link_digest(before.content) == content.previous for before in self._place)
+            missing = 0 if leapt else content.number - last.content.number - 1
+            self._before = [] if missing or leapt else self._place
             self._place = [half]
             if missing:
                 yield _gap(half, missing)

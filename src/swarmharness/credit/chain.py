@@ -40,12 +40,17 @@ class Floor:
 def leap(half: Half, unix_us: int) -> Floor:
     """Return where a chain goes on after a disk may have lost what followed `half` (C-17).
 
-    It is the age of the incarnation in microseconds, and at least `LEAP_LEAST` further on. A chain grows by less than one
-    half a microsecond, so no number that was ever signed comes again, unless a disk loses more than `LEAP_LEAST` halves
-    and the clock was set back as well.
+    It is the age of the incarnation in microseconds, and at least `LEAP_LEAST` further on. A chain grows by less than
+    one half a microsecond, so no number that was ever signed comes again, unless a disk loses more than `LEAP_LEAST`
+    halves and the clock was set back as well.
     """
     content = half.content
     return Floor(content.incarnation, max(content.number + 1 + LEAP_LEAST, unix_us - content.incarnation))
+
+
+def place_of(half: Half) -> tuple[int, int]:
+    """Return the incarnation and number of a half, in the order in which halves are signed."""
+    return half.content.incarnation, half.content.number
 
 
 def place_after(half: Half) -> Place:

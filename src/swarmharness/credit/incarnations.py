@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from swarmharness.credit.chain import Place, highest, opening, place_after
+from swarmharness.credit.chain import Floor, Place, highest, opening, place_after, place_of
 from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.credit.receipt import Half, half_problem
 
@@ -19,12 +19,20 @@ class Sighting:
     epoch: int
 
 
-def place_to_sign(own_head: Half | None, remembered: Iterable[Half], unix_us: int, *, doubtful: bool = False) -> Place:
+def place_to_sign(
+    own_head: Half | None,
+    remembered: Iterable[Half],
+    unix_us: int,
+    *,
+    doubtful: bool = False,
+    floor: Floor | None = None,
+) -> Place:
     """Return where this node signs next, after a start at which partners told which of its halves they remember (C-17).
 
     If any of them remembers more than the own store holds, or something else at its place, the store has lost its tail
     or comes from a backup: the next incarnation is opened. So it is if the store is `doubtful`, for example rebuilt.
-    Every half in `remembered` must verify; use `own_halves`.
+    What nobody remembers may still be lost, and be known to somebody who was not asked; numbers below the `floor` are
+    therefore not signed. Every half in `remembered` must verify; use `own_halves`.
     """
     heads = [half for half in (highest(remembered), own_head) if half is not None]
     best = highest(heads)
@@ -32,7 +40,10 @@ def place_to_sign(own_head: Half | None, remembered: Iterable[Half], unix_us: in
         return opening(0, unix_us)
     if doubtful or own_head is None or _knows_more(best, own_head) or any(_contradicts(h, own_head) for h in heads):
         return opening(best.content.incarnation, unix_us)
-    return place_after(own_head)
+    place = place_after(own_head)
+    if floor is not None and floor.incarnation == place.incarnation and floor.number > place.number:
+        return replace(place, number=floor.number)
+    return place
 
 
 def own_halves(signer: str, claimed: Iterable[Half]) -> list[Half]:
@@ -56,13 +67,9 @@ def renewed_peers(sightings: Iterable[Sighting], epoch: int, *, horizon_epochs: 
     return frozenset(several)
 
 
-def _place(half: Half) -> tuple[int, int]:
-    return half.content.incarnation, half.content.number
-
-
 def _knows_more(half: Half, own: Half) -> bool:
-    return _place(half) > _place(own)
+    return place_of(half) > place_of(own)
 
 
 def _contradicts(half: Half, own: Half) -> bool:
-    return _place(half) == _place(own) and half.content != own.content
+    return place_of(half) == place_of(own) and half.content != own.content

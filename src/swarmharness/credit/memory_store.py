@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from swarmharness.credit.accounts import Balance, Entry, balance_of
-from swarmharness.credit.chain import highest
+from swarmharness.credit.chain import Floor, highest
 from swarmharness.credit.forks import ForkProof, fork_proof
 from swarmharness.credit.holds import Hold, Holds
 from swarmharness.credit.incarnations import Sighting
@@ -28,12 +28,18 @@ class MemoryReceiptStore:
         self._chains: dict[str, list[tuple[int, int]]] = {}
         self._holds = Holds()
         self._sealed = -1
+        self._floor: Floor | None = None
         self._unsettled: dict[tuple[str, bytes], UnsettledTask] = {}
         self._games: dict[bytes, Game] = {}
         self._invited: dict[bytes, Invited] = {}
 
     @property
     def moved(self) -> bool:
+        """See `ReceiptStore`."""
+        return False
+
+    @property
+    def interrupted(self) -> bool:
         """See `ReceiptStore`."""
         return False
 
@@ -221,6 +227,14 @@ class MemoryReceiptStore:
     async def keep_invited(self, invited: Invited) -> None:
         """See `ReceiptStore`."""
         self._invited[invited.token] = invited
+
+    async def set_floor(self, floor: Floor) -> None:
+        """See `ReceiptStore`."""
+        self._floor = floor
+
+    async def floor(self) -> Floor | None:
+        """See `ReceiptStore`."""
+        return self._floor
 
     async def seal(self, incarnation: int) -> None:
         """See `ReceiptStore`."""

@@ -1,7 +1,7 @@
 """Finds out after a start where this node signs next: asks partners what they remember of its chain (C-17).
 
 It signs nothing. A node that lost its tail, or that was restored from a backup, thus opens a new incarnation before it
-could contradict itself.
+could contradict itself. Where something may be lost that nobody who answers remembers, its chain leaps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 
 import trio
 
-from swarmharness.credit.chain import Place, highest, opening, place_after
+from swarmharness.credit.chain import Floor, Place, highest, leap, opening, place_after, place_of
 from swarmharness.credit.incarnations import own_halves, place_to_sign
 from swarmharness.credit.messages import REMEMBER_METHOD, Remembered
 from swarmharness.credit.receipt import Half
@@ -36,7 +36,7 @@ class Recall:
 
     def __init__(self, store: ReceiptStore, signer: Signer, transport: Transport, clock: Clock) -> None:
         self._store, self._signer, self._transport, self._clock = store, signer, transport, clock
-        self._opened: Place | None = None
+        self._first: Place | None = None
         self._asked = trio.Event()
         self._asking = trio.Lock()
         transport.handle(REMEMBER_METHOD, self._answer)
@@ -56,16 +56,15 @@ class Recall:
         async with self._asking:
             head = await self._store.head(me)
             if not self._asked.is_set():
-                chosen = await self._first_place(head)
-                opens = head is None or chosen.incarnation != head.content.incarnation
-                self._opened = chosen if opens else None
+                self._first = await self._first_place(head)
                 self._asked.set()
-                return chosen
-        if self._opened and (head is None or head.content.incarnation < self._opened.incarnation):
-            return self._opened
+        first = self._first
+        if first and (head is None or place_of(head) < (first.incarnation, first.number)):
+            return first  # nothing is signed there yet
         return opening(0, self._clock.unix_us()) if head is None else place_after(head)
 
     async def _first_place(self, head: Half | None) -> Place:
+        floor = await self._floor(head)
         sealed = await self._store.sealed()
         remembered: list[Half] = []
         doubtful = head is not None and head.content.incarnation <= sealed
@@ -73,7 +72,7 @@ class Recall:
             answers, answered = await self._ask(head)
             remembered = own_halves(self._signer.peer_id, answers)
             doubtful = doubtful or (self._store.moved and not answered)
-        place = place_to_sign(head, remembered, self._clock.unix_us(), doubtful=doubtful)
+        place = place_to_sign(head, remembered, self._clock.unix_us(), doubtful=doubtful, floor=floor)
         if head is not None and place.incarnation != head.content.incarnation:
             _log.warning(
                 "this node's receipts are not complete: it begins a new chain, and is a stranger to others for a while"
@@ -82,6 +81,14 @@ class Recall:
             last = highest([*remembered, *([head] if head else [])])
             return opening(max(sealed, last.content.incarnation if last else 0), self._clock.unix_us())
         return place
+
+    async def _floor(self, head: Half | None) -> Floor | None:
+        """Return the number below which nothing is signed: after a loss of power, a new one, kept before it counts."""
+        if not self._store.interrupted:
+            return await self._store.floor()
+        floor = leap(head, self._clock.unix_us()) if head is not None else Floor(0, 0)
+        await self._store.set_floor(floor)
+        return floor
 
     async def _ask(self, head: Half) -> tuple[list[Half], bool]:
         """Return the halves that partners claim to remember, and whether any answered."""

@@ -48,6 +48,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE invited (
             token BLOB PRIMARY KEY, peer_id TEXT NOT NULL, microcredits INTEGER NOT NULL) WITHOUT ROWID""",
     ),
+    (
+        # A row while the database is open for writing: whoever finds one was not closed.
+        """CREATE TABLE opened (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL)""",
+        """CREATE TABLE floor (
+            only INTEGER PRIMARY KEY CHECK (only = 1), incarnation INTEGER NOT NULL, number INTEGER NOT NULL)""",
+    ),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.sqlite_connection import Database
 from swarmharness.credit.store import Game, Invited
 from swarmharness.credit.terms import TaskTerms, UnsettledTask
@@ -16,14 +17,42 @@ class SmallTables(Database):
 
     moved = False
     """See `store.ReceiptStore.moved`; set by `settle_in`."""
+    interrupted = False
+    """See `store.ReceiptStore.interrupted`; set by `settle_in`."""
 
-    def settle_in(self) -> None:
-        """Find out whether this is still the file of the last start, and remember which it is now."""
+    def settle_in(self, boot: str) -> None:
+        """Find out whether this is still the file of the last start, how that ended, and remember what is now.
+
+        `boot` names the time since the machine was started.
+        """
         inode = self.path.stat().st_ino
         with self.transaction():
             known = self.connection.execute("SELECT inode FROM file").fetchone()
             self.connection.execute("INSERT OR REPLACE INTO file VALUES (1, ?)", (inode,))
-        self.moved = known is not None and known[0] != inode
+            opened = self.connection.execute("SELECT boot FROM opened").fetchone()
+            self.moved = known is not None and known[0] != inode
+            self.interrupted = self.moved or (opened is not None and opened[0] != boot)
+            # Unknown until a floor is set, so that a second stop before that does not hide the first.
+            self.connection.execute("INSERT OR REPLACE INTO opened VALUES (1, ?)", ("" if self.interrupted else boot,))
+        self._boot = boot
+
+    def settle_out(self) -> None:
+        """Remember that the database was closed in order."""
+        with self.transaction():
+            self.connection.execute("DELETE FROM opened WHERE boot <> ''")
+
+    def set_floor(self, floor: Floor) -> None:
+        """See `store.ReceiptStore.set_floor`."""
+        with self.transaction():
+            self.connection.execute("INSERT OR REPLACE INTO floor VALUES (1, ?, ?)", (floor.incarnation, floor.number))
+            self.connection.execute("INSERT OR REPLACE INTO opened VALUES (1, ?)", (self._boot,))
+        self.interrupted = False
+
+    def floor(self) -> Floor | None:
+        """See `store.ReceiptStore.floor`."""
+        with self.translated():
+            row = self.connection.execute("SELECT incarnation, number FROM floor").fetchone()
+        return None if row is None else Floor(*row)
 
     def unsettled(self) -> list[UnsettledTask]:
         """See `store.ReceiptStore.unsettled`."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 import trio
 
 from swarmharness.credit.accounts import Balance, Entry
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.holds import Hold
 from swarmharness.credit.incarnations import Sighting
@@ -29,6 +30,7 @@ T = TypeVar("T")
 QUICK_S = 0.002
 """A commit that took longer on the event loop is followed by none for `SLOW_PAUSE_S`."""
 SLOW_PAUSE_S = 1.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PAUSE_S = 0.0005
 """Whoever wants to commit sooner than this after the last one is part of a crowd."""
 
@@ -139,6 +141,11 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         return self._writer.moved
 
+    @property
+    def interrupted(self) -> bool:
+        """See `ReceiptStore`."""
+        return self._writer.interrupted
+
     async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:
         """See `ReceiptStore`."""
         return await self._read(partial(self._reader.partners, peer_id, limit))
@@ -167,6 +174,14 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         await self._write(partial(self._writer.keep_invited, invited))
 
+    async def set_floor(self, floor: Floor) -> None:
+        """See `ReceiptStore`."""
+        await self._write(partial(self._writer.set_floor, floor))
+
+    async def floor(self) -> Floor | None:
+        """See `ReceiptStore`."""
+        return await self._read(self._reader.floor)
+
     async def seal(self, incarnation: int) -> None:
         """See `ReceiptStore`."""
         await self._write(partial(self._writer.seal, incarnation))
@@ -192,7 +207,7 @@ async def open_sqlite_store(path: Path, *, owner: PeerId, unix_us: int) -> Async
     writer, set_aside = await trio.to_thread.run_sync(_open, path, unix_us)
     try:
         await trio.to_thread.run_sync(writer.set_owner, owner)
-        await trio.to_thread.run_sync(writer.settle_in)
+        await trio.to_thread.run_sync(writer.settle_in, _boot() or f"unknown, at {unix_us}")
         if set_aside is not None:
             await trio.to_thread.run_sync(writer.seal, unix_us)  # what peers give back is not to be continued
         reader = await trio.to_thread.run_sync(partial(ReceiptFile, path, read_only=True))
@@ -200,8 +215,17 @@ async def open_sqlite_store(path: Path, *, owner: PeerId, unix_us: int) -> Async
             yield SqliteReceiptStore(writer, reader, set_aside)
         finally:
             reader.close()
+        writer.settle_out()
     finally:
         writer.close()
+
+
+def _boot() -> str:
+    """Return what names the time since the machine was started, or nothing where it cannot be known."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _open(path: Path, unix_us: int) -> tuple[ReceiptFile, Path | None]:

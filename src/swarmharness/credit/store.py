@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from swarmharness.credit.accounts import Balance, Entry
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.holds import Hold
 from swarmharness.credit.incarnations import Sighting
@@ -44,6 +45,14 @@ class ReceiptStore(Protocol):
     @property
     def moved(self) -> bool:
         """Whether this is another file than at the last start: copied, or restored from a backup."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the machine went down while this file was open, so that its disk may have lost the last writes.
+
+        So it is for a file that was moved. A process that was killed is no such thing: what it wrote is there. It
+        stays so, also through restarts, until a `floor` is set.
+        """
 
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """Keep these entries, all or none, on disk when this returns; return proofs against new forkers among them.
@@ -132,6 +141,12 @@ class ReceiptStore(Protocol):
 
     async def keep_invited(self, invited: Invited) -> None:
         """Remember that an invite was used; it must not have been before."""
+
+    async def set_floor(self, floor: Floor) -> None:
+        """Remember that the own chain goes on there or later."""
+
+    async def floor(self) -> Floor | None:
+        """Return what `set_floor` set last."""
 
     async def seal(self, incarnation: int) -> None:
         """Remember that this node's own chain ends in this incarnation and all before: parts came from elsewhere."""

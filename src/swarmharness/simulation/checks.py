@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from swarmharness.credit.accounts import Entry
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.receipt import Half, body_digest, link_digest, receipt_problem
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
@@ -181,11 +182,18 @@ class Checks:
     # -- receipts -------------------------------------------------------------------------------------------------
 
     def _check_chain(self, node: SimulatedNode, half: Half) -> None:
-        """C-17: an honest node's next half follows one that it signed."""
+        """C-17: an honest node's next half follows one that it signed; only after a loss of power may it leap."""
         content = half.content
         self._check_place(half)
-        before = self._chains.get((node.peer_id, content.incarnation, content.number - 1))
-        if node.honest and content.number and before != content.previous:
+        if not node.honest or not content.number:
+            return
+        chain = node.peer_id, content.incarnation
+        before = self._chains.get((*chain, content.number - 1))
+        if before is None and node.disk.floor == Floor(content.incarnation, content.number):
+            before = next(
+                (link for at, link in self._chains.items() if at[:2] == chain and link == content.previous), None
+            )
+        if before != content.previous:
             self._broken("C-17", f"node {node.index} signed number {content.number} after something it never signed")
 
     def _check_other(self, node: SimulatedNode, digest: bytes, half: Half) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmharness.credit.accounts import Entry
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.holds import Hold
 from swarmharness.credit.memory_store import MemoryReceiptStore
@@ -46,6 +47,12 @@ class SimulatedDisk:
     mean_write_us: int
     slower_us: int = 0
     frozen: bool = True
+    interrupted: bool = False
+    """See `ReceiptStore`: the power failed, and no floor is set since."""
+    floor: Floor | None = None
+    """The last that was set."""
+    moved: bool = False
+    """See `ReceiptStore`, for the next start."""
     log: list[Write] = field(default_factory=list)
     peers: tuple[PeerAddress, ...] = ()
     sequence: int = 0
@@ -63,12 +70,14 @@ class SimulatedDisk:
         self.frozen = True
         self.log += [write for write in self.pending if self.randomness.chance(500)]
         self.pending.clear()
+        self.interrupted = self.interrupted or lost_writes > 0
         kept = max(0, len(self.log) - lost_writes)
         lost, self.log = self.log[kept:], self.log[:kept]
         return lost
 
     def restore(self, before_us: int) -> list[Write]:
         """Put back the receipts of an old backup; returns the writes that it lacks."""
+        self.moved = self.interrupted = True
         lost = [write for write in self.log if write.at_us > before_us]
         self.log = [write for write in self.log if write.at_us <= before_us]
         return lost
@@ -110,6 +119,17 @@ class SimulatedReceiptStore(MemoryReceiptStore):
         super().__init__()
         self._disk, self._sleep, self._now_us = disk, sleep, now_us
         self._committed = committed
+        self._moved, disk.moved = disk.moved, False
+
+    @property
+    def moved(self) -> bool:
+        """See `ReceiptStore`."""
+        return self._moved
+
+    @property
+    def interrupted(self) -> bool:
+        """See `ReceiptStore`."""
+        return self._disk.interrupted
 
     @classmethod
     async def replay(
@@ -152,6 +172,12 @@ class SimulatedReceiptStore(MemoryReceiptStore):
         """See `ReceiptStore`."""
         await self._write("keep_invited", invited)
         await super().keep_invited(invited)
+
+    async def set_floor(self, floor: Floor) -> None:
+        """See `ReceiptStore`."""
+        await self._write("set_floor", floor)
+        self._disk.interrupted, self._disk.floor = False, floor
+        await super().set_floor(floor)
 
     async def seal(self, incarnation: int) -> None:
         """See `ReceiptStore`."""

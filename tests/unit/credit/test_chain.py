@@ -1,6 +1,17 @@
 from __future__ import annotations
 
-from swarmharness.credit.chain import Place, gaps, highest, is_fork, is_successor, opening, place_after
+from swarmharness.credit.chain import (
+    LEAP_LEAST,
+    Floor,
+    Place,
+    gaps,
+    highest,
+    is_fork,
+    is_successor,
+    leap,
+    opening,
+    place_after,
+)
 from swarmharness.credit.receipt import ZERO_DIGEST, link_digest
 from tests.unit.credit.builders import ALICE, BOB, NOON_US, body, half
 
@@ -43,3 +54,9 @@ def test_the_head_is_in_the_highest_incarnation() -> None:
 def test_gaps_are_the_missing_predecessors() -> None:
     assert gaps([0, 1, 4, 5, 8]) == (3, 7)
     assert gaps([]) == gaps([0]) == ()
+
+
+def test_a_leap_goes_past_everything_that_a_disk_can_have_lost_c_17() -> None:
+    last = half(body(1), ALICE)
+    assert leap(last, NOON_US + 3_600_000_000) == Floor(NOON_US, 3_600_000_000), "one number a microsecond"
+    assert leap(last, NOON_US - 5) == Floor(NOON_US, 1 + LEAP_LEAST), "even with a clock that was set back"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 
-from swarmharness.credit.chain import Place, opening, place_after
+from swarmharness.credit.chain import Floor, Place, opening, place_after
 from swarmharness.credit.incarnations import Sighting, own_halves, place_to_sign, renewed_peers
 from swarmharness.credit.ledger import HORIZON_EPOCHS
 from tests.unit.credit.builders import ALICE, BOB, NOON_US, body, half
@@ -50,3 +50,11 @@ def test_a_second_incarnation_makes_a_stranger_until_the_first_has_melted_c_18()
     assert renewed_peers(sightings, 100 + HORIZON_EPOCHS - 1) == {"ann"}
     assert renewed_peers(sightings, 100 + HORIZON_EPOCHS) == frozenset()
     assert renewed_peers(sightings, 149) == frozenset(), "a sighting from the future does not count yet"
+
+
+def test_nothing_is_signed_below_the_floor_c_17() -> None:
+    after = place_after(SECOND)
+    assert place_to_sign(SECOND, [], LATER_US, floor=Floor(NOON_US, 77)) == replace(after, number=77)
+    assert place_to_sign(SECOND, [], LATER_US, floor=Floor(NOON_US, 1)) == after, "the chain has passed it"
+    assert place_to_sign(SECOND, [], LATER_US, floor=Floor(NOON_US - 1, 77)) == after, "it was of another incarnation"
+    assert place_to_sign(SECOND, [THIRD], LATER_US, floor=Floor(NOON_US, 77)) == opening(NOON_US, LATER_US)

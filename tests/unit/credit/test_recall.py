@@ -5,6 +5,7 @@ import trio
 import trio.testing
 
 from swarmharness.credit.accounts import Entry
+from swarmharness.credit.chain import LEAP_LEAST
 from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.messages import REMEMBER_METHOD, Remembered
 from swarmharness.credit.recall import QUESTION_S, Recall
@@ -147,3 +148,33 @@ async def test_only_ones_own_halves_are_told() -> None:
 def entry_of(number: int) -> Entry:
     made = body(number)
     return Entry(made, half(made, ALICE), half(made, BOB), NOON_US)
+
+
+class InterruptedStore(MemoryReceiptStore):
+    """The power failed while it was open."""
+
+    @property
+    def interrupted(self) -> bool:
+        return self._floor is None
+
+
+async def test_after_a_loss_of_power_the_chain_leaps_over_what_may_be_lost_and_stays_one_chain_c_17() -> None:
+    wire = Wire()
+    store = InterruptedStore()
+    recall = await alices(wire, chain(2), store)
+    await bob_remembers(wire, chain(2))
+    place = await recall.place()
+    assert (place.incarnation, place.number) == (NOON_US, LATER_US - NOON_US + LEAP_LEAST - 1_000_000 + 2)
+    assert await recall.place() == place, "until something is signed there"
+    again = Recall(store, ALICE, WireTransport(wire, ALICE.peer_id), HandClock(LATER_US + 5))
+    assert await again.place() == place, "the leap is on the disk, and one is enough"
+    made = body(9)
+    await store.commit([Entry(made, half(made, ALICE, place=place), None, NOON_US)])
+    assert (await recall.place()).number == place.number + 1
+
+
+async def test_a_loss_of_power_before_anything_was_signed_needs_no_leap() -> None:
+    store = InterruptedStore()
+    recall = await alices(Wire(), [], store)
+    assert (await recall.place()).number == 0
+    assert not store.interrupted

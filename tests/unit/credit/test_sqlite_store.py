@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from swarmharness.credit import sqlite_connection
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.receipt import body_digest
 from swarmharness.credit.sqlite_connection import MIGRATIONS
 from swarmharness.credit.sqlite_file import ReceiptFile
@@ -173,6 +174,7 @@ async def test_a_copied_file_is_told_from_the_one_of_the_last_start(tmp_path: Pa
     backup.replace(path)
     async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
         assert store.moved
+        assert store.interrupted
 
 
 async def test_a_database_that_is_set_aside_is_succeeded_by_a_sealed_one(tmp_path: Path) -> None:
@@ -181,3 +183,37 @@ async def test_a_database_that_is_set_aside_is_succeeded_by_a_sealed_one(tmp_pat
     async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=123) as store:
         assert store.set_aside is not None
         assert await store.sealed() == 123
+
+
+async def test_a_loss_of_power_is_told_from_a_killed_process_and_is_remembered_until_a_floor_is_set_c_17(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(boot: str) -> ReceiptFile:
+        file = ReceiptFile(path)
+        file.settle_in(boot)
+        return file
+
+    start("one").close()  # without `settle_out`: the process was killed
+    killed = start("one")
+    assert not killed.interrupted
+    killed.settle_out()
+    killed.close()
+    assert not start("two").interrupted, "it was closed before the machine was restarted"
+    for _ in range(2):
+        assert start("three").interrupted, "now it was not, and nothing has been done about it"
+    file = start("four")
+    file.settle_out()
+    assert start("four").interrupted
+    file.set_floor(Floor(7, 8))
+    assert not file.interrupted
+    assert not start("four").interrupted
+    assert file.floor() == Floor(7, 8)
+
+
+async def test_a_store_that_is_closed_in_order_is_not_interrupted_wherever_it_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarmharness.credit.sqlite_store._BOOT_ID", tmp_path / "not on this system")
+    for start in range(2):
+        async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=start) as store:
+            assert not store.interrupted

@@ -67,6 +67,17 @@ def test_a_gap_is_told_and_is_no_problem_c_17(tmp_path: Path) -> None:
     assert "1 halves before number 2" in report.gaps[0].text
 
 
+def test_a_leap_that_names_its_predecessor_is_no_gap_c_17(tmp_path: Path) -> None:
+    (one,) = chained(1)
+    far = replace(place_after(one.requester_half), number=5_000_000)
+    made = body(7)
+    leapt = Receipt(made, half(made, ALICE, place=far), half(made, BOB, one.worker_half))
+    after = body(8)
+    last = Receipt(after, half(after, ALICE, leapt.requester_half), half(after, BOB, leapt.worker_half))
+    report = audit(stored(tmp_path, [entry(one), entry(leapt), entry(last)]))
+    assert (report.problems_total, kinds(report), report.chains) == (0, {}, 2)
+
+
 def test_each_damaged_signature_is_named_with_its_receipt(tmp_path: Path) -> None:
     path = stored(tmp_path, map(entry, chained(2)))
     change(path, "UPDATE halves SET signature = zeroblob(64) WHERE signer = ? AND number = 1", BOB.peer_id)
