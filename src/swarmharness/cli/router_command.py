@@ -1,14 +1,21 @@
-"""`swarmharness router`: explains which peer would get a task now, and why the others would not."""
+"""`swarmharness router`: explains which peer would get a task; ranks and replays offline, without a node."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 
+SNAPSHOT_BYTES_MAX = 64 * 2**20
+ITEMS_MAX = 2**31
+
 app = new_app("Explain which peer would get a task, and why.")
+
+SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="The skill that a task would ask for.")]
+ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="Items of the task.")]
 
 
 @app.callback()
@@ -18,14 +25,71 @@ def _group() -> None:
 
 @app.command()
 def explain(
-    skill: Annotated[str, typer.Argument(metavar="SKILL", help="The skill that a task would ask for.")],
-    data_dir: DataDirOption = None,
-    json: JsonOption = False,
+    skill: SkillArgument, items: ItemsOption = 1, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
     """Show every candidate, each term's value, weight and contribution, and why the others lost."""
     from swarmharness.cli.connection import call_node
 
-    answer: dict[str, Any] = call_node(data_dir, "router.explain", {"skill": skill})
+    _check_items(items)
+    answer: dict[str, Any] = call_node(data_dir, "router.explain", {"skill": skill, "items": items})
+    _print_explanation(answer, json)
+
+
+@app.command()
+def snapshot(skill: SkillArgument, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """Print all that a decision about a skill would see now, as one line of JSON for `router rank`."""
+    from swarmharness.cli.connection import call_node
+
+    answer: dict[str, Any] = call_node(data_dir, "router.snapshot", {"skill": skill})
+    print_json(answer)  # there is no other form; --json is taken so that scripts can pass it everywhere
+
+
+@app.command()
+def rank(
+    snapshot: Annotated[
+        Path, typer.Option("--snapshot", metavar="FILE", help="What `router snapshot` printed.", show_default=False)
+    ],
+    policy: Annotated[
+        Path,
+        typer.Option("--policy", metavar="FILE", help="A TOML file with the table [routing].", show_default=False),
+    ],
+    items: ItemsOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Rank the candidates of a snapshot under a policy, offline, by the code that a node decides with."""
+    from swarmharness.cli.policy_file import read_policy
+    from swarmharness.routing.candidate import RouteRequest, snapshot_from_json
+    from swarmharness.routing.explain import explain as explain_decision
+
+    _check_items(items)
+    rules = read_policy(policy)
+    taken = snapshot_from_json(_read_text(snapshot, SNAPSHOT_BYTES_MAX))
+    _print_explanation(explain_decision(taken, rules, RouteRequest(taken.skill, items)).as_dict(), json)
+
+
+def _check_items(items: int) -> None:
+    from swarmharness.errors import ConfigurationError
+
+    if not 1 <= items <= ITEMS_MAX:
+        raise ConfigurationError(f"--items is {items}; allowed is 1 to {ITEMS_MAX}")
+
+
+def _read_text(path: Path, bytes_max: int) -> str:
+    """Return a text file's content; raises InputError if it cannot be read, is too large or is not UTF-8."""
+    from swarmharness.errors import InputError
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+        if len(data) > bytes_max:
+            raise InputError(f"{path} is larger than {bytes_max} bytes")
+        return data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{path} cannot be read: {reason}") from None
+
+
+def _print_explanation(answer: dict[str, Any], json: bool) -> None:
     if json:
         print_json(answer)
         return

@@ -68,6 +68,7 @@ class NodeApi:
             "router.explain": self._router_explain,
             **CreditApi(parts).methods,
             "registry.join": self._registry_join,
+            "router.snapshot": self._router_snapshot,
             "job.open": self._job_open,
             "job.feed": self._job_feed,
             "job.results": self._job_results,
@@ -159,7 +160,12 @@ class NodeApi:
     async def _router_explain(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = param(params, "skill", str)
         await self._parts.registry.candidates(skill)  # so that a skill nobody asked for yet is looked up
-        return self._parts.router.explain(skill).as_dict()
+        return self._parts.router.explain(skill, max(1, param(params, "items", int, 1))).as_dict()
+
+    async def _router_snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        skill = param(params, "skill", str)
+        await self._parts.registry.candidates(skill)
+        return self._parts.router.snapshot(skill).as_dict()
 
     # -- jobs -------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from swarmharness.routing.policy import RoutingPolicy
 
 INTEGER_MAX = 2**60
 CANDIDATES_MAX = 65_535
+TEXT_CHARS_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Snapshot:
 
     def to_json(self) -> str:
         """Return it as one line of JSON."""
-        return json.dumps({"version": 1, "skill": self.skill, "candidates": [asdict(view) for view in self.candidates]})
+        return json.dumps(self.as_dict())
 
 
 def snapshot_from_json(text: str) -> Snapshot:
@@ -112,19 +113,25 @@ def snapshot_from_json(text: str) -> Snapshot:
         raise InputError('the snapshot should have a string "skill" and a list "candidates"')
     if len(candidates) > CANDIDATES_MAX:
         raise InputError(f"the snapshot has {len(candidates)} candidates, allowed are {CANDIDATES_MAX}")
-    views = tuple(_view(entry, f"candidates[{index}]") for index, entry in enumerate(candidates))
+    views = tuple(view_from(entry, f"candidates[{index}]") for index, entry in enumerate(candidates))
     if len({view.peer_id for view in views}) != len(views):
         raise InputError("the snapshot names a peer twice")
     return Snapshot(skill, views)
 
 
-def _view(entry: Any, where: str) -> CandidateView:
+def view_from(entry: Any, where: str) -> CandidateView:
+    """Return the view in a JSON object; raises InputError that begins with `where`."""
     if not isinstance(entry, Mapping):
         raise InputError(f"{where} is not an object")
     known = {declared.name: str(declared.type) for declared in fields(CandidateView)}
     for name, value in entry.items():
         if name not in known:
-            raise InputError(f"{where}.{name} is not a field of a candidate; known are {', '.join(known)}")
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"version": 1, "skill": self.skill, "candidates": [asdict(view) for view in self.candidates]}
+
+            shown = ascii(name)[:64]
+            raise InputError(f"{where}.{shown} is not a field of a candidate; known are {', '.join(known)}")
         _check_field(f"{where}.{name}", known[name], value)
     if not entry.get("peer_id"):
         raise InputError(f"{where}.peer_id is missing")
@@ -137,10 +144,21 @@ def _view(entry: Any, where: str) -> CandidateView:
 def _check_field(where: str, type_name: str, value: Any) -> None:
     if type_name == "BreakerState":
         if value not in list(BreakerState):
-            raise InputError(f"{where} is {value!r}; allowed is {', '.join(BreakerState)}")
+            raise InputError(f"{where} is {ascii(value)[:64]}; allowed is {', '.join(BreakerState)}")
     elif value is None and type_name.endswith("| None"):
         return
+    check_text("the snapshot's skill", skill)
     elif type(value).__name__ != type_name.split(" ")[0]:
         raise InputError(f"{where} should be of type {type_name}, not {type(value).__name__}")
     elif isinstance(value, int) and not 0 <= value <= INTEGER_MAX:
         raise InputError(f"{where} is {value}; allowed is 0 to {INTEGER_MAX}")
+def check_text(where: str, text: str) -> None:
+    """Raise InputError for a text that a terminal should not be shown, or that is longer than any of ours."""
+    if len(text) > TEXT_CHARS_MAX:
+        raise InputError(f"{where} has {len(text)} characters, allowed are {TEXT_CHARS_MAX}")
+    if not text.isprintable():
+        raise InputError(f"{where} has characters that cannot be printed")
+
+
+    elif isinstance(value, str):
+        check_text(where, value)

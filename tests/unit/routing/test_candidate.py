@@ -21,7 +21,7 @@ def test_a_snapshot_reads_back_from_json() -> None:
     [
         ({"peer_id": ""}, "candidates[0].peer_id is missing"),
         ({"peer_id": 3}, "candidates[0].peer_id should be of type str"),
-        ({"colour": 1}, "candidates[0].colour is not a field"),
+        ({"colour": 1}, "candidates[0].'colour' is not a field"),
         ({"breaker": "ajar"}, "allowed is closed, open, half-open, trying"),
         ({"measured_us": -1}, "candidates[0].measured_us is -1; allowed is 0"),
         ({"measured_us": 1.5}, "should be of type int | None"),
