@@ -48,6 +48,10 @@ class RefusedError(SwarmError):
     kind = ErrorKind.REFUSED
 
 
+class BudgetError(RefusedError):
+    """What a job may spend does not reach for another task."""
+
+
 class DeadlineError(SwarmError):
     """The deadline passed before the answer came."""
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from swarmharness.cli.options import (
     print_fields,
     print_json,
 )
-from swarmharness.errors import DeadlineError
+from swarmharness.errors import ConfigurationError, DeadlineError
 
 STOP_TIMEOUT_S = 60.0
 
@@ -99,6 +100,45 @@ def status(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
+def pause(
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="DURATION", help="Resume after this time, such as 45m or 2h.", show_default=False
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Serve nobody but yourself, until `resume`; tasks of others get a moment to finish."""
+    from swarmharness.cli.connection import call_node
+    from swarmharness.owner.durations import parse_duration
+
+    for_s = None if duration is None else _checked_duration(duration, parse_duration)
+    answer = call_node(data_dir, "node.pause", {"for_s": for_s})
+    if json:
+        print_json({"event": "paused", **answer})
+    else:
+        print(f"{answer['reasons'][0]}: this node serves only your own requests", file=sys.stderr)
+        if answer["tasks_running"]:
+            print(f"tasks of others get {answer['drain_s']:g} s, then they are handed back", file=sys.stderr)
+
+
+@app.command()
+def resume(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """Serve others again after a pause, as far as your limits allow."""
+    from swarmharness.cli.connection import call_node
+
+    answer = call_node(data_dir, "node.resume", {})
+    if json:
+        print_json({"event": "resumed", **answer})
+    elif answer["serves_others"]:
+        print("this node serves others again", file=sys.stderr)
+    else:
+        print(f"the pause is over, but this node does not serve yet: {'; '.join(answer['reasons'])}", file=sys.stderr)
+
+
+@app.command()
 def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Stop the running node; it finishes or hands back what it has, and this waits for that."""
     from swarmharness.cli.connection import call_node
@@ -116,6 +156,13 @@ def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print_json({"event": "stopped", "pid": pid})
     else:
         print(f"the node (pid {pid}) has stopped", file=sys.stderr)
+
+
+def _checked_duration(text: str, parse: Callable[[str], int]) -> int:
+    try:
+        return parse(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--for: {error}") from None
 
 
 def _welcome(ready: dict[str, Any], path: Path) -> str:

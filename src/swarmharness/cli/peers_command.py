@@ -27,6 +27,8 @@ def peers(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
 
 def _rows(peer: dict[str, Any]) -> list[tuple[object, ...]]:
     state = "this node" if peer["local"] else "usable" if peer["usable"] else peer["reason"]
+    if peer["not_serving"] and (peer["local"] or peer["usable"]):
+        state = f"{state}, not serving: {peer['not_serving']}"
     first: tuple[object, ...] = (peer["peer"], state, _ms(peer["round_trip_us"]))
     rows: list[tuple[object, ...]] = []
     for skill in peer["skills"]:

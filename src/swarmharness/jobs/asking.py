@@ -10,8 +10,9 @@ from typing import Protocol
 
 import trio
 
-from swarmharness.errors import ErrorKind, ProtocolError, SwarmError
+from swarmharness.errors import BudgetError, ErrorKind, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer, TaskRequester
 from swarmharness.registry.advert import SkillAdvert
 from swarmharness.routing.router import Router
@@ -25,7 +26,8 @@ class TaskRunner(Protocol):
     ) -> TaskAnswer:
         """Return the answer of `peer_id`, or of whoever answered in its place (`TaskAnswer.peer_id`).
 
-        Raises the SwarmError that says why there is none.
+        The answer's price is reserved in the job's purse, and no other: whoever takes the answer spends it, and whoever
+        drops the answer releases it. Raises the SwarmError that says why there is no answer.
         """
 
 
@@ -35,23 +37,32 @@ def blames_items(failure: SwarmError) -> bool:
 
 
 class RoutedTasks:
-    """The lowest layer above the wire: what is sent is noted, and so is every end that it can come to."""
+    """The lowest layer above the wire: what is sent is noted, and so is every end that it can come to.
 
-    def __init__(self, router: Router, tasks: TaskRequester) -> None:
+    It reserves the price of every task before it is sent, and releases it unless there is an answer.
+    """
+
+    def __init__(self, router: Router, tasks: TaskRequester, purse: Purse) -> None:
         self._router = router
         self._tasks = tasks
+        self._purse = purse
 
     async def run(
         self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
     ) -> TaskAnswer:
         """See `TaskRunner`; a task that is cancelled says nothing about its peer."""
+        price = self._tasks.price_microcredits(peer_id, skill, len(items))
+        if not self._purse.reserve(price):
+            raise BudgetError(f"{len(items)} items cost {price} micro-credits there, more than the budget has left")
         self._router.note_sent(peer_id, skill.name, len(items))
         try:
             answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
         except trio.Cancelled:
+            self._purse.release(price)
             self._router.note_given_up(peer_id, skill.name, len(items))
             raise
         except SwarmError as failure:
+            self._purse.release(price)
             self._note_failure(peer_id, skill.name, len(items), failure)
             raise
         self._router.note_answer(

@@ -1,4 +1,4 @@
-"""Runs one task on one peer: proposes, checks the opened commitment, hands the receipt to settlement; never retries."""
+"""Runs one task on one peer: proposes, and checks the opened commitment; it never retries, and pays when it is told."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ class TaskAnswer:
     elapsed_us: int
     receipt: str
     """The task in hex, by which its receipt is found; empty for a task that this node ran for itself."""
+    terms: TaskTerms | None = None
+    """What is to be settled once the answer is accepted; None for a task that this node ran for itself."""
+
+    @property
+    def price_microcredits(self) -> int:
+        """What the answer costs once it is accepted."""
+        return 0 if self.terms is None else self.terms.share_microcredits
 
 
 class TaskRequester:
@@ -55,7 +62,7 @@ class TaskRequester:
     async def run(
         self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
     ) -> TaskAnswer:
-        """Return the peer's answer; settlement follows in the background.
+        """Return the peer's answer; it is paid when it is given to `settle`, and not before.
 
         Raises what the worker raised, PeerLostError, DeadlineError, or ProtocolError for an answer that does not
         open its commitment or does not fit the items.
@@ -73,12 +80,25 @@ class TaskRequester:
         digest = output_digest(proposal.salt, reveal.outputs)
         self._check(peer_id, proposal, commitment, reveal, digest)
         elapsed_us = self._clock.monotonic_us() - started_us
-        receipt = ""
-        if peer_id != self._transport.peer_id:
-            self._settle(peer_id, proposal, commitment, digest)
-            receipt = proposal.task_id.hex()
-        service_us = min(commitment.service_us, elapsed_us)
-        return TaskAnswer(peer_id, reveal.outputs, service_us, commitment.queued_items, elapsed_us, receipt)
+        paid = peer_id != self._transport.peer_id
+        return TaskAnswer(
+            peer_id=peer_id,
+            outputs=reveal.outputs,
+            service_us=min(commitment.service_us, elapsed_us),
+            queued_items=commitment.queued_items,
+            elapsed_us=elapsed_us,
+            receipt=proposal.task_id.hex() if paid else "",
+            terms=self._terms(peer_id, proposal, commitment, digest) if paid else None,
+        )
+
+    def price_microcredits(self, peer_id: PeerId, skill: SkillAdvert, items: int) -> int:
+        """Return what so many items cost at this peer; this node charges itself nothing."""
+        return 0 if peer_id == self._transport.peer_id else skill.price_microcredits * items
+
+    def settle(self, answer: TaskAnswer) -> None:
+        """Pay for an answer that was accepted: once for each task; never waits and never raises."""
+        if answer.terms is not None:
+            self._credit.settle_task(answer.terms)
 
     async def _exchange(self, peer_id: PeerId, proposal: Proposal, timeout_s: float) -> tuple[Commitment, Reveal]:
         """Get the commitment, then the answer; a small proposal's answer is asked for in the same breath.
@@ -127,8 +147,8 @@ class TaskRequester:
         if len(reveal.outputs) != len(proposal.items):
             raise ProtocolError(f"{peer_id} answered {len(reveal.outputs)} of {len(proposal.items)} items")
 
-    def _settle(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> None:
-        terms = TaskTerms(
+    def _terms(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> TaskTerms:
+        return TaskTerms(
             task=proposal.task_id,
             requester=self._transport.peer_id,
             worker=peer_id,
@@ -141,4 +161,3 @@ class TaskRequester:
             items=len(proposal.items),
             service_us=commitment.service_us,
         )
-        self._credit.settle_task(terms)

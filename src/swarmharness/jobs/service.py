@@ -6,7 +6,7 @@ It decides nothing itself: chunks are the plan's, the order of peers is the rout
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from swarmharness.errors import (
 )
 from swarmharness.identity import PeerId
 from swarmharness.jobs.asking import TaskRunner, blames_items
+from swarmharness.jobs.context import JobContext, TaskLayers
 from swarmharness.jobs.plan import Chunk, ChunkId, JobPlan, PlanSettings
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
@@ -75,7 +76,15 @@ class Job:
     """One submission. Feed it, close the feed, read results until they end; leaving its scope cancels what is left."""
 
     def __init__(
-        self, skill: str, task: str, router: Router, tasks: TaskRunner, clock: Clock, settings: JobSettings
+        self,
+        skill: str,
+        task: str,
+        router: Router,
+        tasks: TaskRunner,
+        clock: Clock,
+        settings: JobSettings,
+        context: JobContext,
+        settle: Callable[[TaskAnswer], None],
     ) -> None:
         self.skill = skill
         self.task = task
@@ -84,6 +93,8 @@ class Job:
         self._tasks = tasks
         self._clock = clock
         self._settings = settings
+        self._context = context
+        self._pay = settle
         self._plan = JobPlan(settings.plan)
         self._items: dict[int, bytes] = {}
         self._fed = 0
@@ -232,6 +243,11 @@ class Job:
 
     def _accept(self, chunk: Chunk, answer: TaskAnswer) -> None:
         news = frozenset(self._plan.answered(chunk.chunk_id))
+        if not news:
+            self._context.purse.release(answer.price_microcredits)
+            return
+        self._context.purse.spend(answer.price_microcredits)
+        self._pay(answer)
         service_us = answer.service_us // len(answer.outputs)
         for index, output in zip(chunk.indices, answer.outputs, strict=True):
             if index in news:
@@ -270,11 +286,20 @@ class Job:
 class JobService:
     """Opens jobs on this node."""
 
-    def __init__(self, router: Router, tasks: TaskRunner, clock: Clock, settings: JobSettings) -> None:
+    def __init__(
+        self,
+        router: Router,
+        layers: TaskLayers,
+        clock: Clock,
+        settings: JobSettings,
+        *,
+        settle: Callable[[TaskAnswer], None],
+    ) -> None:
         self._router = router
-        self._tasks = tasks
+        self._layers = layers
         self._clock = clock
         self._settings = settings
+        self._settle = settle
 
     @asynccontextmanager
     async def open(self, skill: str, settings: JobSettings | None = None) -> AsyncIterator[Job]:
@@ -284,7 +309,10 @@ class JobService:
             raise UnavailableError(
                 f"every node that serves {skill!r} failed lately; `swarmharness router explain {skill}` says why"
             )
-        job = Job(skill, choices[0].skill.task, self._router, self._tasks, self._clock, settings or self._settings)
+        context = JobContext()
+        tasks = self._layers(context)
+        task = choices[0].skill.task
+        job = Job(skill, task, self._router, tasks, self._clock, settings or self._settings, context, self._settle)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(job.drive)
             yield job

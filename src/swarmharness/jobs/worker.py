@@ -1,5 +1,7 @@
 """Serves tasks to peers: admits a proposal, runs it, commits to the answer, reveals it; it never chooses peers.
 
+Closed, it serves this node's own user alone: others are refused, and `hand_back` ends what still runs for them (O-1).
+
 An answer is kept for a while after it was made, and for a shorter while after its requester fetched it, since messages
 get lost on their way. A proposal that arrives twice is run once.
 """
@@ -56,6 +58,8 @@ class _Task:
     commitment: bytes = b""
     reveal: bytes = b""
     expires_us: int = 0
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Around its execution."""
 
 
 class TaskServer:
@@ -82,6 +86,7 @@ class TaskServer:
         self._kept_bytes = 0
         self._next_sweep_us = 0
         self._draining = False
+        self._closed: str | None = None
         transport.handle("task.run", self._run)
         transport.handle("task.reveal", self._reveal)
 
@@ -99,6 +104,20 @@ class TaskServer:
         with trio.move_on_after(FETCH_PATIENCE_S):
             for task in tasks:
                 await task.fetched.wait()
+
+    def close(self, reason: str) -> None:
+        """Refuse what others propose from now on, saying why; what is under way goes on until `hand_back`."""
+        self._closed = reason
+
+    def open(self) -> None:
+        """Serve everybody again."""
+        self._closed = None
+
+    def hand_back(self) -> None:
+        """End what runs for others: they are refused, owe nothing, and take their items elsewhere."""
+        for (peer_id, _), task in self._tasks.items():
+            if peer_id != self._own_id and not task.done.is_set():
+                task.scope.cancel()
 
     async def _run(self, request: Request) -> bytes:
         proposal = decode(Proposal, request.payload)
@@ -119,8 +138,12 @@ class TaskServer:
         self._tasks_of[request.peer_id] += 1
         try:
             ticket = await self._credit.admit(request.peer_id, proposal.price_microcredits)
-            await self._execute(request, proposal, skill, ticket, task)
-            task.failure = None
+            with task.scope:
+                await self._execute(request, proposal, skill, ticket, task)
+                task.failure = None
+            if task.scope.cancelled_caught:
+                self._credit.undo(ticket)  # nobody pays for what was handed back
+                raise self._closed_error()
         except SwarmError as error:
             task.failure = error
         finally:
@@ -133,6 +156,8 @@ class TaskServer:
         """Return the skill that is proposed; raises what says why this node cannot run it for this price."""
         if self._draining:
             raise RefusedError("this node is stopping")
+        if self._closed is not None and peer_id != self._own_id:
+            raise self._closed_error()
         skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
         if skill is None:
             raise UnavailableError(f"this node does not serve {proposal.skill!r}")
@@ -151,6 +176,9 @@ class TaskServer:
         if self._kept_bytes >= ANSWER_BYTES_MAX:
             raise RefusedError("too many answers wait here for their requesters; try again in a minute")
         return skill
+
+    def _closed_error(self) -> RefusedError:
+        return RefusedError(f"this node serves nobody now: {self._closed or 'its owner needs it'}; ask again later")
 
     async def _execute(
         self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task

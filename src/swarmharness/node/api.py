@@ -17,6 +17,7 @@ from swarmharness.errors import ConfigurationError, InputError, SwarmError
 from swarmharness.jobs.service import ItemResult, Job, JobSettings
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
+from swarmharness.node.owner_api import OwnerApi
 from swarmharness.node.parts import NodeParts
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 
@@ -60,6 +61,7 @@ class NodeApi:
         self._stop = stop
         self._jobs: dict[str, _OpenJob] = {}
         self._nursery: trio.Nursery | None = None
+        self._owner = OwnerApi(parts)
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "node.status": self._node_status,
             "node.stop": self._node_stop,
@@ -67,6 +69,7 @@ class NodeApi:
             "peers.list": self._peers_list,
             "router.explain": self._router_explain,
             **CreditApi(parts).methods,
+            **self._owner.methods,
             "registry.join": self._registry_join,
             "router.snapshot": self._router_snapshot,
             "job.open": self._job_open,
@@ -119,6 +122,7 @@ class NodeApi:
                 }
                 for skill in ports.executor.skills()
             ],
+            "owner": await self._owner.status(),
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
             "registry": parts.registry.status(),

@@ -23,6 +23,8 @@ from swarmharness.node.config_values import (
     complain_about_remote,
     complain_about_skill,
 )
+from swarmharness.owner.limits import Limits, OwnerSettings
+from swarmharness.owner.schedule import complain_about_hours, parse_hours
 from swarmharness.routing.policy import RoutingPolicy
 
 VERSION = 1
@@ -182,6 +184,69 @@ class JobsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerConfig:
+    """`[owner]`."""
+
+    schedule: tuple[str, ...] = key(
+        (),
+        'When to serve others, by this machine\'s clock: entries such as "mon-fri 19:00-07:00" (over midnight),\n'
+        '"sat,sun" (the whole days) or "daily 22:00-06:00". Any of them allows; empty means always.',
+        complain=complain_about_hours,
+    )
+    cpu_others_max_percent: float = key(
+        100.0,
+        "Most that other programs may use of all cores together, in percent; 100 is no limit. 50 suits a desktop.",
+        least=1,
+        most=100,
+    )
+    memory_available_min_mib: int = key(
+        256, "Memory that must be left for other programs, in MiB; 0 is no limit.", least=0, most=1_048_576
+    )
+    on_battery: bool = key(False, "Serve others while the machine runs on its battery.")
+    battery_min_percent: float = key(
+        50.0, "With `on_battery`, the charge that the battery must have, in percent; 0 is no limit.", least=0, most=100
+    )
+    gpu_others_max_percent: float = key(
+        100.0,
+        "Most that other programs may use of any GPU, in percent; 100 is no limit. Read for NVIDIA's, with the\n"
+        "package nvidia-ml-py (`.[gpu]`).",
+        least=1,
+        most=100,
+    )
+    temperature_max_c: float = key(
+        0.0, "Hottest that the processor may be, in degrees Celsius; 0 is no limit.", least=0, most=150
+    )
+    calm_s: float = key(
+        30.0,
+        "After a limit was crossed, seconds for which the reading must be well inside it before the node serves again.",
+        least=0,
+        most=86_400,
+    )
+    check_s: float = key(5.0, "Seconds between two looks at the sensors.", least=0.1, most=3600)
+    drain_s: float = key(
+        10.0,
+        "Seconds that tasks of others get to finish once the node must not serve; then they are handed back, unpaid.",
+        least=0,
+        most=3600,
+    )
+
+    @property
+    def settings(self) -> OwnerSettings:
+        """What the owner's service goes by."""
+        limits = Limits(
+            schedule=tuple(map(parse_hours, self.schedule)),
+            cpu_others_max_percent=self.cpu_others_max_percent,
+            memory_available_min_mib=self.memory_available_min_mib,
+            on_battery=self.on_battery,
+            battery_min_percent=self.battery_min_percent,
+            gpu_others_max_percent=self.gpu_others_max_percent,
+            temperature_max_c=self.temperature_max_c,
+            calm_s=self.calm_s,
+        )
+        return OwnerSettings(limits, self.check_s, self.drain_s)
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """`[log]`."""
 
@@ -203,6 +268,13 @@ class Config:
     )
     execution: ExecutionConfig = field(
         default_factory=ExecutionConfig, metadata=documented("What this node offers, and what it may cost the machine.")
+    )
+    owner: OwnerConfig = field(
+        default_factory=OwnerConfig,
+        metadata=documented(
+            "When this node serves others; its own user is always served. A sensor that the machine lacks limits\n"
+            "nothing. Changes here are read without a restart; `swarmharness node pause` and `resume` need no file."
+        ),
     )
     routing: RoutingPolicy = field(
         default_factory=RoutingPolicy,

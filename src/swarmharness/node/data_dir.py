@@ -141,6 +141,13 @@ class DataDir:
                 Path(temporary).unlink(missing_ok=True)
             _sync_directory(self.path)
 
+    def remove(self, name: str) -> None:
+        """Remove a file durably, if it is there."""
+        path = self.path / name
+        with _disk(path):
+            path.unlink(missing_ok=True)
+            _sync_directory(self.path)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory for this process until the block ends; refuses while another process holds it.

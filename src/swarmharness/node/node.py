@@ -31,8 +31,11 @@ from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
 from swarmharness.node.device import describe_device
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
+from swarmharness.node.pause_file import PauseFile
 from swarmharness.node.psk import swarm_psk
 from swarmharness.node.reload import watch_config
+from swarmharness.owner.machine import MachineSensors, SystemWallClock
+from swarmharness.owner.ports import OwnerPorts
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.mdns import discover_on_lan
 from swarmharness.registry.settings import RegistrySettings
@@ -88,10 +91,12 @@ class OpenNode:
     transport: Libp2pTransport
 
     def apply(self, config: Config) -> None:
-        """Put into force what needs no restart: the routing policy, who may connect, and who is served on credit."""
+        """Put into force what needs no restart: routing, access, who is served on credit, the owner's limits."""
         self.parts.router.set_policy(config.routing)
         self.transport.set_access(_access(config))
         self.parts.credit.set_policy(config.credit.policy)
+        if self.parts.owner is not None:
+            self.parts.owner.set_settings(config.owner.settings)
 
 
 @asynccontextmanager
@@ -134,6 +139,8 @@ async def open_node(
                 sequence=FileSequenceStore(directory.path / "sequence"),
                 lan=discover_on_lan if config.network.mdns else None,
                 broadcast=broadcast,
+                # Whoever does not listen is a command's client: it serves nobody, and ends in a moment.
+                owner=OwnerPorts(MachineSensors(), PauseFile(directory), SystemWallClock()) if listen else None,
             )
             async with run_services(ports, _node_settings(config)) as parts:
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
@@ -227,5 +234,6 @@ def _node_settings(config: Config) -> NodeSettings:
         jobs=JobSettings(plan=plan, deadline_s=jobs.deadline_s),
         price_factor=config.credit.price_factor,
         admission=config.credit.policy,
+        owner=config.owner.settings,
         device=describe_device(),
     )

@@ -133,7 +133,13 @@ async def run_services(
     redemption = Redemption(ports.transport, ports.clock, grant=credit.redeem)
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
-    jobs = JobService(router, RoutedTasks(router, requester), ports.clock, settings.jobs)
+    jobs = JobService(
+        router,
+        lambda context: RoutedTasks(router, requester, context.purse),
+        ports.clock,
+        settings.jobs,
+        settle=requester.settle,
+    )
     async with _broadcast(ports) as broadcast, trio.open_nursery() as outer:
         spread = SpreadService(
             ports.receipts,

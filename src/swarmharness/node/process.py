@@ -19,6 +19,8 @@ from swarmharness.node.data_dir import DataDir
 LOG_NAME = "node.log"
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+SERVES_ANYWHERE = "\n[owner]\non_battery = true\nbattery_min_percent = 0\nmemory_available_min_mib = 0\n"
+"""Tests and demonstrations run on laptops too."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class NodeLaunch:
     skills: tuple[str, ...] | None = None
     """Skills to offer: None is what the configuration says."""
     config: str = "version = 1\n"
-    """The configuration, TOML text."""
+    """The configuration, TOML text. Without a table `[owner]`, one is added that lets the node serve on any machine."""
 
 
 class NodeGroup:
@@ -102,7 +104,7 @@ class NodeGroup:
     def _spawn(self, launch: NodeLaunch) -> subprocess.Popen[bytes]:
         directory = DataDir.at(launch.data_dir)
         directory.create()
-        directory.config_file.write_text(launch.config)
+        directory.config_file.write_text(launch.config + ("" if "[owner]" in launch.config else SERVES_ANYWHERE))
         command = [sys.executable, "-m", "swarmharness", "node", "start", "--json", "--data-dir", str(directory.path)]
         command += [word for target in launch.join for word in ("--join", target)]
         command += [word for skill in launch.skills or () for word in ("--skill", skill)]

@@ -1,9 +1,10 @@
-"""Watches the configuration file for new routing weights and access lists; all else waits for a restart."""
+"""Watches the configuration file for new routing weights, owner's limits and access lists; all else needs a restart."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import trio
@@ -43,6 +44,8 @@ def _differences(before: Config, after: Config) -> list[str]:
     """Name the keys that take effect now; the others wait for a restart."""
     old, new = before.routing.as_mapping(), after.routing.as_mapping()
     lines = [f"routing.{name} = {new[name]}" for name in new if old[name] != new[name]]
+    was, now = asdict(before.owner), asdict(after.owner)
+    lines += [f"owner.{name} = {now[name]}" for name in now if was[name] != now[name]]
     for name in ("allow", "deny"):
         if getattr(before.network, name) != getattr(after.network, name):
             lines.append(f"network.{name} = {list(getattr(after.network, name))}")

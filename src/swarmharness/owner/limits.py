@@ -56,6 +56,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerSettings:
+    """What the configuration says."""
+
+    limits: Limits = field(default_factory=Limits)
+    check_s: float = 5.0
+    """Between two looks at the sensors."""
+    drain_s: float = 10.0
+    """What tasks of others get to finish."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether the node serves others now."""
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
 from swarmharness.errors import SwarmError
-from swarmharness.owner.limits import Held, Limits, Verdict, judge
+from swarmharness.owner.limits import Held, OwnerSettings, Verdict, judge
 from swarmharness.owner.ports import Gate, OwnerPorts, Pause, Readings, Sensor
 from swarmharness.ports import Clock
 
@@ -23,15 +22,6 @@ UNREADABLE = "sensors"
 """Counts looks that failed as a whole."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerSettings:
-    """What the configuration says."""
-
-    limits: Limits = field(default_factory=Limits)
-    check_s: float = 5.0
-    drain_s: float = 10.0
 
 
 class OwnerService:
@@ -73,6 +63,11 @@ class OwnerService:
     def verdict(self) -> Verdict:
         """The verdict in force."""
         return self._verdict
+
+    @property
+    def drain_s(self) -> float:
+        """How long tasks of others may go on after a pause."""
+        return self._settings.drain_s
 
     @property
     def failures(self) -> Mapping[str, int]:

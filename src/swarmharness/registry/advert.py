@@ -25,6 +25,17 @@ _KEY_PREFIX = b"swarmharness/skill/"
 _UNIX_S = Range(0, 2**40)
 _US = Range(0, 2**50)
 
+NOT_SERVING = {
+    "paused": "its owner paused it",
+    "schedule": "it is outside the hours that its owner gives",
+    "cpu": "its owner uses its processor",
+    "memory": "its owner needs its memory",
+    "battery": "it saves its battery",
+    "gpu": "its owner uses its GPU",
+    "temperature": "it is too hot",
+}
+"""The words with which an advert says why its node serves nobody now, and what each means to others."""
+
 SkillName = Annotated[str, Size(64, 1)]
 Label = Annotated[str, Size(128)]
 
@@ -77,6 +88,13 @@ class Advert:
     """Multiaddrs without `/p2p/…`; empty if the node does not listen."""
     device: DeviceInfo
     skills: Annotated[tuple[SkillAdvert, ...], Size(SKILLS_MAX)]
+    not_serving: Annotated[str, Size(32)] = ""
+    """Why it serves nobody but its own user now, one of `NOT_SERVING`; empty while it serves."""
+
+    @property
+    def not_serving_text(self) -> str:
+        """Why it serves nobody now, in words of this program (a word of a newer version is not shown); or empty."""
+        return NOT_SERVING.get(self.not_serving, "it serves nobody now") if self.not_serving else ""
 
     def skill(self, name: str) -> SkillAdvert | None:
         """Return what the node says about one skill, or None if it does not serve it."""
@@ -128,7 +146,8 @@ def skill_key(name: str) -> bytes:
 
 def changed_materially(old: Advert, new: Advert) -> bool:
     """Tell whether those who rely on `old` should hear of `new` before their next refresh."""
-    if (old.addresses, old.device) != (new.addresses, new.device) or len(old.skills) != len(new.skills):
+    before, after = ((one.addresses, one.device, one.not_serving, len(one.skills)) for one in (old, new))
+    if before != after:
         return True
     return any(_skill_changed(old.skill(skill.name), skill) for skill in new.skills)
 

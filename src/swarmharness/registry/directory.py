@@ -60,14 +60,14 @@ class Directory:
         return self._entries.get(peer_id)
 
     def candidates(self, skill: str) -> tuple[Advert, ...]:
-        """Return the adverts of nodes that serve the skill and answered when last asked, by peer id.
+        """Return the adverts of nodes that serve the skill now and answered when last asked, by peer id.
 
         The same tuple object is returned until something changes. Expired adverts leave with `evict`.
         """
         found = self._candidates.get(skill)
         if found is None:
             usable = (self._entries[peer] for peer in sorted(self._holders.get(skill, ())))
-            found = tuple(entry.advert for entry in usable if entry.usable)
+            found = tuple(entry.advert for entry in usable if entry.usable and not entry.advert.not_serving)
             if skill in self._holders:
                 self._candidates[skill] = found
         return found

@@ -43,6 +43,7 @@ class OwnAdvert:
         queued_items: Callable[[str], int],
         price_of: Callable[[SkillInfo], int],
         lifetime_s: int,
+        not_serving: Callable[[], str] = lambda: "",
     ) -> None:
         self._signer = signer
         self._clock = clock
@@ -53,6 +54,7 @@ class OwnAdvert:
         self._queued_items = queued_items
         self._price_of = price_of
         self._lifetime_s = lifetime_s
+        self._not_serving = not_serving
         self._next = 0
         self._reserved = 0
         self._composed_us = 0
@@ -109,6 +111,7 @@ class OwnAdvert:
             addresses=self._addresses()[:ADDRESSES_MAX],
             device=replace(self._device, providers=tuple(in_use)),
             skills=tuple(self._skill(info) for info in skills),
+            not_serving=self._not_serving(),
         )
 
     def _skill(self, info: SkillInfo) -> SkillAdvert:

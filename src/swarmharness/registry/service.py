@@ -115,7 +115,7 @@ class RegistryService:
         self._wake_up()
 
     def skills_changed(self) -> None:
-        """Hear that this node's skills changed: others are told now."""
+        """Hear that this node's skills changed, or whether it serves: others are told now."""
         if self._nursery is not None:
             self._own.current(changed=True)
             self._publish_now.set()
@@ -203,7 +203,8 @@ class RegistryService:
         while True:
             if self._publish_now.is_set():
                 self._publish_now, calm = trio.Event(), 1
-            for skill in self._own.current()[0].skills:
+            advert = self._own.current()[0]
+            for skill in () if advert.not_serving else advert.skills:
                 await self._dht.provide(skill_key(skill.name))
             with trio.move_on_after(calm * self._settings.refresh_s * (0.75 + self._randomness.below(250) / 1000)):
                 await self._publish_now.wait()
@@ -240,7 +241,7 @@ class RegistryService:
 
     def _learned(self, advert: Advert, signed: SignedAdvert, learned: Learned) -> None:
         """A node stood for its advert: end searches, keep it in the DHT's table, tell those who look for it."""
-        for skill in advert.skills:
+        for skill in () if advert.not_serving else advert.skills:
             self._look_ups.heard(skill.name)
         if self._nursery is None:
             return
@@ -282,6 +283,9 @@ class RegistryService:
     def _nobody_serves(self, skill: str) -> str:
         entries = self._directory.holders(skill)
         if entries:
+            away = [entry.advert.not_serving_text for entry in entries if entry.usable]
+            if away:
+                return f"no node serves {skill!r} now: {away[0]} ({len(entries)} known)"
             reason = entries[0].reason or "no answer yet"
             return f"no node that serves {skill!r} answers now ({len(entries)} known; for example: {reason})"
         names = sorted({*self._directory.skills(), *(offer.name for offer in self._own.advert.skills)})

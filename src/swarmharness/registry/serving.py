@@ -90,9 +90,10 @@ class AdvertServing:
     async def _on_find(self, request: Request) -> bytes:
         wanted = decode(FindRequest, request.payload)
         self._finders.add(wanted.skill, request.peer_id, self._clock.monotonic_us())
-        known = [entry.signed for entry in self._directory.holders(wanted.skill) if entry.usable]
+        entries = self._directory.holders(wanted.skill)
+        known = [entry.signed for entry in entries if entry.usable and not entry.advert.not_serving]
         advert, signed = self._own.current()
-        if advert.skill(wanted.skill) is not None:
+        if advert.skill(wanted.skill) is not None and not advert.not_serving:
             known.append(signed)
         # Another start for each asker, so that not all of them end up at the same nodes.
         start = self._randomness.below(len(known)) if known else 0

@@ -28,6 +28,8 @@ class CandidateView:
     reachable: bool = True
     """It answered when it was last needed."""
     unreachable_reason: str = ""
+    not_serving: str = ""
+    """Why it serves nobody but its own user now, as it says itself."""
     allowed: bool = True
     """Neither the allow list nor the deny list excludes it."""
     breaker: BreakerState = BreakerState.CLOSED
@@ -95,6 +97,10 @@ class Snapshot:
     skill: str
     candidates: tuple[CandidateView, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"version": 1, "skill": self.skill, "candidates": [asdict(view) for view in self.candidates]}
+
     def to_json(self) -> str:
         """Return it as one line of JSON."""
         return json.dumps(self.as_dict())
@@ -126,10 +132,6 @@ def view_from(entry: Any, where: str) -> CandidateView:
     known = {declared.name: str(declared.type) for declared in fields(CandidateView)}
     for name, value in entry.items():
         if name not in known:
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {"version": 1, "skill": self.skill, "candidates": [asdict(view) for view in self.candidates]}
-
             shown = ascii(name)[:64]
             raise InputError(f"{where}.{shown} is not a field of a candidate; known are {', '.join(known)}")
         _check_field(f"{where}.{name}", known[name], value)

@@ -7,7 +7,7 @@ will have their place in `probe.py` and report through `note_queue`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
@@ -286,4 +286,5 @@ class Router:
         if offer is None:
             return CandidateView(peer_id, local=peer_id == self._own_id, offers=False)
         record = self._records.get(peer_id, skill, self._policy)
-        return self._view(peer_id, offer, record, now_us, None if known.usable else known.reason)
+        view = self._view(peer_id, offer, record, now_us, None if known.usable else known.reason)
+        return replace(view, not_serving=known.advert.not_serving_text) if known.advert.not_serving else view

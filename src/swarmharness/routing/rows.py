@@ -21,6 +21,7 @@ def peer_row(
         "local": local,
         "usable": known.usable,
         "reason": known.reason,
+        "not_serving": advert.not_serving_text,
         "addresses": list(advert.addresses),
         "cores": advert.device.cores,
         "memory_mib": advert.device.memory_mib,

@@ -82,6 +82,8 @@ def standing_exclusion(view: CandidateView) -> str:
     """Return why the peer cannot get any request for the skill now, or an empty string."""
     if not view.offers:
         return "it does not offer the skill"
+    if view.not_serving and not view.local:
+        return f"it serves nobody now: {view.not_serving}"
     if not view.allowed:
         return "the allow or deny list excludes it"
     if not view.reachable:

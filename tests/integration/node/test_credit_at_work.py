@@ -12,6 +12,7 @@ from swarmharness.credit.admission import Policy
 from swarmharness.credit.gate import NOT_COVERED
 from swarmharness.credit.service import USED_INVITE
 from swarmharness.errors import ErrorKind, InputError, RefusedError
+from swarmharness.jobs.requester import TaskRequester
 from swarmharness.node.parts import NodeSettings
 from swarmharness.protocol.codec import encode
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
@@ -89,11 +90,11 @@ async def test_many_tasks_at_once_are_settled_in_few_receipts_with_their_game(
 ) -> None:
     async with memory_swarm(2, serving=1, delay_s=0.05) as (client, worker):
         skill = (await client.parts.router.choose("echo"))[0].skill
-        requester = client.parts.jobs._tasks
-        answers = []
+        ports = client.parts.ports
+        requester = TaskRequester(ports.transport, client.parts.credit, ports.clock, ports.randomness)
 
         async def ask(item: bytes) -> None:
-            answers.append(await requester.run(worker.peer_id, skill, (item,), timeout_s=60))
+            requester.settle(await requester.run(worker.peer_id, skill, (item,), timeout_s=60))
 
         async with trio.open_nursery() as nursery:
             for item in ITEMS * 5:

@@ -71,6 +71,7 @@ def _registry() -> list[WireMessage]:
         device=device,
         skills=(skill,),
     )
+        not_serving="paused",
     signed = sign_advert(advert, WORKER)
     examples = {
         "skill_advert": skill,

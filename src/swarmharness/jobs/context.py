@@ -1,0 +1,42 @@
+"""What the layers between a job and the wire know of the job: its options, its purse, and how to void its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from swarmharness.jobs.asking import TaskRunner
+from swarmharness.jobs.purse import Purse
+
+VERIFY = ("none", "adaptive", "always")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What whoever submits a job may ask of it."""
+
+    verify: str = "none"
+    """One of `VERIFY`."""
+    replicas: int = 1
+    """How many peers answer each task that is checked, at least."""
+    budget_microcredits: int | None = None
+
+
+def _nothing(_: Collection[str]) -> None:
+    """The job has not begun."""
+
+
+@dataclass(slots=True)
+class JobContext:
+    """One job, as its layers see it; a `TaskLayers` gets it before the job's first task."""
+
+    options: JobOptions = field(default_factory=JobOptions)
+    purse: Purse = field(default_factory=Purse)
+    void: Callable[[Collection[str]], None] = _nothing
+    """Takes receipts (`TaskAnswer.receipt`) whose answers turned out wrong: what was not handed out is done again.
+
+    The job sets it. Such an answer is neither settled nor counted against the budget."""
+
+
+TaskLayers = Callable[[JobContext], TaskRunner]
+"""Builds what runs one job's tasks; called once for each job."""
