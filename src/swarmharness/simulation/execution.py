@@ -88,6 +88,11 @@ class ModelExecutor:
         finally:
             self._queued[skill] -= len(items)
 
+    def retire(self) -> None:
+        """Take no new items, and advertise nothing."""
+        self._infos = ()
+        self._models.clear()
+
     def queued_items(self, skill: str) -> int:
         """See `Executor`."""
         return self._queued.get(skill, 0) * self.behaviour.claims_queue_percent // 100

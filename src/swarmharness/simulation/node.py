@@ -112,7 +112,9 @@ class SimulatedNode:
         settings = NodeSettings(
             registry=RegistrySettings(refresh_s=model.refresh_s, peers_per_skill_max=model.peers_per_skill_max),
             policy=swarm.scenario.routing,
-            admission=Policy(stranger_budget_microcredits=model.stranger_budget_microcredits),
+            admission=Policy(
+                stranger_budget_microcredits=model.stranger_budget_microcredits, horizon_epochs=model.horizon_hours
+            ),
             jobs=JobSettings(task_timeout_s=model.task_timeout_s),
         )
         async with run_services(ports, settings, router_class=ROUTER_CLASSES[model.router]) as parts:
@@ -121,6 +123,8 @@ class SimulatedNode:
                 swarm.trace.note(Event.NODE_UP, swarm.now_us(), self.index, self.session)
                 swarm.checks.started(self)
                 self._misbehave(parts, nursery)
+                if self.group.serves_until_s:
+                    nursery.start_soon(self._retire)
                 friends = swarm.some_running(JOINED_BY, besides=self)
                 known = [PeerAddress(friend.peer_id, (f"/memory/{friend.peer_id}",)) for friend in friends]
                 try:
@@ -167,6 +171,11 @@ class SimulatedNode:
             speed_permille=max(1, self.speed_permille * self.slow_percent // 100),
             behaviour=behaviour_of(self.group.role, self.group_name, self.number),
         )
+
+    async def _retire(self) -> None:
+        await self.swarm.sleep(max(0.0, self.group.serves_until_s - self.swarm.clock.current_time()))
+        if self.executor is not None:
+            self.executor.retire()
 
     def _misbehave(self, parts: NodeParts, nursery: trio.Nursery) -> None:
         sleep = self.swarm.sleep

@@ -83,6 +83,7 @@ class NodeModel:
     stranger_budget_microcredits: int = key(
         600_000_000, "What one node works for all strangers together in an hour.", least=0, most=2**53
     )
+    horizon_hours: int = key(720, "After which credit has melted (C-7).", least=1, most=8760)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Group:
     count: int = key(1, "How many there are.", least=0, most=NODES_MAX)
     role: str = key("honest", "How they behave.", choices=ROLES)
     serves: tuple[str, ...] = key((), "The skills that they serve.")
+    serves_until_s: float = key(0.0, "From then on they serve nothing more; 0 means never.", least=0, most=_MOST_S)
     slots: int = key(1, "Items that a node works on at a time.", least=1, most=1024)
     speed: float = key(1.0, "Mean speed, in reference cores a slot.", least=0.001, most=1000)
     speed_spread: float = key(1.0, "The fastest is faster than the slowest by this factor.", least=1, most=1000)
@@ -195,9 +197,18 @@ class Scenario:
                 name: replace(fault, at_s=fault.at_s * factor, for_s=fault.for_s * factor)
                 for name, fault in self.faults.items()
             }
-            started = {name: replace(group, starts_s=group.starts_s * factor) for name, group in scenario.nodes.items()}
-            scenario = replace(scenario, hours=hours, faults=faults, nodes=started)
+            started = {
+                name: replace(group, starts_s=group.starts_s * factor, serves_until_s=group.serves_until_s * factor)
+                for name, group in scenario.nodes.items()
+            }
+            node = replace(scenario.node, stranger_budget_microcredits=_budget(scenario, hours))
+            scenario = replace(scenario, hours=hours, faults=faults, nodes=started, node=node)
         return scenario
+
+
+def _budget(scenario: Scenario, hours: float) -> int:
+    """Keep the strangers' budget in proportion to what they ask for in a run of less than an hour."""
+    return round(scenario.node.stranger_budget_microcredits * min(1.0, hours) / min(1.0, scenario.hours))
 
 
 @dataclass(frozen=True, slots=True)

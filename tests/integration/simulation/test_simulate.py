@@ -114,12 +114,14 @@ def test_no_fault_breaks_an_invariant_and_the_swarm_recovers(name: str) -> None:
     assert sum(outcome.right for outcome in late) >= 0.95 * len(late)
 
 
-@pytest.mark.parametrize(("kind", "percent", "amount"), [("crash", 30, 2), ("crash", 60, 8), ("restore", 60, 40)])
+@pytest.mark.parametrize(
+    ("kind", "for_s", "percent", "amount"), [("crash", 30, 30, 2), ("crash", 30, 60, 8), ("restore", 10, 60, 40)]
+)
 def test_whole_groups_of_nodes_whose_disks_lose_what_they_signed_for_each_other_make_no_fork(
-    kind: str, percent: int, amount: int
+    kind: str, for_s: int, percent: int, amount: int
 ) -> None:
     """Found with seed 2 of the first: an honest node signed anew what it and all its partners had lost."""
-    fault = f'\n[faults.x]\nkind = "{kind}"\nat_s = 60\nfor_s = 10\npercent = {percent}\namount = {amount}\n'
+    fault = f'\n[faults.x]\nkind = "{kind}"\nat_s = 60\nfor_s = {for_s}\npercent = {percent}\namount = {amount}\n'
     for seed in range(1, 7):
         simulation = run(replace(small(fault), hours=0.03), seed)
         written = {write.method for node in simulation.swarm.nodes for write in node.disk.log}
