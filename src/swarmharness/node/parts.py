@@ -21,6 +21,10 @@ from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.worker import TaskServer
 from swarmharness.network.memory_broadcast import MemoryBroadcast
 from swarmharness.network.ports import Broadcast, Dht, Transport
+from swarmharness.node.owner_gate import OwnerGate
+from swarmharness.owner.limits import OwnerSettings
+from swarmharness.owner.ports import OwnerPorts
+from swarmharness.owner.service import OwnerService
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.own_advert import OwnAdvert
@@ -49,6 +53,8 @@ class NodePorts:
     """Finds nodes on the local network; None where that is off."""
     broadcast: Broadcast | None = None
     """Floods fork proofs; None floods them over the transport."""
+    owner: OwnerPorts | None = None
+    """The owner's machine and pauses; None serves always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class NodeSettings:
     jobs: JobSettings = field(default_factory=JobSettings)
     price_factor: float = 1.0
     admission: Policy = field(default_factory=Policy)
+    owner: OwnerSettings = field(default_factory=OwnerSettings)
     device: DeviceInfo = field(default_factory=lambda: DeviceInfo(0, 0, (), ()))
 
 
@@ -76,6 +83,7 @@ class NodeParts:
     tasks: TaskServer
     jobs: JobService
     redemption: Redemption
+    owner: OwnerService | None
     started_us: int
 
     async def join(self, targets: Sequence[str]) -> dict[PeerId, SwarmError | None]:
@@ -97,6 +105,8 @@ async def run_services(
     def price_of(skill: SkillInfo) -> int:
         return round(skill.work_microcredits * settings.price_factor)
 
+    # Before anything can be asked of this node, so that a pause is kept from the first moment.
+    owner = None if ports.owner is None else await OwnerService.open(ports.owner, ports.clock, settings.owner)
     credit = CreditService(
         ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness, policy=settings.admission
     )
@@ -110,6 +120,7 @@ async def run_services(
         device=settings.device,
         queued_items=ports.executor.queued_items,
         lifetime_s=settings.registry.lifetime_s,
+        not_serving=lambda: owner.verdict.code if owner is not None else "",
     )
     registry = RegistryService(
         ports.transport,
@@ -132,6 +143,8 @@ async def run_services(
     )
     redemption = Redemption(ports.transport, ports.clock, grant=credit.redeem)
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
+    if owner is not None:
+        owner.attach(OwnerGate(tasks, registry))
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
     jobs = JobService(
         router,
@@ -157,8 +170,12 @@ async def run_services(
         async with trio.open_nursery() as inner:
             await inner.start(registry.run)
             inner.start_soon(redemption.run)
+            if owner is not None:
+                inner.start_soon(owner.run)
             started_us = ports.clock.monotonic_us()
-            yield NodeParts(ports, settings, registry, router, credit, spread, tasks, jobs, redemption, started_us)
+            yield NodeParts(
+                ports, settings, registry, router, credit, spread, tasks, jobs, redemption, owner, started_us
+            )
             inner.cancel_scope.cancel()
         # Receipts of the last answers are worth waiting for, but not for long.
         with trio.move_on_after(2):

@@ -70,8 +70,8 @@ def _registry() -> list[WireMessage]:
         addresses=("/ip4/127.0.0.1/tcp/4001",),
         device=device,
         skills=(skill,),
-    )
         not_serving="paused",
+    )
     signed = sign_advert(advert, WORKER)
     examples = {
         "skill_advert": skill,
