@@ -115,7 +115,7 @@ async def _node(
     async with network.node(me.peer_id) as transport, MemoryBroadcast(transport) as broadcast:
         for other in (Identity(bytes(31) + b"\x01"), Identity(bytes(31) + b"\x02")):
             transport.add_addresses(PeerAddress(other.peer_id, (f"/memory/{other.peer_id}",)))
-        settings = SpreadSettings(stagger_s=3_600)  # it begins nothing by itself
+        settings = SpreadSettings(stagger_s=3_600, followed_max=_PEERS)  # it begins nothing by itself
         spread = SpreadService(store, transport, broadcast, clock, SystemRandomness(), settings=settings)
         async with trio.open_nursery() as nursery:
             await nursery.start(spread.run)
@@ -167,7 +167,7 @@ async def _intake(folder: Path, count: int) -> Row:
         return 2 * count / (time.perf_counter() - began)
 
     async def stored() -> float:
-        near = Neighbourhood(me.peer_id, now)
+        near = Neighbourhood(me.peer_id, now, followed_max=len(others))
         for number, other in enumerate(others):
             near.add(now, number.to_bytes(32, "big"), me.peer_id, other.peer_id)
         async with open_sqlite_store(folder / f"{next(numbers)}.db", owner=me.peer_id, unix_us=1) as store:

@@ -7,7 +7,7 @@ of a block counts as taken: a crash never returns a hold.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -65,6 +65,10 @@ class Gate:
         self._loaded = False
         self._recording = trio.Lock()
         self._arrivals = count()
+        self.be_shown: Callable[[PeerId], Awaitable[None]] = _nothing_shown
+        """Has a requester show what it did for those who worked for this node; bounded, and never raises (C-21)."""
+        self.be_shown_later: Callable[[PeerId], None] = lambda requester: None
+        """Does the same without waiting."""
 
     @property
     def policy(self) -> Policy:
@@ -100,6 +104,11 @@ class Gate:
             return Ticket((int(Rank.OWN), 0, next(self._arrivals)))
         await self._ready()
         decision = self._decide(requester, price_microcredits)
+        if isinstance(decision, Refused) and not decision.banned:
+            await self.be_shown(requester)
+            decision = self._decide(requester, price_microcredits)
+        elif isinstance(decision, Admitted) and decision.rank is Rank.STRANGER:
+            self.be_shown_later(requester)  # it may count with the next request
         if isinstance(decision, Refused):
             self._refused[BANNED if decision.banned else NOT_COVERED] += 1
             raise RefusedError(decision.reason)
@@ -175,3 +184,7 @@ class Gate:
             for key, epoch in keys
             if taken[key, epoch] > self._reserved[key, epoch]
         ]
+
+
+async def _nothing_shown(requester: PeerId) -> None:
+    return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
 from swarmharness.credit.accounts import Balance, HistoryEntry, history_of
 from swarmharness.credit.admission import Policy
+from swarmharness.credit.attribution.games import BatchGame
 from swarmharness.credit.books import Books
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.game_check import players_of
@@ -122,6 +123,14 @@ class CreditService:
         """Settle a task that a peer did for this node, alone or with others; never waits and never raises."""
         self._payer.settle_task(terms)
 
+    def settle_game(self, game: BatchGame, shares: Sequence[Sequence[TaskTerms]]) -> None:
+        """Settle a game of several workers: one receipt for the tasks of each, all naming the game (C-27).
+
+        Each element of `shares` holds 1 to 20 tasks of one worker, skill and model, which get by the game what was
+        agreed. Never waits and never raises.
+        """
+        self._payer.settle_game(game, shares)
+
     async def settle(self, body: ReceiptBody, *, timeout_s: float = SETTLE_TIMEOUT_S) -> Receipt:
         """Sign `body`, get the worker's half, and return the receipt when both are stored here.
 
@@ -182,6 +191,10 @@ class CreditService:
         """Call these, which must not block, with each receipt of this node once it is stored, and each fork found."""
         self._receipt_listeners.append(on_receipt)
         self._fork_listeners.append(on_fork)
+
+    def watch_uncovered(self, now: Callable[[PeerId], Awaitable[None]], later: Callable[[PeerId], None]) -> None:
+        """Wait for `now` before a peer's request is refused, and call `later` if it draws on the strangers' budget."""
+        self._gate.be_shown, self._gate.be_shown_later = now, later
 
     # --- for people
 

@@ -44,6 +44,13 @@ class Range:
     most: float
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The field is a message of its own, as a byte string of its encoding; `most` is the most bytes."""
+
+    most: int
+
+
 Count = Annotated[int, Range(0, INT64_MAX)]
 """A non-negative 64-bit integer."""
 Digest = Annotated[bytes, Size(32, 32)]
@@ -134,6 +141,9 @@ def _field(hint: Any, where: str) -> tuple[_Reader, _Writer]:
         hint, *extra = get_args(hint)
         limits = (*extra, *limits)
     hint = getattr(hint, "__supertype__", hint)
+    embedded = next((limit for limit in limits if isinstance(limit, Embedded)), None)
+    if embedded is not None:
+        return _embedded(hint, embedded)
     size = next((limit for limit in limits if isinstance(limit, Size)), None)
     bounds = next((limit for limit in limits if isinstance(limit, Range)), None)
     origin = get_origin(hint)
@@ -160,6 +170,18 @@ def _field(hint: Any, where: str) -> tuple[_Reader, _Writer]:
 
 def _nested(cls: type) -> tuple[_Reader, _Writer]:
     return (lambda value, path: _plan(cls).read(value, path)), (lambda message: _plan(cls).write(message))
+
+
+def _embedded(cls: type, limit: Embedded) -> tuple[_Reader, _Writer]:
+    size = Size(limit.most)
+
+    def read(value: Any, path: str) -> Any:
+        if type(value) is not bytes:
+            raise ProtocolError(f"{path}: expected bytes, got {type(value).__name__}")
+        _check_size(len(value), size, path, "bytes")
+        return decode(cls, value)
+
+    return read, encode
 
 
 def _optional(hint: Any, limits: tuple[Any, ...], where: str) -> tuple[_Reader, _Writer]:

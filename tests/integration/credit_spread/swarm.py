@@ -110,6 +110,8 @@ class Swarm:
             credit = CreditService(store, who, transport, self.clock, Chance(number))
             spread = SpreadService(store, transport, broadcast, self.clock, Chance(-number), settings=settings)
             credit.watch_own(spread.add_own, spread.found_fork)
+            spread.watch_receipts(credit.received)
+            credit.watch_uncovered(spread.be_shown, spread.be_shown_later)
             async with trio.open_nursery() as nursery:
                 await nursery.start(credit.run)
                 await nursery.start(spread.run)

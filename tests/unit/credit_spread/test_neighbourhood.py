@@ -8,9 +8,11 @@ from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.credit.spread import neighbourhood
 from swarmharness.credit.spread.key_index import HIGHEST, LOWEST, key_of
 from swarmharness.credit.spread.neighbourhood import (
+    FOLLOWED_MAX,
     INDEXES_MAX,
     Neighbourhood,
     Scope,
+    place_of,
     scope_name,
     short_id,
     short_ids,
@@ -40,7 +42,7 @@ def built(of: Neighbourhood, scope: Scope) -> list[bytes]:
     return index.keys()
 
 
-def test_receipts_of_this_node_and_of_its_partners_are_wanted_and_no_others_c_19() -> None:
+def test_receipts_of_this_node_and_of_whom_it_follows_are_wanted_and_no_others_c_19() -> None:
     node = near(("me", "ann"), ("bob", "me"))
     assert node.interests() == {"me", "ann", "bob"}
     assert node.wants("me", "zoe")
@@ -48,6 +50,35 @@ def test_receipts_of_this_node_and_of_its_partners_are_wanted_and_no_others_c_19
     assert not node.wants("zoe", "yan")
     node.add(NOW, digest(9), "ann", "zoe")  # a partner's partner is no partner
     assert not node.wants("zoe", "yan")
+
+
+def test_of_many_partners_the_nearest_are_followed_in_whatever_order_they_came_c_19() -> None:
+    names = [f"peer-{number}" for number in range(4 * FOLLOWED_MAX)]
+    one, other = near(*[("me", name) for name in names]), near(*[(name, "me") for name in reversed(names)])
+    assert one.followed == other.followed
+    assert len(one.followed) == FOLLOWED_MAX
+    farthest = max(place_of(name) ^ place_of("me") for name in one.followed)
+    assert all(place_of(name) ^ place_of("me") > farthest for name in names if name not in one.followed)
+
+
+def test_receipts_of_the_work_for_whoever_worked_here_are_wanted_though_nobody_follows_it_c_19() -> None:
+    names = [f"peer-{number}" for number in range(4 * FOLLOWED_MAX)]
+    node = near(*[("me", name) for name in names])
+    stranger = next(name for name in names if name not in node.followed)
+    assert node.wants(stranger, "zoe")
+    assert not node.wants("zoe", stranger)
+    asker = near(*[(name, "me") for name in names])
+    assert not asker.wants(stranger, "zoe")  # they did no work for it, so no flow leads through them
+
+
+def test_the_newest_receipts_of_the_own_work_are_named_c_21() -> None:
+    node = near(("ann", "me"), ("bob", "me"), ("me", "ann"), ("zoe", "ann"))
+    node.add(NOW + 1, digest(8), "ann", "me")
+    wanted = frozenset({short_id("ann"), short_id("zoe")})
+    assert node.earned(wanted, 9) == [digest(8), digest(0)]
+    assert node.earned(wanted, 1) == [digest(8)]
+    node.advance(NOW + HORIZON_EPOCHS)
+    assert node.earned(wanted, 9) == [digest(8)]
 
 
 def test_a_receipt_counts_once_and_not_beyond_the_horizon() -> None:
@@ -74,12 +105,6 @@ def test_partners_are_forgotten_when_their_last_receipt_expires_c_8() -> None:
     assert len(node) == 1
     node.advance(NOW)  # a clock that is set back revives nothing
     assert node.epoch == NOW + HORIZON_EPOCHS
-
-
-def test_recent_partners_come_latest_first() -> None:
-    node = near(("me", "ann"), ("bob", "me"), ("me", "ann"))
-    node.add(NOW - 1, digest(9), "me", "bob")
-    assert list(node.recent_partners("me")) == ["ann", "bob"]
 
 
 def test_an_index_holds_the_receipts_of_its_scope_and_is_kept_up_to_date() -> None:

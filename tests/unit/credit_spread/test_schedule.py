@@ -66,3 +66,18 @@ def test_a_new_partner_is_met_again_though_it_was_just_reconciled_with_as_a_stra
     plan.done(BOB, 0, 0, again=False)
     plan.met(BOB, 5, 0)
     assert plan.take_due(5, (), 9) == [BOB]
+
+
+def test_the_period_doubles_up_to_the_most_and_begins_anew_with_a_new_channel() -> None:
+    plan = Schedule(ANN, period_us=PERIOD_US, stagger_us=STAGGER_US, most_us=3 * PERIOD_US)
+
+    def next_wait_us() -> int:
+        plan.take_due(1_000 * PERIOD_US, (), 9)
+        plan.done(BOB, 0, 0, again=False)
+        due_us = plan.next_due_us(())
+        assert due_us is not None
+        return due_us
+
+    assert [next_wait_us() for _ in range(4)] == [PERIOD_US // 2, PERIOD_US, 3 * PERIOD_US // 2, 3 * PERIOD_US // 2]
+    plan.disconnected(BOB)
+    assert next_wait_us() == PERIOD_US // 2

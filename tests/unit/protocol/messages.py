@@ -20,6 +20,7 @@ from swarmharness.credit.spread.messages import (
     RangeContents,
     RangesAnswer,
     RangesRequest,
+    ShowRequest,
 )
 from swarmharness.execution.tensor_codec import TensorHeader, TensorHeaders
 from swarmharness.identity import Identity
@@ -158,6 +159,7 @@ def _spread() -> list[WireMessage]:
         "range_contents": contents,
         "ranges_answer": RangesAnswer((contents, RangeContents((), b"", _digest("two ids")))),
         "fetch_request": FetchRequest(scope, _digest("two ids")),
+        "show_request": ShowRequest(_digest("interests")[:16]),
     }
     return [WireMessage("spread", rule, example) for rule, example in examples.items()]
 

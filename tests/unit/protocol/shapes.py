@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from swarmharness.protocol.codec import INT64_MAX, Range, Size
+from swarmharness.protocol.codec import INT64_MAX, Embedded, Range, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,9 @@ def shape_of(hint: Any) -> Shape:
         return Optional(shape_of(Annotated[inner, *limits] if limits else inner))
     if get_origin(hint) is tuple:
         return Array(size.fewest, size.most, shape_of(get_args(hint)[0]))
+    embedded = next((limit for limit in limits if isinstance(limit, Embedded)), None)
+    if embedded is not None:
+        return Blob(0, embedded.most)
     if is_dataclass(hint) and isinstance(hint, type):
         hints = get_type_hints(hint, include_extras=True)
         return Message(getattr(hint, "VERSION", 1), tuple(shape_of(hints[name]) for name in field_names(hint)))

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from swarmharness.errors import ProtocolError
-from swarmharness.protocol.codec import Count, Range, Size, decode, encode, signable
+from swarmharness.protocol.codec import Count, Embedded, Range, Size, decode, encode, signable
 
 
 class Colour(IntEnum):
@@ -103,3 +103,28 @@ def test_a_message_class_without_limits_cannot_be_used(annotation: Any) -> None:
     cls: Any = dataclass(type("Loose", (), {"__annotations__": {"field": annotation}}))
     with pytest.raises(TypeError, match=r"Loose\.field"):
         encode(cls(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    inside: Annotated[Inner, Embedded(8)]
+
+
+def test_an_embedded_message_travels_as_the_bytes_of_its_own_encoding() -> None:
+    message = Envelope(Inner(7))
+    assert msgpack.unpackb(encode(message)) == [1, encode(Inner(7))]
+    assert decode(Envelope, encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("inside", "reason"),
+    [
+        ([1, 7], "expected bytes"),
+        (encode(Inner(7)) + bytes(8), "11 bytes, allowed are 0 to 8"),
+        (b"\x91", "not MessagePack"),
+        (msgpack.packb([2, 7]), "version 2 is not supported"),
+    ],
+)
+def test_an_embedded_message_that_is_none_is_refused(inside: object, reason: str) -> None:
+    with pytest.raises(ProtocolError, match=reason):
+        decode(Envelope, msgpack.packb([1, inside]))

@@ -19,6 +19,7 @@ from swarmharness.credit.spread.messages import (
     GOSSIP_METHOD,
     OPEN_METHOD,
     RANGES_METHOD,
+    SHOW_METHOD,
     ChainsRequest,
     FetchRequest,
     Gossip,
@@ -27,6 +28,7 @@ from swarmharness.credit.spread.messages import (
     RangeContents,
     RangesAnswer,
     RangesRequest,
+    ShowRequest,
 )
 from swarmharness.credit.spread.neighbourhood import Scope, scope_name, short_ids, split_ids
 from swarmharness.credit.spread.ranges import ID_BYTES, Interval, expand
@@ -52,7 +54,7 @@ class Answerer:
         *,
         refused: Counter[str],
         on_gossip: Callable[[PeerId, Sequence[Receipt]], Awaitable[None]],
-        on_opening: Callable[[PeerId], None],
+        on_opening: Callable[[PeerId, frozenset[bytes]], None],
     ) -> None:
         self._parts, self._refused = parts, refused
         self._on_gossip, self._on_opening = on_gossip, on_opening
@@ -67,6 +69,7 @@ class Answerer:
             (CHAINS_METHOD, self._chains),
             (RANGES_METHOD, self._ranges),
             (FETCH_METHOD, self._fetch),
+            (SHOW_METHOD, self._show),
         ):
             parts.transport.handle(method, handler)
 
@@ -84,11 +87,12 @@ class Answerer:
             raise UnavailableError("this node has just started and still reads its receipts: try again in a moment")
         parts = self._parts
         parts.near.advance(epoch_of(parts.clock.unix_us()))
-        self._on_opening(request.peer_id)
+        interests = split_ids(theirs.interests)
+        self._on_opening(request.peer_id, interests)
         for proof in theirs.proofs:
             await parts.bans.take(proof, sender=request.peer_id)
         mine = parts.near.interests()
-        self._scopes[request.peer_id] = parts.near.shared_scope(split_ids(theirs.interests))
+        self._scopes[request.peer_id] = parts.near.shared_scope(interests)
         self._scopes.move_to_end(request.peer_id)
         if len(self._scopes) > SCOPES_MAX:
             self._scopes.popitem(last=False)
@@ -129,6 +133,13 @@ class Answerer:
         index = await self._index(request.peer_id, message.scope)
         ids = [message.ids[at : at + ID_BYTES] for at in range(0, len(message.ids), ID_BYTES)]
         digests = self._parts.near.digests(index, ids)
+        return encode(Gossip(whole(await self._parts.store.entries(digests))))
+
+    async def _show(self, request: Request) -> bytes:
+        message = self._decode(ShowRequest, request)
+        self._charge(request.peer_id)
+        near, most = self._parts.near, self._parts.settings.shown_receipts_max
+        digests = near.earned(split_ids(message.requesters), min(most, BATCH_MAX))
         return encode(Gossip(whole(await self._parts.store.entries(digests))))
 
     async def _index(self, peer: PeerId, name: bytes) -> KeyIndex:

@@ -1,18 +1,18 @@
-"""Sends new receipts to recent partners of their parties, a few milliseconds' worth at a time; it checks nothing.
+"""Sends new receipts to those who follow their parties, all that gathered in a while at once; it checks nothing.
 
 What is lost on the way, or does not fit into a queue, is found by reconciliation: nothing here is tried twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain, islice, zip_longest
+from collections import OrderedDict
+from itertools import islice
 
 import trio
 
 from swarmharness.credit.receipt import Receipt, body_digest
 from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, Gossip
-from swarmharness.credit.spread.neighbourhood import Neighbourhood
+from swarmharness.credit.spread.neighbourhood import short_id
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
@@ -21,16 +21,16 @@ from swarmharness.ports import Randomness
 from swarmharness.protocol.codec import encode
 
 SENDS_AT_ONCE = 16
+FOLLOWERS_MAX = 256
 
 
 class Gossiper:
-    """The queues towards the peers that a new receipt concerns (C-21)."""
+    """The queues towards the peers that follow a party of a new receipt (C-21)."""
 
-    def __init__(
-        self, transport: Transport, near: Neighbourhood, randomness: Randomness, settings: SpreadSettings
-    ) -> None:
-        self._transport, self._near, self._randomness, self._settings = transport, near, randomness, settings
+    def __init__(self, transport: Transport, randomness: Randomness, settings: SpreadSettings) -> None:
+        self._transport, self._randomness, self._settings = transport, randomness, settings
         self._queues: dict[PeerId, dict[bytes, Receipt]] = {}
+        self._interests: OrderedDict[PeerId, frozenset[bytes]] = OrderedDict()
         self._sending: set[PeerId] = set()
         self._slots = trio.CapacityLimiter(SENDS_AT_ONCE)
         self._wake = trio.Event()
@@ -38,19 +38,30 @@ class Gossiper:
         self.lost = 0
         """Receipts that a peer did not get: no room in its queue, or it was gone."""
 
-    def publish(self, receipt: Receipt, *, came_from: PeerId | None = None) -> None:
-        """Send a verified receipt that is stored here, to many peers if this node is a party, else to a few."""
-        targets = self._targets(receipt, came_from)
-        if not targets:
-            return
-        digest = body_digest(receipt.body)
-        for peer in targets:
+    def heard(self, peer: PeerId, interests: frozenset[bytes]) -> None:
+        """Hear whose receipts a peer keeps, by short ids."""
+        self._interests[peer] = interests
+        self._interests.move_to_end(peer)
+        if len(self._interests) > FOLLOWERS_MAX:
+            self._interests.popitem(last=False)
+
+    def forget(self, peer: PeerId) -> None:
+        """A peer is gone; it says anew what it keeps when it is back."""
+        self._interests.pop(peer, None)
+
+    def publish(self, receipt: Receipt) -> None:
+        """Send a receipt of this node, verified and stored, to those who follow a party of it (C-21)."""
+        body = receipt.body
+        ids = (short_id(body.requester), short_id(body.worker))
+        for peer, interests in self._interests.items():
+            if peer in (body.requester, body.worker) or interests.isdisjoint(ids):
+                continue
             queue = self._queues.setdefault(peer, {})
             if len(queue) < self._settings.queue_receipts_max:
-                queue[digest] = receipt
+                queue[body_digest(body)] = receipt
             else:
                 self.lost += 1
-        self._wake.set()
+            self._wake.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""
@@ -58,7 +69,8 @@ class Gossiper:
             task_status.started()
             while True:
                 await self._wake.wait()
-                await trio.sleep(self._settings.gossip_batch_s)
+                wait_us = round(self._settings.gossip_batch_s * 1e6)
+                await trio.sleep((wait_us // 2 + self._randomness.below(wait_us + 1)) / 1e6)
                 self._wake = trio.Event()
                 for peer in list(self._queues):
                     if peer not in self._sending:
@@ -89,26 +101,3 @@ class Gossiper:
         if digests != self._latest[0]:
             self._latest = digests, encode(Gossip(tuple(batch.values())))
         return self._latest[1]
-
-    def _targets(self, receipt: Receipt, came_from: PeerId | None) -> list[PeerId]:
-        body = receipt.body
-        connected = set(self._transport.connected())
-        left_out = {self._near.me, body.requester, body.worker, came_from}
-        near = [peer for peer in self._candidates(body.requester, body.worker) if peer not in left_out]
-        reachable = [PeerId(peer) for peer in near if peer in connected]
-        if self._near.me in (body.requester, body.worker):
-            return reachable[: self._settings.gossip_partners_max]
-        chosen = []
-        for _ in range(min(self._settings.forwards_max, len(reachable))):
-            chosen.append(reachable.pop(self._randomness.below(len(reachable))))
-        return chosen
-
-    def _candidates(self, requester: str, worker: str) -> list[str]:
-        """Return the recent partners of both, the latest first."""
-        most = self._settings.gossip_partners_max
-        both: Iterator[str | None] = chain.from_iterable(
-            zip_longest(
-                islice(self._near.recent_partners(requester), most), islice(self._near.recent_partners(worker), most)
-            )
-        )
-        return list(dict.fromkeys(peer for peer in both if peer is not None))

@@ -9,7 +9,7 @@ from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.receipt import Epoch, Receipt
 from swarmharness.credit.spread.key_index import FINGERPRINT_BYTES, KEY_BYTES
 from swarmharness.credit.spread.ranges import BRANCHES, ID_BYTES, LEAF_KEYS_MAX
-from swarmharness.protocol.codec import Count, PeerText, Range, Size
+from swarmharness.protocol.codec import Count, Embedded, PeerText, Range, Size
 
 GOSSIP_METHOD = "credit.gossip"
 """Its request is a Gossip, its answer a GossipAnswer."""
@@ -21,11 +21,15 @@ RANGES_METHOD = "credit.ranges"
 """Its request is a RangesRequest, its answer a RangesAnswer."""
 FETCH_METHOD = "credit.fetch"
 """Its request is a FetchRequest, its answer a Gossip."""
+SHOW_METHOD = "credit.show"
+"""Its request is a ShowRequest, its answer a Gossip."""
 FORKS_TOPIC = "/swarmharness/forks/1"
 """Fork proofs are broadcast on it."""
 
 BATCH_MAX = 64
 """Receipts of one message, about 50 KB."""
+RECEIPT_BYTES_MAX = 4_096
+"""A receipt of 20 tasks takes less than half of it."""
 INTERVALS_MAX = 128
 SHORT_BYTES = 8
 """A short id is the beginning of SHA-256 of a peer id's text; whoever forges one confuses only its own comparisons."""
@@ -42,7 +46,9 @@ ShortIds = Annotated[bytes, Size(SHORT_BYTES * INTERESTS_MAX)]
 class Gossip:
     """Receipts that the reader may need; it checks every one."""
 
-    receipts: Annotated[tuple[Receipt, ...], Size(BATCH_MAX)]
+    VERSION = 2
+
+    receipts: Annotated[tuple[Annotated[Receipt, Embedded(RECEIPT_BYTES_MAX)], ...], Size(BATCH_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Opening:
     oldest_epoch: Epoch
     """Older receipts are of no interest."""
     interests: ShortIds
-    """Ascending short ids of the peers all of whose receipts the sender keeps: itself and its partners (C-19)."""
+    """Ascending short ids of the peers all of whose receipts the sender keeps: itself and whom it follows (C-19)."""
     forkers: Annotated[bytes, Size(SHORT_BYTES * FORKERS_MAX)]
     """Ascending short ids of the peers that the sender knows to have forked."""
     proofs: Annotated[tuple[ForkProof, ...], Size(PROOFS_MAX)]
@@ -121,3 +127,11 @@ class FetchRequest:
 
     scope: Annotated[bytes, Size(SHORT_BYTES, SHORT_BYTES)]
     ids: Annotated[bytes, Size(BATCH_MAX * ID_BYTES, ID_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRequest:
+    """Asks a peer for receipts of the work that it did for these peers: they worked for the asker (C-10)."""
+
+    requesters: Annotated[bytes, Size(SHORT_BYTES * INTERESTS_MAX)]
+    """Their ascending short ids."""

@@ -1,4 +1,4 @@
-"""Which receipts a node keeps, who its and others' recent partners are, and the index of each comparison; pure.
+"""Which receipts a node keeps, whom it follows, and the index of each comparison; pure.
 
 The rules are C-19 and C-20 of docs/credit-rules.md. It holds keys and peer ids, never a receipt.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 
 from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.credit.receipt import EPOCH_SKEW_MAX
@@ -16,15 +17,24 @@ from swarmharness.credit.spread.messages import INTERESTS_MAX, SHORT_BYTES
 
 INDEXES_MAX = 8
 """How many sets of peers have their index kept up to date; partners that have the same ones share it."""
+FOLLOWED_MAX = 8
+"""So many partners a node follows."""
 SIGNER_RECEIPTS_MAX = 100_000
 """Of one signer's receipts with others, so many are kept."""
 
 Scope = frozenset[str]
 
 
+@lru_cache(maxsize=16_384)
 def short_id(peer: str) -> bytes:
     """Return the short id of a peer."""
     return hashlib.sha256(peer.encode()).digest()[:SHORT_BYTES]
+
+
+@lru_cache(maxsize=16_384)
+def place_of(peer: str) -> int:
+    """Return where a peer's id lies among all; how near two are is the XOR of their places."""
+    return int.from_bytes(hashlib.sha256(peer.encode()).digest(), "big")
 
 
 def short_ids(peers: Iterable[str], most: int = INTERESTS_MAX) -> bytes:
@@ -45,12 +55,21 @@ def scope_name(scope: Scope) -> bytes:
 class Neighbourhood:
     """The receipts that one node keeps, as far as spreading them needs to know."""
 
-    def __init__(self, me: str, epoch: int, *, horizon_epochs: int = HORIZON_EPOCHS) -> None:
+    def __init__(
+        self, me: str, epoch: int, *, horizon_epochs: int = HORIZON_EPOCHS, followed_max: int = FOLLOWED_MAX
+    ) -> None:
         self.me, self.epoch, self.horizon_epochs = me, epoch, horizon_epochs
+        self._followed_max = followed_max
         self._known: dict[bytes, tuple[str, str]] = {}
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
         self._order = KeyIndex()
-        self._partners: dict[str, OrderedDict[str, int]] = {}
+        self._partners: dict[str, int] = {}
+        """With whom this node has receipts, and the epoch of the newest."""
+        self._workers: dict[str, int] = {}
+        """The same for those who worked for this node."""
+        self._earned: dict[str, list[bytes]] = {}
+        """The keys of the receipts of this node's work, by requester."""
+        self._followed: frozenset[str] = frozenset()
         self._with_others: Counter[str] = Counter()
         self._indexes: OrderedDict[Scope, KeyIndex] = OrderedDict()
         self._building: list[tuple[Scope, list[bytes]]] = []
@@ -63,6 +82,19 @@ class Neighbourhood:
         """The first epoch that still counts (C-8)."""
         return max(0, self.epoch - self.horizon_epochs + 1)
 
+    @property
+    def followed(self) -> Scope:
+        """The partners all of whose receipts this node keeps: those whose ids lie nearest to its own (C-19).
+
+        Whom that strikes changes ever more seldom, and nobody can choose to be struck by all others.
+        """
+        return self._followed
+
+    @property
+    def workers(self) -> Collection[str]:
+        """Who worked for this node within the horizon."""
+        return self._workers.keys()
+
     def knows(self, epoch: int, digest: bytes) -> bool:
         """Tell whether a receipt was added."""
         return key_of(epoch, digest) in self._known
@@ -72,17 +104,22 @@ class Neighbourhood:
         return self.oldest_epoch <= epoch <= self.epoch + EPOCH_SKEW_MAX
 
     def interests(self) -> Scope:
-        """Return the peers all of whose receipts this node keeps: itself and its partners (C-19)."""
-        return frozenset((self.me, *self._partners.get(self.me, ())))
+        """Return the peers all of whose receipts this node keeps: itself and whom it follows (C-19)."""
+        return self._followed | {self.me}
 
     def is_partner(self, peer: str) -> bool:
         """Tell whether this node has a receipt with a peer."""
-        return peer in self._partners.get(self.me, ())
+        return peer in self._partners
 
     def wants(self, requester: str, worker: str) -> bool:
-        """Tell whether a receipt between these two is kept (C-19): a party is this node or one of its partners."""
-        partners = self._partners.get(self.me, ())
-        return self.me in (requester, worker) or requester in partners or worker in partners
+        """Tell whether a receipt between these two is kept (C-19).
+
+        A party is this node or one that it follows, or the requester has worked for this node.
+        """
+        followed = self._followed
+        return (
+            self.me in (requester, worker) or requester in followed or worker in followed or requester in self._workers
+        )
 
     def is_full(self, requester: str, worker: str) -> bool:
         """Tell whether a party has as many receipts here as any may have (C-20)."""
@@ -90,13 +127,10 @@ class Neighbourhood:
             return False
         return max(self._with_others[requester], self._with_others[worker]) >= SIGNER_RECEIPTS_MAX
 
-    def recent_partners(self, peer: str) -> Iterator[str]:
-        """Return whom a peer has receipts with, the latest first."""
-        return reversed(self._partners.get(peer, OrderedDict()))
-
-    def partner_epochs(self, peer: str) -> dict[str, int]:
-        """Return the newest epoch of a receipt with each partner of a peer."""
-        return dict(self._partners.get(peer, {}))
+    def earned(self, requesters: frozenset[bytes], most: int) -> list[bytes]:
+        """Return digests of receipts of this node's work for the peers with these short ids, the newest first."""
+        keys = [key for peer, keys in self._earned.items() if short_id(peer) in requesters for key in keys[-most:]]
+        return [key[EPOCH_BYTES:] for key in sorted(keys, reverse=True)[:most]]
 
     def add(self, epoch: int, digest: bytes, requester: str, worker: str) -> bool:
         """Take a receipt into account that this node keeps; tell whether it is new."""
@@ -106,14 +140,11 @@ class Neighbourhood:
         pair = (requester, worker)
         self._known[key] = self._pairs.setdefault(pair, pair)
         self._order.add(key)
-        for peer, partner in (pair, pair[::-1]):
-            partners = self._partners.setdefault(peer, OrderedDict())
-            newest = partners.get(partner, -1)
-            partners[partner] = max(newest, epoch)
-            if epoch >= newest:
-                partners.move_to_end(partner)
-            if self.me not in pair:
-                self._with_others[peer] += 1
+        if self.me in pair:
+            self._add_own(key, epoch, requester, worker)
+        else:
+            self._with_others[requester] += 1
+            self._with_others[worker] += 1
         for scope, index in self._indexes.items():
             if requester in scope or worker in scope:
                 index.add(key)
@@ -121,6 +152,21 @@ class Neighbourhood:
             if requester in scope or worker in scope:
                 late.append(key)
         return True
+
+    def _add_own(self, key: bytes, epoch: int, requester: str, worker: str) -> None:
+        if worker == self.me:
+            self._earned.setdefault(requester, []).append(key)
+            partner = requester
+        else:
+            self._workers[worker] = max(epoch, self._workers.get(worker, 0))
+            partner = worker
+        if partner not in self._partners:
+            self._follow((*self._followed, partner))
+        self._partners[partner] = max(epoch, self._partners.get(partner, 0))
+
+    def _follow(self, among: Iterable[str]) -> None:
+        here = place_of(self.me)
+        self._followed = frozenset(sorted(among, key=lambda peer: place_of(peer) ^ here)[: self._followed_max])
 
     def advance(self, epoch: int) -> None:
         """Let time pass: receipts beyond the horizon are forgotten, and partners with them."""
@@ -130,20 +176,17 @@ class Neighbourhood:
         bound = epoch_bound(self.oldest_epoch)
         for key in self._order.keys(upper=bound):
             pair = self._known.pop(key)
-            for peer in pair:
-                if self.me not in pair:
-                    self._with_others[peer] -= 1
+            if self.me not in pair:
+                self._with_others.subtract(pair)
+        self._with_others = +self._with_others
         self._order.drop_below(bound)
         for index in self._indexes.values():
             index.drop_below(bound)
-        for peer, partners in list(self._partners.items()):
-            for partner, newest in list(partners.items()):
-                if newest < self.oldest_epoch:
-                    del partners[partner]
-            if not partners:
-                del self._partners[peer]
-                del self._with_others[peer]
-        self._pairs = {pair: pair for pair in self._pairs if pair[1] in self._partners.get(pair[0], ())}
+        self._earned = {peer: kept for peer, keys in self._earned.items() if (kept := [k for k in keys if k >= bound])}
+        self._workers = {peer: newest for peer, newest in self._workers.items() if newest >= self.oldest_epoch}
+        self._partners = {peer: newest for peer, newest in self._partners.items() if newest >= self.oldest_epoch}
+        self._follow(self._partners)
+        self._pairs = {pair: pair for pair in self._known.values()}
 
     def shared_scope(self, interests: frozenset[bytes]) -> Scope:
         """Return those of the own interests that a peer with these short ids has too: both keep all their receipts."""

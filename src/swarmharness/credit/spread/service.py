@@ -1,4 +1,4 @@
-"""Spreads receipts and fork proofs: gossip at once, reconciliation every few minutes; it settles nothing.
+"""Spreads receipts and fork proofs: gossip to followers, comparison, showing on demand; it settles nothing.
 
 The rules are C-19 to C-24 of docs/credit-rules.md.
 """
@@ -24,6 +24,7 @@ from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.schedule import Schedule
 from swarmharness.credit.spread.session import Outcome, Session, SpreadParts
 from swarmharness.credit.spread.settings import SpreadSettings
+from swarmharness.credit.spread.shows import Shows
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import DeadlineError, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
@@ -59,15 +60,22 @@ class SpreadService:
         """Reconciliations that this node began and finished."""
         self._transport, self._clock, self._randomness = transport, clock, randomness
         me = transport.peer_id
-        near = Neighbourhood(me, epoch_of(clock.unix_us()), horizon_epochs=horizon_epochs)
+        near = Neighbourhood(
+            me, epoch_of(clock.unix_us()), horizon_epochs=horizon_epochs, followed_max=self.settings.followed_max
+        )
         self.bans = Bans(store, broadcast, me, clock, refused=self.refused)
         intake = Intake(store, near, clock, self.settings, refused=self.refused, on_proof=self.bans.found)
         self._parts = SpreadParts(store, transport, clock, near, intake, self.bans, self.settings)
-        self._gossip = Gossiper(transport, near, randomness, self.settings)
+        self._gossip = Gossiper(transport, randomness, self.settings)
         self._schedule = Schedule(
-            me, period_us=int(self.settings.period_s * 1e6), stagger_us=int(self.settings.stagger_s * 1e6)
+            me,
+            period_us=int(self.settings.period_s * 1e6),
+            stagger_us=int(self.settings.stagger_s * 1e6),
+            most_us=int(self.settings.period_most_s * 1e6),
         )
+        self._shows = Shows(self._parts)
         self._busy: set[PeerId] = set()
+        self._nursery: trio.Nursery | None = None
         self._gaps = Gaps()
         self._changed = trio.Event()
         self._next_dials_us = 0
@@ -115,6 +123,18 @@ class SpreadService:
             body = receipt.body
             near.add(body.epoch, body_digest(body), body.requester, body.worker)
 
+    async def be_shown(self, requester: PeerId) -> None:
+        """Have a requester show what it did for those who worked for this node, if it was not asked lately.
+
+        Waits for the answer, at most `show_timeout_s`, and never raises for what the peer does.
+        """
+        await self._shows.ask(requester)
+
+    def be_shown_later(self, requester: PeerId) -> None:
+        """Do as `be_shown`, without waiting."""
+        if self._nursery is not None and self._shows.due(requester):
+            self._nursery.start_soon(self._shows.ask, requester)
+
     def found_fork(self, proof: ForkProof) -> None:
         """Ban and flood a proof that this node's own store found among verified halves; never waits."""
         self.bans.found(proof)
@@ -124,6 +144,7 @@ class SpreadService:
         with trio.move_on_after(self.settings.session_timeout_s):
             outcome = await Session(self._parts, peer).run()
             self.sessions += 1
+            self._gossip.heard(peer, outcome.interests)
             if outcome.received:
                 await self._look_for_gaps(peer, outcome.received)
             return outcome
@@ -145,6 +166,7 @@ class SpreadService:
                     _log.error("the receipts cannot be spread yet: %s", error)
                     await trio.sleep(_RETRY_S)
             self._answerer.ready = True
+            self._nursery = nursery
             for peer in self._transport.connected():
                 self._on_peer(PeerEvent(peer, connected=True))
             while True:
@@ -186,15 +208,13 @@ class SpreadService:
         return max(0.0, (min(due) - self._clock.monotonic_us()) / 1e6)
 
     def _dial_some(self, nursery: trio.Nursery, now_us: int) -> None:
-        """Now and then, meet a few recent partners that are not connected: the connection brings a reconciliation."""
+        """Now and then, meet a few followed partners that are not connected: the connection brings a comparison."""
         if now_us < self._next_dials_us:
             return
         period_us = int(self.settings.dial_period_s * 1e6)
         self._next_dials_us = now_us + period_us // 2 + self._randomness.below(period_us)
         connected = set(self._transport.connected())
-        near = self._parts.near
-        partners = list(near.recent_partners(near.me))[: self.settings.gossip_partners_max]
-        absent = [PeerId(peer) for peer in partners if peer not in connected]
+        absent = [PeerId(peer) for peer in sorted(self._parts.near.followed) if peer not in connected]
         for _ in range(min(self.settings.dials_per_period, len(absent))):
             nursery.start_soon(self._dial, absent.pop(self._randomness.below(len(absent))))
 
@@ -205,11 +225,12 @@ class SpreadService:
             _log.debug("the partner %s is not there: %s", peer, error)
 
     async def _reconcile_quietly(self, peer: PeerId) -> None:
-        again = False
+        again = shared = False
         try:
             near = self._parts.near
             before = near.interests()
             outcome = await self.reconcile(peer)
+            shared = outcome.shared
             again = not outcome.complete or (bool(outcome.received) and near.interests() != before)
         except ProtocolError as error:
             self.refused[SpreadProblem.BROKEN_ANSWER] += 1
@@ -218,7 +239,7 @@ class SpreadService:
             _log.debug("the reconciliation with %s was broken off: %s", peer, error)
         finally:
             self._busy.discard(peer)
-            if peer in self._transport.connected() and (again or self._parts.near.is_partner(peer)):
+            if peer in self._transport.connected() and (again or shared):
                 period_us = int(self.settings.period_s * 1e6)
                 now_us = self._clock.monotonic_us()
                 self._schedule.done(peer, now_us, self._randomness.below(period_us), again=again)
@@ -252,18 +273,25 @@ class SpreadService:
     # --- events
 
     async def _gossip_came(self, peer: PeerId, receipts: Sequence[Receipt]) -> None:
-        for receipt in receipts:
-            self._gossip.publish(receipt, came_from=peer)
         await self._look_for_gaps(peer, receipts)
 
-    def _opening_came(self, peer: PeerId) -> None:
+    def _opening_came(self, peer: PeerId, interests: frozenset[bytes]) -> None:
+        self._gossip.heard(peer, interests)
         self._schedule.heard(peer, self._clock.monotonic_us())
 
     def _on_peer(self, event: PeerEvent) -> None:
         if not event.connected:
             self._schedule.disconnected(event.peer_id)
-        elif self._answerer.ready:
+            self._gossip.forget(event.peer_id)
+        elif self._answerer.ready and self._is_worth_meeting(event.peer_id):
             self._meet(event.peer_id)
+
+    def _is_worth_meeting(self, peer: PeerId) -> bool:
+        """Tell whether to compare with a peer that connected: a partner, or one of a few strangers."""
+        if self._parts.near.is_partner(peer):
+            return True
+        strangers = len(self._transport.connected())
+        return self._randomness.below(max(1, strangers)) < self.settings.strangers_met
 
     def _meet(self, peer: PeerId) -> None:
         chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))

@@ -74,6 +74,10 @@ class Outcome:
     received: list[Receipt] = field(default_factory=list)
     """What is stored here now that was not before."""
     pushed: int = 0
+    interests: frozenset[bytes] = frozenset()
+    """The short ids of the peers all of whose receipts the peer keeps."""
+    shared: bool = False
+    """Whether there are peers all of whose receipts both keep: only then there is anything to compare."""
     complete: bool = False
     """The sets were equal at the end, as far as is known: nothing was cut off by a bound."""
     bytes_sent: int = 0
@@ -109,8 +113,9 @@ class Session:
         near.advance(epoch_of(self._parts.clock.unix_us()))
         mine = near.interests()
         theirs = await self._open(mine)
-        known = split_ids(theirs.interests)
+        known = self._outcome.interests = split_ids(theirs.interests)
         scope: Scope = frozenset(peer for peer in mine if short_id(peer) in known)
+        self._outcome.shared = bool(scope)
         if not scope:
             self._outcome.complete = True
             return self._outcome
@@ -135,7 +140,7 @@ class Session:
 
     async def _follow_chains(self, scope: Scope) -> None:
         near = self._parts.near
-        signers = [self._peer, near.me, *(peer for peer in near.recent_partners(near.me) if peer != self._peer)]
+        signers = [self._peer, near.me, *sorted(near.followed - {self._peer})]
         chosen = list(islice((signer for signer in signers if signer in scope), FRONTIERS_MAX))
         for _ in range(_CHAIN_ROUNDS_MAX):
             heads = [half.content for half in await self._parts.store.heads(chosen)]

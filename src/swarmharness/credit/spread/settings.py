@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from swarmharness.credit.spread.neighbourhood import FOLLOWED_MAX
+
 
 @dataclass(frozen=True, slots=True)
 class SpreadSettings:
     """What may be tuned; rates are receipts, or requests, a second."""
 
-    gossip_batch_s: float = 0.03
-    """New receipts wait so long for company."""
-    gossip_partners_max: int = 64
-    """To so many recent partners of both parties a party sends a new receipt."""
-    forwards_max: int = 2
-    """To so many of them whoever gets it sends it on."""
+    followed_max: int = FOLLOWED_MAX
+    """All receipts of so many partners are kept (C-19)."""
+    gossip_batch_s: float = 30.0
+    """New receipts wait for company: so long on average, half to one and a half times as long."""
+    shown_receipts_max: int = 32
+    """So many receipts a peer shows at most when it is asked for those of its work (C-21)."""
+    show_period_s: float = 300.0
+    """One peer is asked for them no more often."""
+    shows_at_once: int = 16
+    show_timeout_s: float = 2.0
+    """So long a request waits that would be refused without them."""
     queue_receipts_max: int = 512
     """Receipts that wait for one peer; what does not fit is found by reconciliation."""
     sender_per_s: int = 100
@@ -34,7 +41,10 @@ class SpreadSettings:
     batches_waiting_max: int = 32
     """Gossip messages that wait to be checked; further ones are refused."""
     period_s: float = 180.0
-    """How often this node reconciles with each recent partner, on average."""
+    """After this time, on average, this node reconciles again with whom it met; then after twice that, and so on."""
+    period_most_s: float = 1_800.0
+    strangers_met: int = 8
+    """Of those who connect and are no partners, about so many are compared with, however many there are."""
     stagger_s: float = 2.0
     """After a peer connects, the side with the smaller id waits up to so long; the other up to four times that."""
     sessions_at_once: int = 2
@@ -45,6 +55,6 @@ class SpreadSettings:
     session_requests_max: int = 256
     """Requests about intervals in one session, 128 intervals each."""
     pushed_receipts_max: int = 2_048
-    dial_period_s: float = 60.0
-    """How often recent partners that are not connected are dialled, on average."""
+    dial_period_s: float = 300.0
+    """How often followed partners that are not connected are dialled, on average."""
     dials_per_period: int = 2
