@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from swarmharness.credit.attribution.games import game_text
+from swarmharness.credit.attribution.games import BatchGame, game_digest, game_text
 from swarmharness.credit.grouping import Grouping, Kind, kind_of
 from swarmharness.credit.messages import SETTLE_METHOD, SettleRequest
 from swarmharness.credit.receipt import (
@@ -90,6 +90,13 @@ class Payer:
             self._queue_tasks(leaving)
         else:
             self._changed.set()  # it leaves after a moment in any case
+
+    def settle_game(self, game: BatchGame, shares: Sequence[Sequence[TaskTerms]]) -> None:
+        """See `CreditService.settle_game`."""
+        text = game_text(game)
+        for tasks in shares:
+            body = settlement_body(tasks, game=game_digest(game), price_microcredits=game.price)
+            self._queue(_New(body, Game(body.game_digest, body.epoch, text), None))
 
     async def drain(self) -> None:
         """See `CreditService.drain`."""

@@ -43,11 +43,16 @@ class TaskAnswer:
     """The task in hex, by which its receipt is found; empty for a task that this node ran for itself."""
     terms: TaskTerms | None = None
     """What is to be settled once the answer is accepted; None for a task that this node ran for itself."""
+    confirmed_by: tuple[TaskTerms, ...] = ()
+    """What others answered alike and is settled with it."""
+    verified: bool = False
+    """Whether a second node confirmed it, or this node ran it itself."""
 
     @property
     def price_microcredits(self) -> int:
-        """What the answer costs once it is accepted."""
-        return 0 if self.terms is None else self.terms.share_microcredits
+        """What the answer costs once it is accepted, with those that confirmed it."""
+        own = () if self.terms is None else (self.terms,)
+        return sum(terms.share_microcredits for terms in (*own, *self.confirmed_by))
 
 
 class TaskRequester:
@@ -89,6 +94,7 @@ class TaskRequester:
             elapsed_us=elapsed_us,
             receipt=proposal.task_id.hex() if paid else "",
             terms=self._terms(peer_id, proposal, commitment, digest) if paid else None,
+            verified=not paid,
         )
 
     def price_microcredits(self, peer_id: PeerId, skill: SkillAdvert, items: int) -> int:
