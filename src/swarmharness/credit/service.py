@@ -11,7 +11,6 @@ import trio
 from swarmharness.credit.accounts import Balance, HistoryEntry, history_of
 from swarmharness.credit.admission import Policy
 from swarmharness.credit.attribution.games import BatchGame
-from swarmharness.credit.attribution.games import BatchGame
 from swarmharness.credit.books import Books
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.game_check import players_of
@@ -123,14 +122,6 @@ class CreditService:
     def settle_task(self, terms: TaskTerms) -> None:
         """Settle a task that a peer did for this node, alone or with others; never waits and never raises."""
         self._payer.settle_task(terms)
-
-    def settle_game(self, game: BatchGame, shares: Sequence[Sequence[TaskTerms]]) -> None:
-        """Settle a game of several workers: one receipt for the tasks of each, all naming the game (C-27).
-
-        Each element of `shares` holds 1 to 20 tasks of one worker, skill and model, which get by the game what was
-        agreed. Never waits and never raises.
-        """
-        self._payer.settle_game(game, shares)
 
     def settle_game(self, game: BatchGame, shares: Sequence[Sequence[TaskTerms]]) -> None:
         """Settle a game of several workers: one receipt for the tasks of each, all naming the game (C-27).
