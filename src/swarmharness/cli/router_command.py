@@ -67,6 +67,61 @@ def rank(
     _print_explanation(explain_decision(taken, rules, RouteRequest(taken.skill, items)).as_dict(), json)
 
 
+@app.command()
+def why(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="The id of a task, as `submit --json` and `credit receipts` show it.")
+    ],
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a past decision of this node saw: the best candidates, and the terms of the chosen and the next one."""
+    from swarmharness.cli.connection import call_node
+    from swarmharness.routing.decisions import decision_text
+
+    answer: dict[str, Any] = call_node(data_dir, "router.why", {"task": task})
+    if json:
+        print_json(answer)
+    else:
+        print("\n".join(decision_text(answer)))
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A file that a node recorded ([trace] file).")],
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="A TOML file with the table [routing]. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    within: Annotated[float, typer.Option("--within", metavar="MS", help="An answer that takes longer is no good.")] = (
+        2000.0
+    ),
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the model's luck.")] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Compare policies on a recorded trace: latency percentiles, goodput, share of each peer; offline, on a model."""
+    from swarmharness.cli.policy_file import read_policy
+    from swarmharness.cli.replay_report import compare, print_comparison
+    from swarmharness.errors import ConfigurationError
+    from swarmharness.routing.replay import ReplaySettings
+
+    if not 0.001 <= within <= 86_400_000:
+        raise ConfigurationError(f"--within is {within:g}; allowed is 0.001 to 86400000 milliseconds")
+    if not 0 <= seed < 2**63:
+        raise ConfigurationError(f"--seed is {seed}; allowed is 0 to 2^63 - 1")
+    policies = [(str(path), read_policy(path)) for path in policy or ()]
+    report = compare(trace, policies, ReplaySettings(seed=seed, within_us=round(within * 1000)))
+    if json:
+        print_json(report)
+    else:
+        print_comparison(report)
+
+
 def _check_items(items: int) -> None:
     from swarmharness.errors import ConfigurationError
 

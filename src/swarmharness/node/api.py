@@ -20,6 +20,7 @@ from swarmharness.node.credit_api import CreditApi
 from swarmharness.node.owner_api import OwnerApi
 from swarmharness.node.parts import NodeParts
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
+from swarmharness.routing.decisions import DECISIONS_MAX
 
 POLL_S = 1.0
 JOB_KEPT_S = 60.0
@@ -68,10 +69,11 @@ class NodeApi:
             "node.invite": self._node_invite,
             "peers.list": self._peers_list,
             "router.explain": self._router_explain,
+            "router.snapshot": self._router_snapshot,
+            "router.why": self._router_why,
             **CreditApi(parts).methods,
             **self._owner.methods,
             "registry.join": self._registry_join,
-            "router.snapshot": self._router_snapshot,
             "job.open": self._job_open,
             "job.feed": self._job_feed,
             "job.results": self._job_results,
@@ -170,6 +172,15 @@ class NodeApi:
         skill = param(params, "skill", str)
         await self._parts.registry.candidates(skill)
         return self._parts.router.snapshot(skill).as_dict()
+
+    async def _router_why(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        task = param(params, "task", str)
+        decision = self._parts.router.decisions.of(task)
+        if decision is None:
+            raise InputError(
+                f"no decision is remembered for the task {task!r}; a node remembers its last {DECISIONS_MAX}"
+            )
+        return decision.as_dict()
 
     # -- jobs -------------------------------------------------------------------------------------------------
 

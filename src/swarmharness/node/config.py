@@ -247,6 +247,24 @@ class OwnerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceConfig:
+    """`[trace]`."""
+
+    file: str = key(
+        "",
+        "File to which every routed task is recorded, one JSON line each, for `swarmharness router replay`: what the\n"
+        "choice saw, whom it took, sizes and times, nothing of the inputs. A relative path starts at this file's\n"
+        "folder. Empty: no record. Changes here are read without a restart.",
+    )
+    max_mib: int = key(
+        64,
+        "Size at which the file is renamed to end in .1, in place of the last such one, and a new file begins.",
+        least=1,
+        most=65_536,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """`[log]`."""
 
@@ -284,6 +302,7 @@ class Config:
     )
     credit: CreditConfig = field(default_factory=CreditConfig, metadata=documented("Prices, and who may owe how much."))
     jobs: JobsConfig = field(default_factory=JobsConfig, metadata=documented("How a submission is split and tried."))
+    trace: TraceConfig = field(default_factory=TraceConfig, metadata=documented("A record of the routed tasks."))
     log: LogConfig = field(default_factory=LogConfig, metadata=documented("Diagnostics."))
 
 
@@ -301,7 +320,7 @@ def parse_config(source: Source) -> Config:
 def load_config(path: Path | None) -> Config:
     """Return the configuration in the file at `path`, or the defaults if `path` is None.
 
-    A relative `psk_file` is resolved against the file's folder, and its permissions are checked.
+    A relative `psk_file` or trace file is resolved against the file's folder; the first's permissions are checked.
     """
     if path is None:
         return Config()
@@ -318,6 +337,8 @@ def load_config(path: Path | None) -> Config:
         except ConfigurationError as error:
             raise source.error(("network", "psk_file"), f"cannot be used: {error}") from None
         config = replace(config, network=replace(config.network, psk_file=str(psk_file)))
+    if config.trace.file:
+        config = replace(config, trace=replace(config.trace, file=str(path.parent / config.trace.file)))
     return config
 
 

@@ -34,6 +34,7 @@ from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_serv
 from swarmharness.node.pause_file import PauseFile
 from swarmharness.node.psk import swarm_psk
 from swarmharness.node.reload import watch_config
+from swarmharness.node.trace_file import TraceFile
 from swarmharness.owner.machine import MachineSensors, SystemWallClock
 from swarmharness.owner.ports import OwnerPorts
 from swarmharness.ports import SystemClock, SystemRandomness
@@ -89,12 +90,14 @@ class OpenNode:
     api: NodeApi
     executor: ProcessExecutor
     transport: Libp2pTransport
+    trace: TraceFile
 
     def apply(self, config: Config) -> None:
-        """Put into force what needs no restart: routing, access, who is served on credit, the owner's limits."""
+        """Put into force what needs no restart: routing, traces, access, who is served on credit, owner's limits."""
         self.parts.router.set_policy(config.routing)
         self.transport.set_access(_access(config))
         self.parts.credit.set_policy(config.credit.policy)
+        _switch(self.trace, config)
         if self.parts.owner is not None:
             self.parts.owner.set_settings(config.owner.settings)
 
@@ -127,6 +130,8 @@ async def open_node(
             Libp2pBroadcast(transport) as broadcast,
             ProcessExecutor(offered, models, _executor_settings(config)) as executor,
         ):
+            trace = TraceFile()
+            _switch(trace, config)
             ports = NodePorts(
                 signer=identity,
                 clock=clock,
@@ -139,6 +144,7 @@ async def open_node(
                 sequence=FileSequenceStore(directory.path / "sequence"),
                 lan=discover_on_lan if config.network.mdns else None,
                 broadcast=broadcast,
+                trace=trace,
                 # Whoever does not listen is a command's client: it serves nobody, and ends in a moment.
                 owner=OwnerPorts(MachineSensors(), PauseFile(directory), SystemWallClock()) if listen else None,
             )
@@ -146,9 +152,14 @@ async def open_node(
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
                 api = NodeApi(parts, terms, refusals=transport.refusals, stop=stop)
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trace.run)
                     await nursery.start(api.run)
-                    yield OpenNode(parts, api, executor, transport)
+                    yield OpenNode(parts, api, executor, transport, trace)
                     nursery.cancel_scope.cancel()
+
+
+def _switch(trace: TraceFile, config: Config) -> None:
+    trace.switch(Path(config.trace.file) if config.trace.file else None, bytes_max=config.trace.max_mib * MIB)
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], stopping: trio.Event) -> None:

@@ -15,9 +15,10 @@ from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import SwarmError
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId, Signer
-from swarmharness.jobs.asking import RoutedTasks
+from swarmharness.jobs.asking import RoutedTasks, TaskRunner
 from swarmharness.jobs.requester import TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
+from swarmharness.jobs.tracing import TracedTasks
 from swarmharness.jobs.worker import TaskServer
 from swarmharness.network.memory_broadcast import MemoryBroadcast
 from swarmharness.network.ports import Broadcast, Dht, Transport
@@ -34,6 +35,7 @@ from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore, SequenceStore
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.router import Router
+from swarmharness.routing.trace import TraceSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class NodePorts:
     """Finds nodes on the local network; None where that is off."""
     broadcast: Broadcast | None = None
     """Floods fork proofs; None floods them over the transport."""
+    trace: TraceSink | None = None
+    """Takes a record of every routed task; None: decisions are neither recorded nor remembered."""
     owner: OwnerPorts | None = None
     """The owner's machine and pauses; None serves always."""
 
@@ -145,10 +149,11 @@ async def run_services(
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
     if owner is not None:
         owner.attach(OwnerGate(tasks, registry))
+    unix_offset_us = ports.clock.unix_us() - ports.clock.monotonic_us()
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
     jobs = JobService(
         router,
-        lambda context: RoutedTasks(router, requester, context.purse),
+        lambda context: _traced(RoutedTasks(router, requester, context.purse), router, ports, unix_offset_us),
         ports.clock,
         settings.jobs,
         settle=requester.settle,
@@ -182,6 +187,12 @@ async def run_services(
         with trio.move_on_after(2):
             await credit.drain()
         outer.cancel_scope.cancel()
+
+
+def _traced(tasks: TaskRunner, router: Router, ports: NodePorts, unix_offset_us: int) -> TaskRunner:
+    if ports.trace is None:
+        return tasks
+    return TracedTasks(router, tasks, ports.clock, ports.trace, unix_offset_us=unix_offset_us)
 
 
 @asynccontextmanager

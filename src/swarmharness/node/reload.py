@@ -46,6 +46,8 @@ def _differences(before: Config, after: Config) -> list[str]:
     lines = [f"routing.{name} = {new[name]}" for name in new if old[name] != new[name]]
     was, now = asdict(before.owner), asdict(after.owner)
     lines += [f"owner.{name} = {now[name]}" for name in now if was[name] != now[name]]
+    was, now = asdict(before.trace), asdict(after.trace)
+    lines += [f"trace.{name} = {now[name]}" for name in now if was[name] != now[name]]
     for name in ("allow", "deny"):
         if getattr(before.network, name) != getattr(after.network, name):
             lines.append(f"network.{name} = {list(getattr(after.network, name))}")

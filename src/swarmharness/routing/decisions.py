@@ -13,7 +13,7 @@ from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.utility import Term, completion_us, exclusion, line, terms
 
 SHOWN_MAX = 5
-"""Candidates that a decision keeps, besides the chosen one."""
+"""Candidates that a decision shows."""
 DECISIONS_MAX = 1024
 
 
@@ -43,7 +43,7 @@ class Decision:
             if not exclusion(view, self.request)
         )
         order = [peer for _, peer, _ in ranked]
-        rows = [_row(position, view, self.policy, items) for position, (_, _, view) in enumerate(ranked, 1)]
+        rows = [_row(position, view, self.policy, items) for position, (_, _, view) in enumerate(ranked[:SHOWN_MAX], 1)]
         rival = next((peer for peer in order if peer != self.chosen), "")
         own = {view.peer_id: view for view in self.views if view.peer_id in (self.chosen, rival)}
         shown = {peer: terms(view, self.policy, items) for peer, view in own.items()}

@@ -179,14 +179,14 @@ class Router:
         """Return the decision that `choose` would take now, with its reasons."""
         return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items))
 
-    def decision(self, peer_id: PeerId, skill: str, items: int = 1) -> Decision:
-        """Return what sending a task to `peer_id` now rests on: itself and the best candidates. It is cheap."""
+    def decision(self, peer_id: PeerId, skill: str, items: int = 1, *, limit: int = SHOWN_MAX) -> Decision:
+        """Return what sending a task to `peer_id` now rests on: itself and the best `limit` candidates. It is cheap."""
         request, now_us = RouteRequest(skill, items), self._clock.monotonic_us()
         table = self._tables.get(skill)
         if table is None:
             return Decision(request, peer_id, (), 0, self._policy, self._clock.unix_us())
         rows = self._fresh_rows(skill, table.adverts)
-        shown = {choice.peer_id: choice for choice in rows.order(items, limit=SHOWN_MAX)}
+        shown = {choice.peer_id: choice for choice in rows.order(items, limit=limit)}
         if peer_id in rows:
             shown.setdefault(peer_id, rows.choice(peer_id))
         records = [(choice, self._records.get(peer, skill, self._policy)) for peer, choice in shown.items()]
