@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from swarmharness.client.records import Result
 
 
 class ErrorKind(IntEnum):
@@ -63,6 +68,11 @@ class PartialResultError(SwarmError):
 
     kind = ErrorKind.PARTIAL
 
+    def __init__(self, message: str, results: Sequence[Result] = ()) -> None:
+        super().__init__(message)
+        self.results = results
+        """From the Python API: every result that there is, in input order, those with an error included."""
+
 
 class ProtocolError(SwarmError):
     """The other side sent bytes that are not a valid message; nothing was changed because of them."""
@@ -74,6 +84,18 @@ class PeerLostError(UnavailableError):
 
 class ModelFailureError(SwarmError):
     """A model crashed, or its worker process exceeded a limit, while it ran the caller's items."""
+
+
+def leaf(error: BaseException) -> BaseException:
+    """Return what an exception group is really about: an interruption, else one of ours, else its first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [leaf(inner) for inner in error.exceptions]
+    for wanted in (KeyboardInterrupt, SwarmError):
+        for found in leaves:
+            if isinstance(found, wanted):
+                return found
+    return leaves[0]
 
 
 def error_from_kind(kind: int, message: str) -> SwarmError:

@@ -46,7 +46,7 @@ def init(
 @app.command()
 def check(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Read the configuration and report the first mistake, with its line."""
-    from swarmharness.cli.settings import config_path, read_settings
+    from swarmharness.node.chosen_config import config_path, read_settings
 
     directory, _ = read_settings(data_dir, config)
     path = config_path(directory, config)
@@ -59,7 +59,7 @@ def check(data_dir: DataDirOption = None, config: ConfigOption = None, json: Jso
 @app.command()
 def show(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show every key with the value in force."""
-    from swarmharness.cli.settings import read_settings
+    from swarmharness.node.chosen_config import read_settings
     from swarmharness.node.config_template import render
 
     _, settings = read_settings(data_dir, config)

@@ -156,8 +156,8 @@ def _ask(data_dir: Path | None, method: str, params: dict[str, Any]) -> dict[str
 
 
 def _read(data_dir: Path | None, database: Path, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    from swarmharness.cli.settings import read_settings
     from swarmharness.credit import sqlite_views
+    from swarmharness.node.chosen_config import read_settings
 
     if method == "credit.history":
         return sqlite_views.history(database, params["limit"])

@@ -128,6 +128,6 @@ def now_epoch() -> int:
 
 def horizon(data_dir: Path | None) -> int:
     """Return after how many hours receipts count nothing, as this node is configured."""
-    from swarmharness.cli.settings import read_settings
+    from swarmharness.node.chosen_config import read_settings
 
     return read_settings(data_dir, None)[1].credit.horizon_epochs

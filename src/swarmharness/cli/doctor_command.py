@@ -15,7 +15,7 @@ app = new_app()
 @app.command()
 def doctor(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Check Python, libraries, ports, clock, key, configuration, space and neighbours; say how to mend each."""
-    from swarmharness.cli.settings import config_path
+    from swarmharness.node.chosen_config import config_path
     from swarmharness.node.data_dir import DataDir
     from swarmharness.node.doctor import examine
 

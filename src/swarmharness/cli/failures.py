@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 
-from swarmharness.errors import ErrorKind, SwarmError
+from swarmharness.errors import ErrorKind, SwarmError, leaf
 
 INTERRUPTED = 130
 _LOG = logging.getLogger("swarmharness")
@@ -29,18 +29,6 @@ def report(error: BaseException) -> int:
     if not verbose:
         print("to see where it arose, run again with --verbose: `swarmharness --verbose …`", file=sys.stderr)
     return int(ErrorKind.INTERNAL)
-
-
-def leaf(error: BaseException) -> BaseException:
-    """Return what an exception group is really about: an interruption, else one of ours, else its first."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    leaves = [leaf(inner) for inner in error.exceptions]
-    for wanted in (KeyboardInterrupt, SwarmError):
-        for found in leaves:
-            if isinstance(found, wanted):
-                return found
-    return leaves[0]
 
 
 def _one_line(text: str) -> str:

@@ -45,8 +45,8 @@ def start(
     json: JsonOption = False,
 ) -> None:
     """Run a node in the foreground until it is told to stop."""
-    from swarmharness.cli.settings import config_path, read_settings
     from swarmharness.node import config_values
+    from swarmharness.node.chosen_config import config_path, read_settings
 
     directory, settings = read_settings(data_dir, config)
     addresses = checked("--listen", listen, config_values.complain_about_listen) or settings.network.listen

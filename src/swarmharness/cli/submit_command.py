@@ -72,7 +72,8 @@ def submit(
     targets = checked("--join", join, config_values.complain_about_join)
     found = Inputs(inputs or (), input or ())
 
-    from swarmharness.cli.connection import open_session, run_async
+    from swarmharness.cli.connection import run_async
+    from swarmharness.node.session import open_session
 
     with ExitStack() as stack:
         out_file = stack.enter_context(OutputFile(out)) if out else None

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from swarmharness.cli.application import COMMANDS, run
-from swarmharness.cli.failures import leaf, report
-from swarmharness.errors import ErrorKind, InputError, RefusedError, SwarmError
+from swarmharness.cli.failures import report
+from swarmharness.errors import ErrorKind, InputError, RefusedError, SwarmError, leaf
 
 HEAVY = {"libp2p", "onnxruntime", "onnx", "numpy", "trio", "sqlite3", "rich", "multiaddr", "cryptography"}
 

@@ -1,4 +1,4 @@
-"""Finds the data directory and the configuration that a command's options name; it creates neither."""
+"""Finds the data directory and the configuration that a command or a program names; it creates neither."""
 
 from __future__ import annotations
 

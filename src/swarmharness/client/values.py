@@ -1,0 +1,236 @@
+"""Turns a program's values into items and a peer's output bytes into values; it trusts no byte of either.
+
+| task | inputs | output |
+|---|---|---|
+| text-embedding | `str`; `bytes` or a file of UTF-8 | float32 array, one dimension |
+| image-ocr | a file, or the `bytes` of one | `list[TextLine]` |
+| file-type | a file, or the `bytes` of one | `FileType` |
+| tensor | arrays by name, one array (named `x`), or an `.npz` or `.npy` file | `dict[str, ndarray]` |
+
+A file is a `pathlib.Path`, so that no text is ever taken for the name of a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
+
+import msgpack
+
+from swarmharness.errors import InputError, ProtocolError
+from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, ITEM_BYTES_MAX, items_from_file, shorten_file
+from swarmharness.execution.skill import Task
+from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    Input = str | bytes | PathLike[str] | npt.ArrayLike | Mapping[str, npt.ArrayLike]
+
+_TEXT_CHARS_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """A line that `image-ocr` found."""
+
+    text: str
+    box: tuple[int, int, int, int]
+    """Left, top, right, bottom, in pixels of the upright image."""
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileType:
+    """What `file-type` takes a file for."""
+
+    label: str
+    score: float
+    mime: str
+    group: str
+
+
+def item_of(task: Task, value: Input) -> bytes:
+    """Return the item for one value; InputError says what the task takes instead."""
+    match task:
+        case Task.TEXT_EMBEDDING:
+            item = _text(value)
+        case Task.IMAGE_OCR:
+            (item,) = items_from_file(task, *_file(task, value))
+        case Task.FILE_TYPE:
+            item = _ends_of_file(value)
+        case Task.TENSOR:
+            item = _tensors(value)
+        case _:
+            assert_never(task)
+    if len(item) > ITEM_BYTES_MAX:
+        raise InputError(f"{len(item)} bytes; an item has at most {ITEM_BYTES_MAX}")
+    return item
+
+
+def output_of(task: Task, data: bytes) -> Any:
+    """Return the value of an output; ProtocolError if the bytes are not an output of the task."""
+    try:
+        match task:
+            case Task.TEXT_EMBEDDING:
+                return _vector(data)
+            case Task.IMAGE_OCR:
+                return [_text_line(line) for line in _unpacked(data, list)]
+            case Task.FILE_TYPE:
+                label, score, mime, group = _unpacked(data, list)
+                return FileType(_string(label), _finite(score), _string(mime), _string(group))
+            case Task.TENSOR:
+                return _arrays(data)
+            case _:
+                assert_never(task)
+    except (InputError, ValueError, TypeError) as error:
+        raise ProtocolError(f"not an output of the task {task.value}: {error}") from None
+
+
+# -- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> bytes:
+    if isinstance(value, PathLike):
+        value = _read(Path(value), ITEM_BYTES_MAX)
+    if isinstance(value, str):
+        try:
+            item = value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"the text has a lone surrogate at {error.start}, which UTF-8 cannot hold") from None
+    elif isinstance(value, bytes):
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"the bytes are not UTF-8: {error.reason} at {error.start}") from None
+        item = value
+    else:
+        raise InputError(f"a text is a str, bytes of UTF-8 or a pathlib.Path, not {type(value).__name__}")
+    if not item.strip():
+        raise InputError("the text is empty")
+    return item
+
+
+def _file(task: Task, value: object) -> tuple[str, bytes]:
+    """Return the name and the content of a file."""
+    if isinstance(value, PathLike):
+        path = Path(value)
+        return str(path), _read(path, ITEM_BYTES_MAX)
+    if isinstance(value, bytes):
+        return "the bytes", value
+    raise _not_a_file(task, value)
+
+
+def _ends_of_file(value: object) -> bytes:
+    """Return what the file-type model looks at; of a long file no more than that is read."""
+    if isinstance(value, bytes):
+        return shorten_file(value)
+    if not isinstance(value, PathLike):
+        raise _not_a_file(Task.FILE_TYPE, value)
+    path = Path(value)
+    try:
+        with path.open("rb") as file:
+            start = file.read(2 * FILE_TYPE_BLOCK_BYTES + 1)
+            if len(start) <= 2 * FILE_TYPE_BLOCK_BYTES:
+                return start
+            file.seek(-FILE_TYPE_BLOCK_BYTES, 2)
+            return start[:FILE_TYPE_BLOCK_BYTES] + file.read(FILE_TYPE_BLOCK_BYTES)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _tensors(value: object) -> bytes:
+    if isinstance(value, bytes | PathLike):
+        (item,) = items_from_file(Task.TENSOR, *_file(Task.TENSOR, value))
+        return item
+    if isinstance(value, str):
+        raise _not_a_file(Task.TENSOR, value)
+    import numpy as np
+
+    from swarmharness.execution.tensor_arrays import from_arrays
+
+    named = value if isinstance(value, Mapping) else {"x": value}
+    try:
+        return encode_tensors(from_arrays({str(name): np.asarray(array) for name, array in named.items()}))
+    except (ValueError, TypeError, ProtocolError) as error:
+        raise InputError(f"not arrays: {error}") from None
+
+
+def _read(path: Path, size_bytes_max: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(size_bytes_max + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if len(data) > size_bytes_max:
+        raise InputError(f"{path} has more than {size_bytes_max} bytes, the most that an item can have")
+    return data
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _not_a_file(task: Task, value: object) -> InputError:
+    if isinstance(value, str):
+        shown = value if len(value) <= _TEXT_CHARS_SHOWN else value[: _TEXT_CHARS_SHOWN - 1] + "…"
+        return InputError(f"the task {task.value} takes no text; for a file write pathlib.Path({shown!r})")
+    wanted = "arrays, bytes or a pathlib.Path" if task is Task.TENSOR else "bytes or a pathlib.Path"
+    return InputError(f"the task {task.value} takes {wanted}, not {type(value).__name__}")
+
+
+# -- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def _vector(data: bytes) -> npt.NDArray[np.float32]:
+    (array,) = _arrays(data).values()
+    if array.dtype.name != "float32" or array.ndim != 1:
+        raise ValueError(f"an embedding is a float32 vector, not {array.dtype.name} {array.shape}")
+    return array
+
+
+def _arrays(data: bytes) -> dict[str, Array]:
+    from swarmharness.execution.tensor_arrays import to_arrays
+
+    # Copies, so that a program can write to them, and keeping one array does not keep a whole message.
+    return {
+        name: array.astype(array.dtype.newbyteorder("=")) for name, array in to_arrays(decode_tensors(data)).items()
+    }
+
+
+def _text_line(line: object) -> TextLine:
+    if not isinstance(line, list) or len(line) != 3:
+        raise ValueError("a line of text is [text, box, confidence]")
+    text, box, confidence = line
+    if not isinstance(box, list) or len(box) != 4 or not all(type(edge) is int for edge in box):
+        raise ValueError("a box has four integer edges")
+    left, top, right, bottom = box
+    return TextLine(_string(text), (left, top, right, bottom), _finite(confidence))
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text was expected, not {type(value).__name__}")
+    return value
+
+
+def _finite(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError("a finite number was expected")
+    return float(value)
+
+
+def _unpacked(data: bytes, kind: type[list[Any]]) -> list[Any]:
+    try:
+        value = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
+    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
+        raise ValueError(f"not MessagePack ({error or type(error).__name__})") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"a list was expected, not {type(value).__name__}")
+    return value
