@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import trio
 
 from swarmharness import __version__
-from swarmharness.errors import ConfigurationError, InputError, SwarmError
+from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
 from swarmharness.jobs.service import ItemResult, Job, JobSettings
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
@@ -165,7 +165,11 @@ class NodeApi:
 
     async def _router_explain(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = param(params, "skill", str)
-        await self._parts.registry.candidates(skill)  # so that a skill nobody asked for yet is looked up
+        try:
+            await self._parts.registry.candidates(skill)  # so that a skill nobody asked for yet is looked up
+        except UnavailableError:
+            if not any(known.advert.skill(skill) for known in self._parts.registry.known()):
+                raise  # otherwise the explanation says of each why it cannot
         return self._parts.router.explain(skill, max(1, param(params, "items", int, 1))).as_dict()
 
     async def _router_snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class OwnerApi:
     async def status(self) -> dict[str, Any]:
         """Return whether this node serves others, why not, and what the sensors show."""
         owner = self._parts.owner
-        return {"serves_others": True, "reasons": []} if owner is None else await owner.status()
+        return {"serves_others": True, "reasons": [], "told_to_others": ""} if owner is None else await owner.status()
 
     async def _pause(self, params: Mapping[str, Any]) -> dict[str, Any]:
         for_s = None if params.get("for_s") is None else param(params, "for_s", int)

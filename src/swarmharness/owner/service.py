@@ -80,9 +80,7 @@ class OwnerService:
         return {
             "serves_others": self._verdict.allowed,
             "reasons": [reason.text for reason in self._verdict.reasons],
-            "codes": [reason.code for reason in self._verdict.reasons],
-            "paused": self._pause is not None,
-            "paused_until_unix_s": None if self._pause is None else self._pause.until_unix_s,
+            "told_to_others": self._verdict.code,
             "readings": {
                 name: "unknown" if value is None else round(value, 1) if isinstance(value, float) else value
                 for name in Readings.__dataclass_fields__
@@ -94,7 +92,7 @@ class OwnerService:
 
     async def pause(self, for_s: int | None) -> Verdict:
         """Stop serving others for so long, or until `resume`; raises ConfigurationError if that cannot be kept."""
-        until_unix_s = None if for_s is None else self._unix_s() + for_s
+        until_unix_s = None if for_s is None else -(-self._clock.unix_us() // 1_000_000) + for_s
         return await self._set_pause(Pause(until_unix_s))
 
     async def resume(self) -> Verdict:
@@ -102,7 +100,9 @@ class OwnerService:
         return await self._set_pause(None)
 
     def set_settings(self, settings: OwnerSettings) -> None:
-        """Go by other limits from now on."""
+        """Go by other limits from now on; what was held by the old ones is forgotten."""
+        if settings.limits != self._settings.limits:
+            self._held = Held()
         self._settings = settings
         self._awake()
 

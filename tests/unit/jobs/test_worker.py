@@ -154,3 +154,56 @@ async def test_covered_requests_overtake_strangers_in_the_queue_c_13(autojump_cl
             nursery.start_soon(ask, name, number, who)
             await trio.sleep(0.1)
     assert order == ["running", "own", "line", "stranger", "late"]
+
+
+async def test_a_closed_node_refuses_others_says_why_and_serves_its_own_user_o_1(
+    autojump_clock: MockClock, bench: Bench
+) -> None:
+    bench.server.close("its owner paused it")
+    with pytest.raises(RefusedError, match="serves nobody now: its owner paused it; ask again later"):
+        await bench.propose(proposal(1))
+    assert bench.left() == BUDGET
+    await bench.propose(proposal(2), BOB.peer_id)
+    bench.server.open()
+    await bench.propose(proposal(1))
+
+
+async def test_what_is_under_way_finishes_unless_it_is_handed_back_o_1(
+    autojump_clock: MockClock, bench: Bench, nursery: trio.Nursery
+) -> None:
+    refused: list[str] = []
+
+    async def ask(number: int, who: PeerId) -> None:
+        try:
+            await bench.propose(proposal(number, 2), who)
+        except RefusedError as error:
+            refused.append(f"{number}: {error}")
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask, 1, ALICE.peer_id)
+        await trio.sleep(0.1)
+        bench.server.close("it saves its battery")
+    assert refused == [], "the task of two seconds was let finish"
+    bench.server.open()
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask, 2, BOB.peer_id)
+        asking.start_soon(ask, 3, ALICE.peer_id)
+        asking.start_soon(ask, 3, ALICE.peer_id)  # the same proposal again waits for the first
+        await trio.sleep(0.1)
+        bench.server.close("it saves its battery")
+        bench.server.hand_back()
+    why = "3: this node serves nobody now: it saves its battery; ask again later"
+    assert refused == [why, why], "the node's own task went on"
+    assert bench.left() == BUDGET - 2 * PRICE, "nobody pays for what was handed back"
+    assert bench.credit.owed(ALICE.peer_id) == (1, 2 * PRICE)
+    assert bench.server.active == 0
+
+
+async def test_answers_of_a_closed_node_can_be_fetched(autojump_clock: MockClock, bench: Bench) -> None:
+    await bench.propose(proposal(1))
+    bench.server.close("its owner paused it")
+    bench.server.hand_back()
+    asked = encode(RevealRequest(proposal(1).task_id))
+    answer = await bench.wire.ends[ALICE.peer_id].call(BOB.peer_id, "task.reveal", asked, timeout_s=1)
+    assert len(decode(Reveal, answer).outputs) == 1
+    assert await bench.propose(proposal(1)) is not None, "and the same proposal again is answered, not run"
