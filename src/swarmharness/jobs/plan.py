@@ -1,10 +1,12 @@
 """Decides which items of a job go to which peer next, and what a failure means; it has no clock and does no I/O.
 
 `JobPlan` is told what happened (`feed`, `answered`, `failed`) and asked what to do (`take`); time is an argument.
-Chunks follow each peer's measured speed (guided self-scheduling): a chunk is what the peer does in the target time, and
-at most half of its share of what is left, so that the last chunks are small. Long items go first and like lengths go
-together, because a batch is padded to its longest item. When nothing is left to hand out, an idle peer repeats
-the chunk that would otherwise finish last; the first answer wins (J-1).
+Chunks follow each peer's measured speed (guided self-scheduling): a chunk is what the peer does in the target time, at
+most half of its share of what is left, so that the last chunks are small, and never so much that the peer would
+finish after all others could have done everything: a slow peer gets less towards the end, and then nothing. Items are
+taken block by block in input order, and within a block the long ones go first and like lengths together, because a
+batch is padded to its longest item. When nothing is left to hand out, an idle peer repeats the chunk that would
+otherwise finish last; the first answer wins (J-1).
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class PlanSettings:
     """Chunk size for a peer whose speed nobody has measured."""
     chunk_items_max: int = 512
     chunk_bytes_max: int = 32 * 2**20
+    block_items: int = 4096
+    """Items are sorted by length within so many that follow each other, so that no short one waits for all others."""
     attempts_max: int = 4
     """Tries of one item that broke its worker, before the error becomes its answer."""
 
@@ -55,13 +59,15 @@ class ItemFailure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Unit:
     """Items that travel together, answered all or none; two flying chunks may carry the same unit."""
 
     indices: tuple[int, ...]
     failed_on: frozenset[str] = frozenset()
     attempts: int = 0
+    done: bool = False
+    """It was answered, or given up: a copy that is still in flight settles nothing any more."""
 
 
 @dataclass(slots=True)
@@ -69,7 +75,8 @@ class JobPlan:
     """The state of one job."""
 
     settings: PlanSettings = field(default_factory=PlanSettings)
-    _fresh: list[tuple[int, int]] = field(default_factory=list)  # (length in bytes, index), ascending
+    _blocks: deque[list[tuple[int, int]]] = field(default_factory=deque)  # (length in bytes, index), ascending
+    _fresh: int = 0
     _retry: deque[_Unit] = field(default_factory=deque)
     _flying: dict[ChunkId, tuple[Chunk, _Unit]] = field(default_factory=dict)
     _unanswered: set[int] = field(default_factory=set)
@@ -79,7 +86,13 @@ class JobPlan:
         """Add items as (index, length in bytes); every index is new."""
         arrived = [(length, index) for index, length in items]
         self._unanswered.update(index for _, index in arrived)
-        self._fresh = sorted([*self._fresh, *arrived])
+        self._fresh += len(arrived)
+        room = self.settings.block_items - len(self._blocks[-1]) if self._blocks else 0
+        if room > 0 and arrived:
+            self._blocks[-1] = sorted([*self._blocks[-1], *arrived[:room]])
+            arrived = arrived[room:]
+        for start in range(0, len(arrived), self.settings.block_items):
+            self._blocks.append(sorted(arrived[start : start + self.settings.block_items]))
 
     @property
     def unanswered(self) -> frozenset[int]:
@@ -91,20 +104,32 @@ class JobPlan:
         """Everything fed so far is settled."""
         return not self._unanswered
 
-    def take(self, peer: str, *, now_us: int, rates: Mapping[str, float]) -> Chunk | None:
+    def __contains__(self, index: int) -> bool:
+        """Whether an item was fed and is neither answered nor failed for good."""
+        return index in self._unanswered
+
+    def take(self, peer: str, *, now_us: int, rates: Mapping[str, float], items_max: int | None = None) -> Chunk | None:
         """Return the next chunk for an idle peer, or None if it has nothing useful to do.
 
-        `rates` holds items per second of every peer in use, this one included; 0 where unmeasured.
+        `rates` holds items per second of every peer in use, this one included; 0 where unmeasured. `items_max` is
+        what can be paid there.
         """
+        if items_max is not None and items_max < 1:
+            return None
         rate = rates.get(peer, 0.0)
-        unit = self._next_retry(peer, rates) or self._cut(rate, rates) or self._take_over(peer, rate, now_us)
+        unit = (
+            self._next_retry(peer, rates, items_max)
+            or self._cut(peer, rate, rates, items_max)
+            or self._take_over(peer, rate, now_us, items_max)
+        )
         return None if unit is None else self._launch(peer, unit, rate, now_us)
 
     def answered(self, chunk_id: ChunkId) -> tuple[int, ...]:
         """Record a chunk's answer; returns the indices that it settles: all of them, or none if a rival was first."""
         chunk, unit = self._flying.pop(chunk_id)
-        if self._settled(unit):
+        if unit.done:
             return ()
+        unit.done = True
         self._unanswered.difference_update(unit.indices)
         return chunk.indices
 
@@ -115,9 +140,10 @@ class JobPlan:
         after a few tries only the culprit fails. The loss of a peer does not count as an attempt.
         """
         chunk, unit = self._flying.pop(chunk_id)
-        if self._settled(unit) or any(other is unit for _, other in self._flying.values()):
+        if unit.done or any(other is unit for _, other in self._flying.values()):
             return ()
         attempts = unit.attempts + blame_items
+        unit.done = True  # what is left of it goes on as other units
         if attempts >= self.settings.attempts_max and len(unit.indices) == 1:
             self._unanswered.difference_update(unit.indices)
             return (ItemFailure(unit.indices[0], reason),)
@@ -126,48 +152,83 @@ class JobPlan:
         self._retry.extend(_Unit(half, unit.failed_on | {chunk.peer}, attempts) for half in halves if half)
         return ()
 
+    def put_back(self, indices: Iterable[int]) -> tuple[int, ...]:
+        """Have settled items done again, because their answers turned out wrong; returns those that were settled.
+
+        They go out with the retries, before anything fresh. What is unanswered already stays as it is.
+        """
+        again = tuple(dict.fromkeys(index for index in indices if index not in self._unanswered))
+        self._unanswered.update(again)
+        most = max(1, self.settings.first_chunk_items)
+        self._retry.extend(_Unit(again[start : start + most]) for start in range(0, len(again), most))
+        return again
+
     def superfluous(self) -> tuple[ChunkId, ...]:
         """Return the flying chunks whose items are all settled; their work can be cancelled."""
-        return tuple(chunk_id for chunk_id, (_, unit) in self._flying.items() if self._settled(unit))
+        return tuple(chunk_id for chunk_id, (_, unit) in self._flying.items() if unit.done)
 
-    def _settled(self, unit: _Unit) -> bool:
-        return unit.indices[0] not in self._unanswered
-
-    def _next_retry(self, peer: str, rates: Mapping[str, float]) -> _Unit | None:
+    def _next_retry(self, peer: str, rates: Mapping[str, float], items_max: int | None) -> _Unit | None:
         for position, unit in enumerate(self._retry):
             if peer not in unit.failed_on or all(other in unit.failed_on for other in rates):
                 del self._retry[position]
+                if items_max is not None and len(unit.indices) > items_max:
+                    self._retry.appendleft(_Unit(unit.indices[items_max:], unit.failed_on, unit.attempts))
+                    unit = _Unit(unit.indices[:items_max], unit.failed_on, unit.attempts)
                 return unit
         return None
 
-    def _cut(self, rate: float, rates: Mapping[str, float]) -> _Unit | None:
+    def _cut(self, peer: str, rate: float, rates: Mapping[str, float], items_max: int | None) -> _Unit | None:
         if not self._fresh:
             return None
         wanted = self.settings.first_chunk_items
         if rate >= _RATE_MIN:
-            share = len(self._fresh) * rate / sum(rates.values())
+            share = self._fresh * rate / sum(rates.values())
             target, floor = (rate * us / 1e6 for us in (self.settings.chunk_target_us, self.settings.chunk_floor_us))
-            wanted = round(min(target, max(floor, share / 2 if len(rates) > 1 else share)))
-        return _Unit(self._pop_longest(min(max(wanted, 1), self.settings.chunk_items_max)))
+            wanted = max(1, round(min(target, max(floor, share / 2 if len(rates) > 1 else share))))
+            wanted = min(wanted, self._in_time(peer, rates))
+        most = self.settings.chunk_items_max if items_max is None else min(items_max, self.settings.chunk_items_max)
+        return _Unit(self._pop_longest(min(wanted, most))) if wanted >= 1 else None
+
+    def _in_time(self, peer: str, rates: Mapping[str, float]) -> int:
+        """Return how many more items this peer finishes before the others could have finished everything.
+
+        Whoever would finish one more item first always may take one, so that there is always somebody.
+        """
+        ahead = {other: 0 for other, rate in rates.items() if rate >= _RATE_MIN}
+        held = 0
+        for chunk, unit in self._flying.values():
+            if not unit.done and chunk.peer in ahead:
+                ahead[chunk.peer] += len(chunk.indices)
+                held += len(chunk.indices)
+        all_done_s = (self._fresh + held) / sum(rates[other] for other in ahead)
+        soonest_s = min((ahead[other] + 1) / rates[other] for other in ahead)
+        # A hair more, because quotients of floats must not keep the soonest from taking its one.
+        return int(max(all_done_s, soonest_s) * rates[peer] * (1 + 1e-9)) - ahead[peer]
 
     def _pop_longest(self, wanted: int) -> tuple[int, ...]:
         taken: list[int] = []
         size_bytes = 0
-        while self._fresh and len(taken) < wanted:
-            size_bytes += self._fresh[-1][0]
+        while self._blocks and len(taken) < wanted:
+            block = self._blocks[0]
+            size_bytes += block[-1][0]
             if taken and size_bytes > self.settings.chunk_bytes_max:
                 break
-            taken.append(self._fresh.pop()[1])
+            taken.append(block.pop()[1])
+            if not block:
+                self._blocks.popleft()
+        self._fresh -= len(taken)
         return tuple(taken)
 
-    def _take_over(self, peer: str, rate: float, now_us: int) -> _Unit | None:
+    def _take_over(self, peer: str, rate: float, now_us: int, items_max: int | None) -> _Unit | None:
         """Pick the unit that this idle peer would finish sooner than its only holder is expected to."""
         holders: dict[int, int] = {}
         for _, unit in self._flying.values():
             holders[id(unit)] = holders.get(id(unit), 0) + 1
         best_gain_us, best = 0, None
         for chunk, unit in self._flying.values():
-            if self._settled(unit) or chunk.peer == peer or holders[id(unit)] > 1:
+            if unit.done or chunk.peer == peer or holders[id(unit)] > 1:
+                continue
+            if items_max is not None and len(unit.indices) > items_max:
                 continue
             mine_us = self._duration_us(len(unit.indices), rate)
             # Nobody knows how long a late chunk will still take: suppose, as long as it is late already.

@@ -1,0 +1,208 @@
+"""Sends one job's chunks: asks the plan what, the router whom, and tells both how it ended; it knows no results.
+
+A peer that fails rests for a moment; where no peer is left for too long, or no peer can be paid, the job is given up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from swarmharness.errors import (
+    BudgetError,
+    PeerLostError,
+    ProtocolError,
+    RefusedError,
+    SwarmError,
+    UnavailableError,
+)
+from swarmharness.identity import PeerId
+from swarmharness.jobs.asking import TaskRunner, blames_items
+from swarmharness.jobs.bell import Bell
+from swarmharness.jobs.plan import Chunk, ChunkId, JobPlan, PlanSettings
+from swarmharness.jobs.purse import Purse
+from swarmharness.jobs.requester import TaskAnswer
+from swarmharness.ports import Clock
+from swarmharness.registry.advert import SkillAdvert
+from swarmharness.routing.router import Choice, Router
+
+CHUNKS_PER_PEER = 2
+"""One that runs and one that waits, so that a worker never idles for a round trip."""
+PRICES_SHOWN = 5
+
+Why = Callable[[], Mapping[str, Any]]
+"""Forms the reasons of a decision, in any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What an operator can tune about jobs."""
+
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    deadline_s: float = 3600.0
+    task_timeout_s: float = 60.0
+    peers_max: int = 16
+    patience_s: float = 15.0
+    """How long a job waits for a peer while there is none."""
+    window_items: int = 16_384
+    """A job takes no more items while so many were fed and not yet handed out,"""
+    window_bytes: int = 64 * 2**20
+    """or while those have so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What the dispatcher tells a job, and asks of it."""
+
+    item: Callable[[int], bytes]
+    accept: Callable[[tuple[int, ...], TaskAnswer, Why | None], None]
+    """Takes the answer for these items, in their order."""
+    give_up: Callable[[int, SwarmError], None]
+    """Takes the reason why an item never gets an answer."""
+    over: Callable[[], bool]
+    """Whether nothing is left to do, and nothing more can come."""
+
+
+class Dispatcher:
+    """One job's traffic."""
+
+    def __init__(
+        self,
+        skill: str,
+        router: Router,
+        tasks: TaskRunner,
+        clock: Clock,
+        settings: JobSettings,
+        purse: Purse,
+        bell: Bell,
+        dispatch: Dispatch,
+        *,
+        explained: bool,
+        served: bool,
+    ) -> None:
+        """`explained` keeps the router's reasons; `served` says that somebody is known to have served the skill."""
+        self.plan = JobPlan(settings.plan)
+        self._skill, self._router, self._tasks, self._clock = skill, router, tasks, clock
+        self._settings, self._purse, self._bell, self._job = settings, purse, bell, dispatch
+        self._explained = explained
+        self._served = served
+        self._flying: dict[ChunkId, trio.CancelScope] = {}
+        self._busy: Counter[PeerId] = Counter()
+        self._resting_until_us: dict[PeerId, int] = {}
+        self.last_failure: SwarmError | None = None
+
+    async def run(self, nursery: trio.Nursery) -> SwarmError | None:
+        """Hand out chunks until the job is over; returns why it was given up, if it was."""
+        alone_since_us = self._clock.monotonic_us()
+        while not self._job.over():
+            ring = self._bell.next
+            choices = await self._choices()
+            now_us = self._clock.monotonic_us()
+            if choices or self._flying or self.plan.finished:
+                alone_since_us = now_us
+            elif now_us - alone_since_us > self._settings.patience_s * 1e6:
+                return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
+            payable = [choice for choice in choices if self._payable_items(choice) != 0]
+            if choices and not payable and not self._flying:
+                return self._budget_error(choices)
+            for _ in range(CHUNKS_PER_PEER):
+                self._assign(nursery, payable)
+            with trio.move_on_after(1.0 if choices or self._flying else 0.2):
+                await ring.wait()
+        return None
+
+    async def _choices(self) -> tuple[Choice, ...]:
+        """Return whom to send to, best first; raises UnavailableError if nobody ever served this job."""
+        if self.plan.finished:
+            return ()
+        now_us = self._clock.monotonic_us()
+        resting = frozenset(peer for peer, until_us in self._resting_until_us.items() if until_us > now_us)
+        try:
+            choices = await self._router.choose(self._skill, exclude=resting)
+        except UnavailableError as error:
+            if not self._served and not self._flying and self.last_failure is None:
+                raise
+            self.last_failure = self.last_failure or error
+            return ()
+        return choices[: self._settings.peers_max]
+
+    def _payable_items(self, choice: Choice) -> int | None:
+        """Return how many items the purse pays for there; None is as many as one likes."""
+        free = self._purse.free_microcredits
+        if free is None or choice.local or not choice.skill.price_microcredits:
+            return None
+        return free // choice.skill.price_microcredits
+
+    def _budget_error(self, choices: Sequence[Choice]) -> BudgetError:
+        purse = self._purse
+        return BudgetError(
+            f"the budget of {purse.limit_microcredits} micro-credits is used up, {purse.spent_microcredits} are spent;"
+            f" one more item costs {prices_text(choices)}"
+        )
+
+    def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice]) -> None:
+        rates: dict[str, float] = {
+            choice.peer_id: 1e6 / choice.service_us if choice.service_us else 0.0 for choice in choices
+        }
+        for choice in choices:
+            if self._busy[choice.peer_id] >= CHUNKS_PER_PEER:
+                continue
+            now_us = self._clock.monotonic_us()
+            most = self._payable_items(choice)
+            chunk = self.plan.take(choice.peer_id, now_us=now_us, rates=rates, items_max=most)
+            if chunk is not None:
+                self._busy[choice.peer_id] += 1
+                self._flying[chunk.chunk_id] = trio.CancelScope()
+                # Now, because another peer may answer them before the attempt begins.
+                items = tuple(map(self._job.item, chunk.indices))
+                nursery.start_soon(self._attempt, chunk, items, choice.peer_id, choice.skill)
+
+    async def _attempt(self, chunk: Chunk, items: tuple[bytes, ...], peer_id: PeerId, skill: SkillAdvert) -> None:
+        answer: TaskAnswer | None = None
+        failure: SwarmError = PeerLostError("another peer was faster")
+        why = self._router.decision(peer_id, skill.name, len(items)) if self._explained else None
+        with self._flying[chunk.chunk_id]:
+            try:
+                answer = await self._tasks.run(peer_id, skill, items, timeout_s=self._settings.task_timeout_s)
+            except SwarmError as error:
+                failure = error
+        del self._flying[chunk.chunk_id]
+        self._busy[peer_id] -= 1
+        if answer is not None:
+            self._accept(chunk, answer, None if why is None else why.as_dict)
+        else:
+            self._reject(chunk, peer_id, failure)
+        self._bell.ring()
+
+    def _accept(self, chunk: Chunk, answer: TaskAnswer, why: Why | None) -> None:
+        indices = self.plan.answered(chunk.chunk_id)
+        if not indices:  # another peer was faster, and is paid
+            self._purse.release(answer.price_microcredits)
+            return
+        self._purse.spend(answer.price_microcredits)
+        self._job.accept(indices, answer, why)
+        for chunk_id in self.plan.superfluous():
+            self._flying[chunk_id].cancel()
+
+    def _reject(self, chunk: Chunk, peer_id: PeerId, failure: SwarmError) -> None:
+        superfluous = chunk.chunk_id in self.plan.superfluous()
+        for item in self.plan.failed(chunk.chunk_id, str(failure), blame_items=blames_items(failure)):
+            self._job.give_up(item.index, failure)
+        if superfluous or isinstance(failure, BudgetError):
+            return
+        self.last_failure = failure
+        if not isinstance(failure, ProtocolError) and not blames_items(failure):
+            rest_s = 1.0 if isinstance(failure, RefusedError) else 0.2
+            self._resting_until_us[peer_id] = self._clock.monotonic_us() + round(rest_s * 1e6)
+
+
+def prices_text(choices: Sequence[Choice]) -> str:
+    """Return the prices of one item at the cheapest peers, in words."""
+    ordered = sorted(choices, key=lambda choice: (choice.skill.price_microcredits, choice.peer_id))
+    shown = [f"{choice.skill.price_microcredits} at {choice.peer_id}" for choice in ordered[:PRICES_SHOWN]]
+    more = f" and more at {len(ordered) - PRICES_SHOWN} others" if len(ordered) > PRICES_SHOWN else ""
+    return ", ".join(shown) + more

@@ -1,0 +1,81 @@
+"""The items of one job between being fed and being handed out, and whether a second reading gives the same; no plan.
+
+What was fed is known by its digests in the journal, so that an input can be read again and compared without being held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swarmharness.errors import InputError
+from swarmharness.jobs.journal import DIGEST_BYTES, Journal, input_digest
+
+Numbered = list[tuple[int, bytes]]
+
+
+class InputChangedError(InputError):
+    """The input is not what it was when the job first read it; `index` is the first item that differs."""
+
+    def __init__(self, index: int, problem: str) -> None:
+        super().__init__(problem)
+        self.index = index
+
+
+class Intake:
+    """See the module. `fed` items are known; `cursor` is the index of the next one that is read."""
+
+    def __init__(self, job_id: str, journal: Journal | None, *, fed: int, ended: bool) -> None:
+        self._job_id = job_id
+        self._journal = journal
+        self.fed = fed
+        self.ended = ended
+        self.cursor = fed
+        self.reading_again = False
+        """The input is read from its start again, and is compared with what was fed."""
+        self._held: dict[int, bytes] = {}
+        self.held_bytes = 0
+
+    def read_again(self) -> None:
+        """Expect the input from its start."""
+        self.cursor, self.reading_again = 0, True
+
+    async def compare(self, items: Sequence[bytes], *, last: bool) -> tuple[Numbered, Numbered]:
+        """Return the next items as those that were fed before and those that are new.
+
+        Raises InputChangedError if one differs, or if the input ends elsewhere than it did.
+        """
+        numbered = list(enumerate(items, start=self.cursor))
+        known = [pair for pair in numbered if pair[0] < self.fed]
+        new = [pair for pair in numbered if pair[0] >= self.fed]
+        if known and self._journal is not None:
+            digests = await self._journal.digests(self._job_id, known[0][0], len(known))
+            for place, (index, item) in enumerate(known):
+                if input_digest(item) != digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]:
+                    problem = f"input {index} is not what it was when job {self._job_id} first read it"
+                    raise InputChangedError(index, problem)
+        if new and self.ended:
+            raise InputChangedError(self.fed, f"the input had {self.fed} items before, and goes on after them now")
+        end = self.cursor + len(items)
+        if last and end < self.fed:
+            raise InputChangedError(end, f"the input ends after {end} items now, and had {self.fed} before")
+        return known, new
+
+    def take_in(self, items: Sequence[bytes], wanted: Numbered, new: Numbered, *, last: bool) -> None:
+        """Go on behind `items`, which `compare` judged; hold those that are `wanted`."""
+        self.cursor += len(items)
+        self.fed += len(new)
+        for index, item in wanted:
+            self._held[index] = item
+            self.held_bytes += len(item)
+        if last:
+            self.ended, self.reading_again = True, False
+
+    def item(self, index: int) -> bytes:
+        """Return an item that is held."""
+        return self._held[index]
+
+    def handed_out(self, index: int) -> None:
+        """Let go of an item whose result was handed out."""
+        item = self._held.pop(index, None)
+        if item is not None:
+            self.held_bytes -= len(item)

@@ -1,0 +1,305 @@
+"""Every SQL statement of the jobs' journal; blocking, it never touches trio.
+
+One row for each job, each batch of inputs (their digests only), each answer and each answered chunk. An answer's row id
+is `job number << 36 | index`, so that answers lie on disk in the order in which they are handed out.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swarmharness.credit.terms import TaskTerms
+from swarmharness.errors import ConfigurationError, ErrorKind, SwarmError, UnavailableError
+from swarmharness.jobs.context import JobOptions
+from swarmharness.jobs.journal import DIGEST_BYTES, AnsweredChunk, ItemResult, JobRecord, JobState
+from swarmharness.protocol.codec import decode
+
+APPLICATION_ID = 0x53574A4C  # "SWJL"
+VERSION = 1
+BUSY_TIMEOUT_MS = 5_000
+_INDEX_BITS = 36
+_PRUNED_AT_ONCE = 5_000
+
+_SCHEMA = (
+    """CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, skill TEXT NOT NULL, task TEXT NOT NULL,
+        options TEXT NOT NULL, deadline_s REAL NOT NULL, source TEXT NOT NULL, out TEXT NOT NULL,
+        created_us INTEGER NOT NULL, ended_us INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
+        fed INTEGER NOT NULL, answered INTEGER NOT NULL, input_ended INTEGER NOT NULL, spent INTEGER NOT NULL)""",
+    """CREATE TABLE inputs (
+        job INTEGER NOT NULL, first INTEGER NOT NULL, digests BLOB NOT NULL, PRIMARY KEY (job, first)) WITHOUT ROWID""",
+    """CREATE TABLE answers (
+        id INTEGER PRIMARY KEY, output BLOB NOT NULL, error TEXT NOT NULL, kind INTEGER, peer TEXT NOT NULL,
+        service_us INTEGER NOT NULL, receipt BLOB NOT NULL)""",
+    """CREATE TABLE chunks (
+        number INTEGER PRIMARY KEY, job INTEGER NOT NULL, peer TEXT NOT NULL, receipt BLOB NOT NULL,
+        items INTEGER NOT NULL, first INTEGER NOT NULL, price INTEGER NOT NULL, service_us INTEGER NOT NULL,
+        elapsed_us INTEGER NOT NULL, answered_us INTEGER NOT NULL, why TEXT)""",
+    """CREATE INDEX chunks_by_job ON chunks (job, number)""",
+    """CREATE TABLE owed (task BLOB PRIMARY KEY, terms BLOB NOT NULL) WITHOUT ROWID""",
+)
+
+Row = tuple[Any, ...]
+Change = tuple[str, Sequence[Row]]
+"""A statement, and the rows to run it with."""
+
+BEGIN = "INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+BEGIN_AGAIN = (
+    "UPDATE jobs SET options = ?, deadline_s = ?, out = ?, state = 'open', reason = '', ended_us = 0 WHERE id = ?"
+)
+COUNTS = "UPDATE jobs SET fed = ?, answered = ?, input_ended = ?, spent = ? WHERE id = ?"
+END = "UPDATE jobs SET state = ?, reason = ?, ended_us = ? WHERE id = ?"
+FED = "INSERT OR REPLACE INTO inputs SELECT number, ?, ? FROM jobs WHERE id = ?"
+ANSWERED = f"INSERT OR REPLACE INTO answers SELECT number << {_INDEX_BITS} | ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+CHUNK = "INSERT INTO chunks SELECT NULL, number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+VOIDED = f"DELETE FROM answers WHERE id = (SELECT number << {_INDEX_BITS} | ? FROM jobs WHERE id = ?)"
+OWED = "INSERT OR REPLACE INTO owed VALUES (?, ?)"
+SETTLED = "DELETE FROM owed WHERE task = ?"
+
+_JOB = (
+    "SELECT id, skill, task, options, deadline_s, source, out, created_us, ended_us, state, reason, fed, answered,"
+    " input_ended, spent FROM jobs"
+)
+
+
+def job_row(record: JobRecord) -> Row:
+    """Return the values of `BEGIN`."""
+    return (
+        *(record.job_id, record.skill, record.task, options_text(record.options), record.deadline_s),
+        *(json.dumps(dict(record.source)), record.out, record.created_us, record.ended_us),
+        *(str(record.state), record.reason, record.items_fed, record.items_answered),
+        *(record.input_ended, record.spent_microcredits),
+    )
+
+
+def options_text(options: JobOptions) -> str:
+    """Return options as JSON."""
+    return json.dumps({"verify": options.verify, "replicas": options.replicas, "budget": options.budget_microcredits})
+
+
+def _record(row: Row) -> JobRecord:
+    options = json.loads(row[3])
+    return JobRecord(
+        job_id=row[0],
+        skill=row[1],
+        task=row[2],
+        options=JobOptions(options["verify"], options["replicas"], options["budget"]),
+        deadline_s=row[4],
+        source=json.loads(row[5]),
+        out=row[6],
+        created_us=row[7],
+        ended_us=row[8],
+        state=JobState(row[9]),
+        reason=row[10],
+        items_fed=row[11],
+        items_answered=row[12],
+        input_ended=bool(row[13]),
+        spent_microcredits=row[14],
+    )
+
+
+class JournalFile:
+    """One connection to a journal; used by one thread at a time."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open the file, making it unless `read_only`; ConfigurationError for one that is damaged or not a journal."""
+        self.path = path
+        with self._translated():
+            uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            with self._translated():
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+                self._settle_in(read_only)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _settle_in(self, read_only: bool) -> None:
+        connection = self._connection
+        identity = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and identity != APPLICATION_ID:
+            raise ConfigurationError(
+                f"{self.path} is not a journal of jobs but another database: move it away, and a new one is started"
+            )
+        if version > VERSION:
+            raise ConfigurationError(
+                f"{self.path} was written by a newer SwarmHarness (its version is {version}, this one knows {VERSION}):"
+                " update SwarmHarness to get at its jobs, or move the file away to start without them"
+            )
+        if read_only:
+            return
+        if not tables:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if not tables:
+            with self._transaction():
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Make all of the changes, on disk when this returns, or none."""
+        with self._transaction():
+            for statement, rows in changes:
+                self._connection.executemany(statement, rows)
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """See `Journal.job`."""
+        row = self._one(f"{_JOB} WHERE id = ?", job_id)
+        return None if row is None else _record(row)
+
+    def jobs(self, limit: int) -> list[JobRecord]:
+        """See `Journal.jobs`."""
+        return [_record(row) for row in self._all(f"{_JOB} ORDER BY number DESC LIMIT ?", limit)]
+
+    def chunks(self, job_id: str, limit: int) -> list[AnsweredChunk]:
+        """See `Journal.chunks`."""
+        columns = "peer, receipt, items, first, price, service_us, elapsed_us, answered_us, why"
+        rows = self._all(
+            f"SELECT {columns} FROM chunks WHERE job = (SELECT number FROM jobs WHERE id = ?)"
+            " ORDER BY number DESC LIMIT ?",
+            *(job_id, limit),
+        )
+        return [
+            AnsweredChunk(
+                *(row[0], row[1].hex(), row[2], row[3], row[4], row[5], row[6], row[7]),
+                why=None if row[8] is None else json.loads(row[8]),
+            )
+            for row in rows
+        ]
+
+    def digests(self, job_id: str, first_index: int, count: int) -> bytes:
+        """See `Journal.digests`."""
+        number = self._number(job_id)
+        before = self._one("SELECT max(first) FROM inputs WHERE job = ? AND first <= ?", number, first_index)
+        start = before[0] if before and before[0] is not None else first_index
+        rows = self._all(
+            "SELECT first, digests FROM inputs WHERE job = ? AND first >= ? AND first < ? ORDER BY first",
+            *(number, start, first_index + count),
+        )
+        joined = b"".join(digests for _, digests in rows)
+        offset = (first_index - start) * DIGEST_BYTES
+        return joined[offset : offset + count * DIGEST_BYTES]
+
+    def answered_bits(self, job_id: str, items: int) -> bytearray:
+        """See `Journal.answered_bits`."""
+        base = self._number(job_id) << _INDEX_BITS
+        bits = bytearray((items + 7) // 8)
+        with self._translated():
+            for (row_id,) in self._connection.execute(
+                "SELECT id FROM answers WHERE id >= ? AND id < ?", (base, base + items)
+            ):
+                bits[(row_id - base) >> 3] |= 1 << (row_id & 7)
+        return bits
+
+    def results(self, job_id: str, first_index: int, count: int, size_bytes: int) -> list[ItemResult]:
+        """See `Journal.results`."""
+        base = self._number(job_id) << _INDEX_BITS
+        found: list[ItemResult] = []
+        with self._translated():
+            rows = self._connection.execute(
+                "SELECT id, output, error, kind, peer, service_us, receipt FROM answers WHERE id >= ? AND id < ?"
+                " ORDER BY id",
+                (base + first_index, base + first_index + count),
+            )
+            for row_id, output, error, kind, peer, service_us, receipt in rows:
+                index = row_id - base
+                size_bytes -= len(output)
+                if index != first_index + len(found) or (found and size_bytes < 0):
+                    break
+                problem = None if kind is None else ErrorKind(kind)
+                found.append(ItemResult(index, output, error, problem, peer, service_us, receipt.hex()))
+        return found
+
+    def owed(self) -> list[TaskTerms]:
+        """See `Journal.owed`."""
+        return [decode(TaskTerms, terms) for (terms,) in self._all("SELECT terms FROM owed")]
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of the file is in use."""
+        pages, free, size = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def prune_once(self, *, older_than_us: int, keep_bytes: int) -> bool:
+        """Delete a part of the oldest ended job that is too old, or too much; False if there is none."""
+        oldest = self._one("SELECT number, ended_us FROM jobs WHERE state <> 'open' ORDER BY ended_us, number LIMIT 1")
+        if oldest is None or (oldest[1] >= older_than_us and self.used_bytes <= keep_bytes):
+            return False
+        number = oldest[0]
+        base, end = number << _INDEX_BITS, (number + 1) << _INDEX_BITS
+        with self._transaction():
+            gone = self._connection.execute(
+                "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE id >= ? AND id < ? LIMIT ?)",
+                (base, end, _PRUNED_AT_ONCE),
+            ).rowcount
+            if gone < _PRUNED_AT_ONCE:
+                for statement in ("inputs WHERE job", "chunks WHERE job", "jobs WHERE number"):
+                    self._connection.execute(f"DELETE FROM {statement} = ?", (number,))
+        with self._translated():
+            self._connection.execute("PRAGMA incremental_vacuum(4096)").fetchall()
+        return True
+
+    def _number(self, job_id: str) -> int:
+        row = self._one("SELECT number FROM jobs WHERE id = ?", job_id)
+        return -1 if row is None else int(row[0])
+
+    def _one(self, statement: str, *values: object) -> Row | None:
+        with self._translated():
+            row: Row | None = self._connection.execute(statement, values).fetchone()
+        return row
+
+    def _all(self, statement: str, *values: object) -> list[Row]:
+        with self._translated():
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what SQLite raises into errors that say what to do."""
+        try:
+            yield
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+            raise  # our own mistake
+        except sqlite3.DatabaseError as error:
+            raise _swarm_error(self.path, error) from error
+
+
+def _swarm_error(path: Path, error: sqlite3.DatabaseError) -> SwarmError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return UnavailableError(f"the disk of {path} is full: free some space; no answer was lost")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return ConfigurationError(
+            f"the journal of jobs {path} is damaged ({error}); nothing in it was changed: move it away (mv {path} "
+            f"{path}.damaged) to start with an empty one, without the jobs in it"
+        )
+    return UnavailableError(f"the journal of jobs {path} cannot be used now ({error}): check its disk and permissions")
