@@ -1,0 +1,93 @@
+"""Tasks that are answered and not settled, by peer, skill and model: which one is checked, what a failure voids; pure.
+
+One task of a batch is drawn uniformly after all were answered. To hold the items of one task instead of twenty, it is
+drawn as they come (reservoir sampling: the n-th takes the place with probability 1/n): the distribution is the same,
+and no worker sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX
+from swarmharness.credit.terms import TaskTerms
+from swarmharness.jobs.requester import TaskAnswer
+from swarmharness.jobs.verification.quorum import Question
+
+BATCHES_MAX = 1_024
+"""Beyond it, the oldest batch is settled."""
+AMOUNT_MAX = AMOUNT_MICROCREDITS_MAX // 64
+"""A batch that moves more is settled early, so that what one receipt and its game can say always suffices."""
+
+Key = tuple[str, str, bytes]
+"""Worker, skill and model: only what agrees in these is settled together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """An answer that was accepted without a check, and all that a check of it needs."""
+
+    answer: TaskAnswer
+    terms: TaskTerms
+    question: Question
+    void: Callable[[Collection[str]], None]
+    """Tells its job that its answer is not to be believed."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The unsettled tasks of one key. Only the drawn one keeps its items and outputs."""
+
+    key: Key
+    opened_us: int
+    drawn: Unsettled
+    terms: list[TaskTerms] = field(default_factory=list)
+    voids: list[tuple[str, Callable[[Collection[str]], None]]] = field(default_factory=list)
+    """Receipt and job of every task."""
+    amount_microcredits: int = 0
+
+
+class Batches:
+    """The open batches, the oldest first."""
+
+    def __init__(self, most: int = BATCHES_MAX) -> None:
+        self._most = most
+        self._open: dict[Key, Batch] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def size(self, key: Key) -> int:
+        """Return how many tasks the open batch of this key has."""
+        batch = self._open.get(key)
+        return 0 if batch is None else len(batch.terms)
+
+    def add(self, key: Key, task: Unsettled, *, limit: int, draw: int, now_us: int) -> list[Batch]:
+        """Add a task, with a draw below `size(key) + 1`; returns the batches that are complete by that."""
+        batch = self._open.get(key)
+        if batch is None:
+            batch = self._open[key] = Batch(key, now_us, task)
+        elif draw == 0:
+            batch.drawn = task
+        batch.terms.append(task.terms)
+        batch.voids.append((task.answer.receipt, task.void))
+        batch.amount_microcredits += task.terms.share_microcredits
+        full = len(batch.terms) >= limit or batch.amount_microcredits > AMOUNT_MAX
+        leaving = [self._open.pop(key)] if full else []
+        if len(self._open) > self._most:
+            leaving.append(self._open.pop(next(iter(self._open))))
+        return leaving
+
+    def take(self, key: Key) -> Batch | None:
+        """Take the open batch of a key out, if there is one."""
+        return self._open.pop(key, None)
+
+    def due(self, opened_before_us: int) -> list[Batch]:
+        """Take out the batches that were opened before a time."""
+        old = [key for key, batch in self._open.items() if batch.opened_us <= opened_before_us]
+        return [self._open.pop(key) for key in old]
+
+    def next_opened_us(self) -> int | None:
+        """Return when the oldest open batch was opened, or None."""
+        return min((batch.opened_us for batch in self._open.values()), default=None)

@@ -1,0 +1,173 @@
+"""Whether two outputs agree, by the kind of the skill; pure, without numpy, and safe for whatever bytes a peer sends.
+
+| task | agrees |
+|---|---|
+| text-embedding, tensor | names, types, shapes and integers exactly; floats: see below |
+| file-type | label, MIME type and group exactly, the score within the tolerance |
+| image-ocr | the texts exactly and in order, boxes within 2 pixels, confidences within ten times the tolerance |
+| any other | byte for byte |
+
+Floats agree when max|a - b| <= tolerance x max(max|a|, max|b|) over each tensor: in a norm of sums, a single element of
+a large tensor could be altered. NaN and infinities must be at the same places. Equal bytes agree always. Only outputs
+of one comparison class are compared (model digest, arithmetic, quantisation): the caller sees to that.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from collections.abc import Generator, Sequence
+from operator import sub
+from struct import unpack
+from typing import Any
+
+import msgpack
+
+from swarmharness.errors import InputError
+from swarmharness.execution.skill import Task
+from swarmharness.execution.tensor_codec import Tensor, decode_tensors
+from swarmharness.jobs.messages import Output
+
+BOX_PIXELS_MAX = 2
+STEP_ELEMENTS = 32_768
+"""So many elements are compared in one go, about a millisecond; then the caller may let others run."""
+
+Steps = Generator[None, None, bool]
+"""Yields now and then, and returns whether the outputs agree."""
+
+_CODES = {"float32": "f", "float64": "d"}
+
+
+def compare(task: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> Steps:
+    """Compare the answers to one task, item by item; an item that both could not process agrees, whatever they say."""
+    if len(left) != len(right):
+        return False
+    work = 0
+    for one, other in zip(left, right, strict=True):
+        if bool(one.error) != bool(other.error):
+            return False
+        if one.error or one.data == other.data:
+            continue
+        if not (yield from _compare_output(task, one.data, other.data, tolerance)):
+            return False
+        work += len(one.data)
+        if work >= STEP_ELEMENTS:
+            work = 0
+            yield
+    return True
+
+
+def agree(task: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> bool:
+    """Return what `compare` finds, in one go."""
+    steps = compare(task, left, right, tolerance)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def _compare_output(task: str, left: bytes, right: bytes, tolerance: float) -> Steps:
+    try:
+        if task in (Task.TEXT_EMBEDDING, Task.TENSOR):
+            return (yield from _compare_tensors(decode_tensors(left), decode_tensors(right), tolerance))
+        if task == Task.FILE_TYPE:
+            return _same_label(_unpacked(left), _unpacked(right), tolerance)
+        if task == Task.IMAGE_OCR:
+            return _same_lines(_unpacked(left), _unpacked(right), tolerance)
+    except (InputError, ValueError, TypeError, OverflowError):
+        pass  # at least one of them is no output of this task: what is not the same does not agree
+    return False
+
+
+# -- tensors ----------------------------------------------------------------------------------------------------------
+
+
+def _compare_tensors(left: Sequence[Tensor], right: Sequence[Tensor], tolerance: float) -> Steps:
+    if [(one.name, one.dtype, one.shape) for one in left] != [(one.name, one.dtype, one.shape) for one in right]:
+        return False
+    for one, other in zip(left, right, strict=True):
+        if one.data == other.data:
+            continue
+        if not one.dtype.startswith("float"):
+            return False
+        if not (yield from _compare_floats(one, other, tolerance)):
+            return False
+    return True
+
+
+def _compare_floats(left: Tensor, right: Tensor, tolerance: float) -> Steps:
+    """Compare the elements in two passes: the largest of all decides how far any two may lie apart."""
+    size = left.size_bytes // math.prod(left.shape)  # not empty: empty tensors are equal bytes
+    step = STEP_ELEMENTS * size
+    largest = 0.0
+    apart = 0.0
+    for at in range(0, left.size_bytes, step):
+        one, other = (_floats(tensor.dtype, tensor.data[at : at + step]) for tensor in (left, right))
+        if not (math.isfinite(sum(one)) and math.isfinite(sum(other))):
+            pairs = [(x, y) for x, y in zip(one, other, strict=True) if math.isfinite(x) and math.isfinite(y)]
+            if not all(_same_special(x, y) for x, y in zip(one, other, strict=True)):
+                return False
+            one, other = [x for x, _ in pairs], [y for _, y in pairs]
+        if one:
+            largest = max(largest, max(map(abs, one)), max(map(abs, other)))
+            apart = max(apart, max(map(abs, map(sub, one, other))))
+        yield
+    return apart <= tolerance * largest
+
+
+def _same_special(left: float, right: float) -> bool:
+    """Tell whether two elements are both finite, both NaN or the same infinity."""
+    if math.isfinite(left) or math.isfinite(right):
+        return math.isfinite(left) and math.isfinite(right)
+    return left == right or (math.isnan(left) and math.isnan(right))
+
+
+def _floats(dtype: str, data: bytes | memoryview) -> Sequence[float]:
+    if dtype == "float16":
+        return unpack(f"<{len(data) // 2}e", data)
+    values = array(_CODES[dtype])
+    values.frombytes(data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+# -- labels and texts -------------------------------------------------------------------------------------------------
+
+
+def _unpacked(data: bytes) -> Any:
+    try:
+        return msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
+    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
+        raise ValueError(f"not MessagePack ({error or type(error).__name__})") from None
+
+
+def _same_label(left: Any, right: Any, tolerance: float) -> bool:
+    (label, score, *rest), (other_label, other_score, *other_rest) = left, right
+    named = [label, *rest] == [other_label, *other_rest] and len(rest) == 2
+    return named and all(isinstance(text, str) for text in (label, *rest)) and _near(score, other_score, tolerance)
+
+
+def _same_lines(left: Any, right: Any, tolerance: float) -> bool:
+    return len(left) == len(right) and all(
+        _same_line(one, other, tolerance) for one, other in zip(left, right, strict=True)
+    )
+
+
+def _same_line(left: Any, right: Any, tolerance: float) -> bool:
+    (text, box, confidence), (other_text, other_box, other_confidence) = left, right
+    return (
+        isinstance(text, str)
+        and text == other_text
+        and len(box) == len(other_box) == 4
+        and all(_near(edge, other, BOX_PIXELS_MAX) for edge, other in zip(box, other_box, strict=True))
+        and _near(confidence, other_confidence, 10 * tolerance)
+    )
+
+
+def _near(left: Any, right: Any, distance: float) -> bool:
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in (left, right)):
+        return False
+    return bool(abs(left - right) <= distance)

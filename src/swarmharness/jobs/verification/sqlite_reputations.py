@@ -1,0 +1,115 @@
+"""Keeps standings in a small SQLite file; it believes no row that cannot be, and starts anew beside a damaged file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from swarmharness.errors import UnavailableError
+from swarmharness.jobs.verification.reputation import (
+    REPUTATIONS_MAX,
+    SHUN_S_MAX,
+    STRIKES_MAX,
+    VALID_MAX,
+    Reputation,
+)
+from swarmharness.jobs.verification.standings import Remembered
+from swarmharness.routing.trust import Trust
+
+TRUST_MICRO_MAX = 10**12
+_TEXT_MAX = 128
+_TIME_MAX = 2**40
+_SCHEMA = """CREATE TABLE IF NOT EXISTS reputations (
+    peer_id TEXT NOT NULL, skill TEXT NOT NULL, valid_in_a_row INTEGER NOT NULL, strikes INTEGER NOT NULL,
+    shunned_until_s INTEGER NOT NULL, changed_s INTEGER NOT NULL, trust_valid_micro INTEGER NOT NULL,
+    trust_invalid_micro INTEGER NOT NULL, PRIMARY KEY (peer_id, skill)) WITHOUT ROWID"""
+_SELECT = """SELECT peer_id, skill, valid_in_a_row, strikes, shunned_until_s, changed_s, trust_valid_micro,
+    trust_invalid_micro FROM reputations ORDER BY changed_s LIMIT ?"""
+
+T = TypeVar("T")
+
+
+class SqliteReputationStore:
+    """`ReputationStore` in one file, which every call opens anew: that is once a second at most."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def load(self) -> list[Remembered]:
+        """See `ReputationStore`; a damaged file is set aside as `….damaged`, and everybody is new."""
+        return await self._in_thread(self._load)
+
+    async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+        """See `ReputationStore`."""
+        await self._in_thread(lambda: self._save(changed, gone))
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        try:
+            return await trio.to_thread.run_sync(function)
+        except (sqlite3.Error, OSError) as error:
+            raise UnavailableError(
+                f"{self._path} cannot be used now ({error}): check its disk and permissions"
+            ) from None
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self._path, timeout=5.0)
+        try:
+            with connection:
+                connection.execute(_SCHEMA)
+                yield connection
+        finally:
+            connection.close()
+
+    def _load(self) -> list[Remembered]:
+        try:
+            with self._open() as connection:
+                rows = connection.execute(_SELECT, (REPUTATIONS_MAX,)).fetchall()
+        except sqlite3.OperationalError:
+            raise  # busy, or the disk: not damaged
+        except sqlite3.DatabaseError:
+            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+            return []
+        return [row for row in map(_read, rows) if row is not None]
+
+    def _save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+        with self._open() as connection:
+            connection.executemany("DELETE FROM reputations WHERE peer_id = ? AND skill = ?", gone)
+            connection.executemany(
+                "INSERT OR REPLACE INTO reputations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        row.peer_id,
+                        row.skill,
+                        row.reputation.valid_in_a_row,
+                        row.reputation.strikes,
+                        row.reputation.shunned_until_s,
+                        row.reputation.changed_s,
+                        row.trust.valid_micro,
+                        row.trust.invalid_micro,
+                    )
+                    for row in changed
+                ],
+            )
+
+
+def _read(row: Sequence[object]) -> Remembered | None:
+    """Return a row if it can be one: SQLite takes any type in any column, and the file may come from anywhere."""
+    peer_id, skill, *numbers = row
+    if not (isinstance(peer_id, str) and isinstance(skill, str) and 0 < len(peer_id) <= _TEXT_MAX):
+        return None
+    limits = (VALID_MAX, STRIKES_MAX, _TIME_MAX + SHUN_S_MAX, _TIME_MAX, TRUST_MICRO_MAX, TRUST_MICRO_MAX)
+    valid: list[int] = []
+    for number, most in zip(numbers, limits, strict=True):
+        if type(number) is not int or not 0 <= number <= most:
+            return None
+        valid.append(number)
+    in_a_row, strikes, shunned_s, changed_s, trusted, distrusted = valid
+    if len(skill) > _TEXT_MAX or not trusted + distrusted:
+        return None
+    return Remembered(peer_id, skill, Reputation(in_a_row, strikes, shunned_s, changed_s), Trust(trusted, distrusted))

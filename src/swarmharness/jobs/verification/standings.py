@@ -1,0 +1,174 @@
+"""Keeps what checks told of each peer and skill, on disk too, and tells the router; what follows is decided purely."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from swarmharness.errors import SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.jobs.verification import reputation
+from swarmharness.jobs.verification.policy import VerificationSettings, batch_tasks
+from swarmharness.jobs.verification.reputation import Reputation, Reputations
+from swarmharness.ports import Clock
+from swarmharness.routing.router import Router
+from swarmharness.routing.trust import Trust
+
+SAVED_AFTER_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One peer and skill, as the disk holds it."""
+
+    peer_id: str
+    skill: str
+    reputation: Reputation
+    trust: Trust
+
+
+class ReputationStore(Protocol):
+    """Where standings outlive the process."""
+
+    async def load(self) -> list[Remembered]:
+        """Return all, the least recently changed first."""
+
+    async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+        """Keep what changed, and forget some."""
+
+
+class MemoryReputationStore:
+    """Forgets when the process ends, or remembers between two services of one test."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Remembered] = {}
+
+    async def load(self) -> list[Remembered]:
+        """See `ReputationStore`."""
+        return list(self.rows.values())
+
+    async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+        """See `ReputationStore`."""
+        for row in changed:
+            self.rows.pop((row.peer_id, row.skill), None)
+            self.rows[row.peer_id, row.skill] = row
+        for key in gone:
+            self.rows.pop(key, None)
+
+
+class Standings:
+    """The honesty of every peer in every skill, as this node found it."""
+
+    def __init__(self, clock: Clock, settings: VerificationSettings, store: ReputationStore) -> None:
+        self._clock, self._settings, self._store = clock, settings, store
+        self._known = Reputations()
+        self._router: Router | None = None
+        self._changed: set[tuple[str, str]] = set()
+        self._gone: set[tuple[str, str]] = set()
+        self._wake = trio.Event()
+
+    def attach(self, router: Router) -> None:
+        """Tell this router of every result from now on."""
+        self._router = router
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def get(self, peer_id: str, skill: str) -> Reputation:
+        """Return what is known now."""
+        return self._known.get(peer_id, skill, self._now_s())
+
+    def batch_tasks(self, peer_id: str, skill: str) -> int:
+        """Return how many answers of this peer one check covers; see `policy.batch_tasks`."""
+        return batch_tasks(self.get(peer_id, skill).valid_in_a_row)
+
+    def shunned(self, peer_id: str, skill: str) -> bool:
+        """Tell whether the peer gave wrong answers and gets no task of this skill now."""
+        now_s = self._now_s()
+        return self._known.get(peer_id, skill, now_s).shunned(now_s)
+
+    def rows(self) -> list[tuple[str, str, Reputation]]:
+        """Return (peer, skill, reputation) of all."""
+        return self._known.items()
+
+    # -- hearing --------------------------------------------------------------------------------------------------
+
+    def valid(self, peer_id: PeerId, skill: str, tasks: int = 1) -> None:
+        """Hear that a check found so many tasks right, by one that was compared."""
+        self._put(peer_id, skill, reputation.after_valid(self.get(peer_id, skill), self._now_s(), tasks))
+        if self._router is not None:
+            self._router.note_valid(peer_id, skill)
+
+    def invalid(self, peer_id: PeerId, skill: str, reason: str) -> None:
+        """Hear that an answer was wrong."""
+        after = reputation.after_invalid(self.get(peer_id, skill), self._now_s(), self._settings.shun_s)
+        self._put(peer_id, skill, after)
+        _log.warning("%s answered a task of %s wrongly (%s); it is not asked again for a while", peer_id, skill, reason)
+        if self._router is not None:
+            self._router.note_invalid(peer_id, skill, 0, reason)
+
+    def doubt(self, peer_id: PeerId, skill: str) -> None:
+        """Hear that an answer was disputed, and nobody could tell who was right."""
+        self._put(peer_id, skill, reputation.after_doubt(self.get(peer_id, skill), self._now_s()))
+
+    def _put(self, peer_id: str, skill: str, new: Reputation) -> None:
+        forgotten = self._known.put(peer_id, skill, new)
+        self._changed.add((peer_id, skill))
+        self._gone.discard((peer_id, skill))
+        if forgotten is not None:
+            self._changed.discard(forgotten)
+            self._gone.add(forgotten)
+        self._wake.set()
+
+    # -- the disk -------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take up what is on disk, then write down what changes, for ever, and once more at the end."""
+        await self._load()
+        task_status.started()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                await trio.sleep(SAVED_AFTER_S)
+                await self.save()
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await self.save()
+
+    async def save(self) -> None:
+        """Write down what has changed; a disk that fails costs memory of peers, and nothing else."""
+        changed, self._changed = self._changed, set()
+        gone, self._gone = self._gone, set()
+        if not changed and not gone:
+            return
+        try:
+            await self._store.save([self._row(*key) for key in changed], list(gone))
+        except SwarmError as error:
+            _log.error("what was learnt about peers is not written down: %s", error)
+            self._changed |= changed
+            self._gone |= gone
+
+    def _row(self, peer_id: str, skill: str) -> Remembered:
+        trust = Trust(0, 0) if self._router is None else self._router.trust_of(PeerId(peer_id), skill)
+        return Remembered(peer_id, skill, self.get(peer_id, skill), trust)
+
+    async def _load(self) -> None:
+        try:
+            rows = await self._store.load()
+        except SwarmError as error:
+            _log.error("what was learnt about peers cannot be read, so all are new: %s", error)
+            return
+        for row in rows:
+            self._known.put(row.peer_id, row.skill, row.reputation)
+            age_s = self._now_s() - row.reputation.changed_s
+            if self._router is not None and 0 <= age_s < reputation.ROW_S and row.trust.valid_micro > 0:
+                self._router.believe(PeerId(row.peer_id), row.skill, row.trust)
+
+    def _now_s(self) -> int:
+        return self._clock.unix_us() // 1_000_000
