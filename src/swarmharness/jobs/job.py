@@ -164,6 +164,11 @@ class Job:
         return over and self._handed_out == self._intake.fed
 
     @property
+    def has_all(self) -> bool:
+        """No item that was fed is needed again: each is answered, or waits here for its answer."""
+        return self._shelf.count + len(self._traffic.plan) == self._intake.fed
+
+    @property
     def resting(self) -> bool:
         """There is nothing to do until somebody feeds it or takes its results."""
         return self._end is not None or self._traffic.plan.finished

@@ -163,6 +163,9 @@ class Journal(Protocol):
     def end(self, job_id: str, state: JobState, reason: str, ended_us: int, counts: Counts) -> None:
         """Note how a job ended."""
 
+    def cancel(self, record: JobRecord, ended_us: int) -> None:
+        """Note that a job that does not run was cancelled."""
+
     async def room(self) -> None:
         """Wait until little enough is unwritten; raises UnavailableError while nothing can be written (a full disk)."""
 

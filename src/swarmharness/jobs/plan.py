@@ -104,6 +104,9 @@ class JobPlan:
         """Everything fed so far is settled."""
         return not self._unanswered
 
+    def __len__(self) -> int:
+        return len(self._unanswered)
+
     def __contains__(self, index: int) -> bool:
         """Whether an item was fed and is neither answered nor failed for good."""
         return index in self._unanswered

@@ -126,6 +126,10 @@ class SqliteJournal:
         """See `Journal`."""
         self._note(_counts(job_id, counts), (sql.END, [(str(state), reason, ended_us, job_id)]))
 
+    def cancel(self, record: JobRecord, ended_us: int) -> None:
+        """See `Journal`."""
+        self._note((sql.END, [(str(JobState.CANCELLED), "the job was cancelled", ended_us, record.job_id)]))
+
     def _note(self, *changes: Change, size_bytes: int = 0) -> None:
         self._batch.changes += changes
         size_bytes += _ROW_BYTES * sum(len(rows) for _, rows in changes)

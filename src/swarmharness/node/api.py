@@ -7,34 +7,22 @@ MessagePack values.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import trio
 
 from swarmharness import __version__
 from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
-from swarmharness.jobs.service import ItemResult, Job, JobSettings
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
+from swarmharness.node.jobs_api import JobsApi
 from swarmharness.node.owner_api import OwnerApi
 from swarmharness.node.parts import NodeParts
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 from swarmharness.routing.decisions import DECISIONS_MAX
 
-POLL_S = 1.0
-JOB_KEPT_S = 60.0
-"""A job that nobody asks about for so long is cancelled: its submitter is gone."""
-JOBS_MAX = 256
-
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _OpenJob:
-    job: Job
-    closed: trio.Event = field(default_factory=trio.Event)
-    asked_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +48,7 @@ class NodeApi:
         self._terms = terms
         self._refusals = refusals
         self._stop = stop
-        self._jobs: dict[str, _OpenJob] = {}
-        self._nursery: trio.Nursery | None = None
+        self._jobs = JobsApi(parts)
         self._owner = OwnerApi(parts)
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "node.status": self._node_status,
@@ -74,10 +61,7 @@ class NodeApi:
             **CreditApi(parts).methods,
             **self._owner.methods,
             "registry.join": self._registry_join,
-            "job.open": self._job_open,
-            "job.feed": self._job_feed,
-            "job.results": self._job_results,
-            "job.cancel": self._job_cancel,
+            **self._jobs.methods,
         }
 
     @property
@@ -87,15 +71,7 @@ class NodeApi:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold open jobs until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            while True:
-                await trio.sleep(JOB_KEPT_S / 4)
-                now_us = self._parts.ports.clock.monotonic_us()
-                for held in self._jobs.values():
-                    if now_us - held.asked_us > JOB_KEPT_S * 1e6:
-                        held.closed.set()
+        await self._jobs.run(task_status=task_status)
 
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
         """Answer one call; raises the SwarmError that says why not."""
@@ -185,76 +161,3 @@ class NodeApi:
                 f"no decision is remembered for the task {task!r}; a node remembers its last {DECISIONS_MAX}"
             )
         return decision.as_dict()
-
-    # -- jobs -------------------------------------------------------------------------------------------------
-
-    async def _job_open(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        skill = param(params, "skill", str)
-        deadline_s = float(param(params, "deadline_s", (int, float), self._parts.settings.jobs.deadline_s))
-        if deadline_s <= 0:
-            raise InputError(f"a deadline of {deadline_s:g} s has passed already; give a positive number of seconds")
-        if len(self._jobs) >= JOBS_MAX:
-            raise InputError(f"{JOBS_MAX} jobs are open on this node; wait for one to end")
-        job_id = self._parts.ports.randomness.token(8).hex()
-        if self._nursery is None:
-            raise SwarmError("the node is not ready for jobs yet")
-        settings = replace(self._parts.settings.jobs, deadline_s=deadline_s)
-        await self._nursery.start(self._hold, job_id, skill, settings)
-        return {"job": job_id, "task": self._jobs[job_id].job.task}
-
-    async def _hold(
-        self, job_id: str, skill: str, settings: JobSettings, *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        async with self._parts.jobs.open(skill, settings) as job:
-            held = self._jobs[job_id] = _OpenJob(job, asked_us=self._parts.ports.clock.monotonic_us())
-            task_status.started()
-            try:
-                await held.closed.wait()
-            finally:
-                del self._jobs[job_id]
-
-    async def _job_feed(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        items = param(params, "items", list)
-        if not all(isinstance(item, bytes) for item in items):
-            raise InputError("job.feed: every item is a byte string")
-        await self._job(params).feed(items, last=param(params, "last", bool, False))
-        return {}
-
-    async def _job_results(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        job = self._job(params)
-        results = job.ready()
-        if not results and not job.done:
-            await job.wait(timeout_s=POLL_S)
-            results = job.ready()
-        answer = {
-            "results": [_result(result) for result in results],
-            "done": job.done,
-            "progress": asdict(job.progress),
-        }
-        if job.done:
-            self._jobs[param(params, "job", str)].closed.set()
-        return answer
-
-    async def _job_cancel(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        self._job(params)
-        self._jobs[param(params, "job", str)].closed.set()
-        return {}
-
-    def _job(self, params: Mapping[str, Any]) -> Job:
-        held = self._jobs.get(param(params, "job", str))
-        if held is None:
-            raise InputError("this node has no such job: it was cancelled, or nobody asked about it for a minute")
-        held.asked_us = self._parts.ports.clock.monotonic_us()
-        return held.job
-
-
-def _result(result: ItemResult) -> dict[str, Any]:
-    return {
-        "index": result.index,
-        "output": result.output,
-        "error": result.error,
-        "error_kind": None if result.error_kind is None else int(result.error_kind),
-        "peer": result.peer,
-        "service_ms": round(result.service_us / 1000, 3),
-        "receipt": result.receipt,
-    }

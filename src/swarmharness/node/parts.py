@@ -16,6 +16,7 @@ from swarmharness.errors import SwarmError
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId, Signer
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
+from swarmharness.jobs.journal import Journal
 from swarmharness.jobs.requester import TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.tracing import TracedTasks
@@ -38,6 +39,10 @@ from swarmharness.routing.router import Router
 from swarmharness.routing.trace import TraceSink
 
 
+HISTORY_SEARCHED = 4096
+"""Own receipts among which those of the jobs' last answers are looked for at the start."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodePorts:
     """Everything through which a node touches the world."""
@@ -55,6 +60,8 @@ class NodePorts:
     """Finds nodes on the local network; None where that is off."""
     broadcast: Broadcast | None = None
     """Floods fork proofs; None floods them over the transport."""
+    journal: Journal | None = None
+    """Remembers jobs; None forgets them with the process."""
     trace: TraceSink | None = None
     """Takes a record of every routed task; None: decisions are neither recorded nor remembered."""
     owner: OwnerPorts | None = None
@@ -156,6 +163,7 @@ async def run_services(
         lambda context: _traced(RoutedTasks(router, requester, context.purse), router, ports, unix_offset_us),
         ports.clock,
         settings.jobs,
+        journal=ports.journal,
         settle=requester.settle,
     )
     async with _broadcast(ports) as broadcast, trio.open_nursery() as outer:
@@ -168,6 +176,7 @@ async def run_services(
             horizon_epochs=settings.admission.horizon_epochs,
         )
         credit.watch_own(spread.add_own, spread.found_fork)
+        credit.watch_own(jobs.receipt_stored)
         credit.watch_uncovered(spread.be_shown, spread.be_shown_later)
         spread.watch_receipts(credit.received)
         spread.watch_bans(credit.ban)
@@ -176,12 +185,14 @@ async def run_services(
         async with trio.open_nursery() as inner:
             await inner.start(registry.run)
             inner.start_soon(redemption.run)
+            inner.start_soon(_settle_owed, ports, jobs, credit)
             if owner is not None:
                 inner.start_soon(owner.run)
             started_us = ports.clock.monotonic_us()
             yield NodeParts(
                 ports, settings, registry, router, credit, spread, tasks, jobs, redemption, owner, started_us
             )
+            await _flush(ports)
             inner.cancel_scope.cancel()
         # Receipts of the last answers are worth waiting for, but not for long.
         with trio.move_on_after(2):
@@ -193,6 +204,20 @@ def _traced(tasks: TaskRunner, router: Router, ports: NodePorts, unix_offset_us:
     if ports.trace is None:
         return tasks
     return TracedTasks(router, tasks, ports.clock, ports.trace, unix_offset_us=unix_offset_us)
+
+
+async def _flush(ports: NodePorts) -> None:
+    """Have the last answers on disk, whereupon they are paid for."""
+    with trio.move_on_after(2):
+        if ports.journal is not None:
+            await ports.journal.flush()
+
+
+async def _settle_owed(ports: NodePorts, jobs: JobService, credit: CreditService) -> None:
+    """Pay for answers of jobs that the last run of this node took and did not come to pay for."""
+    if ports.journal is not None and await ports.journal.owed():
+        entries = await ports.receipts.history(ports.signer.peer_id, limit=HISTORY_SEARCHED)
+        await jobs.settle_owed((task for entry in entries for task in entry.body.tasks), credit.settle_task)
 
 
 @asynccontextmanager
