@@ -131,6 +131,7 @@ class SimulatedTransport(MemoryTransport):
 
     async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
         """See `MemoryTransport.serve`."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # it arrives at the instant at which its caller gave up
         network = self.network
         network.overseer.handled(network.index[self._peer_id], method, trio.current_effective_deadline())
         if network.weather.duplicates(caller, self._peer_id):
