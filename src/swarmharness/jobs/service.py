@@ -9,9 +9,10 @@ from typing import Any
 
 import trio
 
-from swarmharness.credit.receipt import Receipt, epoch_of
+from swarmharness.credit.receipt import ReceiptBody, epoch_of
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import BudgetError, InputError, UnavailableError
+from swarmharness.identity import PeerId
 from swarmharness.jobs.context import JobContext, JobOptions, TaskLayers
 from swarmharness.jobs.dispatch import JobSettings, prices_text
 from swarmharness.jobs.intake import InputChangedError
@@ -23,9 +24,6 @@ from swarmharness.ports import Clock
 from swarmharness.routing.router import Choice, Router
 
 __all__ = ["InputChangedError", "ItemResult", "Job", "JobService", "JobSettings", "Progress"]
-
-SETTINGS = JobSettings()
-
 
 class JobService:
     """Opens jobs on this node. Only a job that is opened with a journal id is noted there, and can be resumed."""
@@ -138,10 +136,10 @@ class JobService:
             yield job
             nursery.cancel_scope.cancel()
 
-    def receipt_stored(self, receipt: Receipt) -> None:
-        """Hear that a receipt of this node is complete: its tasks are owed no more."""
-        if self.journal is not None:
-            self.journal.settled(receipt.body.tasks)
+    def paid(self, body: ReceiptBody, own_id: PeerId) -> None:
+        """Hear that a receipt is complete; if this node is the one that pays, its tasks are owed no more."""
+        if self.journal is not None and body.requester == own_id:
+            self.journal.settled(body.tasks)
 
     async def settle_owed(self, settled: Iterable[bytes], settle: Callable[[TaskTerms], None]) -> None:
         """Pay for what an earlier run of this node noted and did not come to sign; `settled` are tasks of receipts."""

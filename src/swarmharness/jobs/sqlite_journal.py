@@ -25,6 +25,8 @@ GATHER_S = 0.05
 """What is noted within so long is written together."""
 PENDING_BYTES_MAX = 32 * 2**20
 RETRY_S = 1.0
+LAZY_MAX = 1000
+"""So many changes that nobody waits for are written without company."""
 PRUNE_EVERY_S = 600.0
 _ROW_BYTES = 200
 """What a row takes in memory beside its output."""
@@ -120,7 +122,10 @@ class SqliteJournal:
 
     def settled(self, tasks: Iterable[bytes]) -> None:
         """See `Journal`."""
-        self._note((sql.SETTLED, [(task,) for task in tasks]))
+        # Nothing is lost if this is not written: the receipt is found at the next start. So it waits for company.
+        self._add((sql.SETTLED, [(task,) for task in tasks]))
+        if len(self._batch.changes) > LAZY_MAX:
+            self._noted.set()
 
     def end(self, job_id: str, state: JobState, reason: str, ended_us: int, counts: Counts) -> None:
         """See `Journal`."""
@@ -131,11 +136,14 @@ class SqliteJournal:
         self._note((sql.END, [(str(JobState.CANCELLED), "the job was cancelled", ended_us, record.job_id)]))
 
     def _note(self, *changes: Change, size_bytes: int = 0) -> None:
+        self._add(*changes, size_bytes=size_bytes)
+        self._noted.set()
+
+    def _add(self, *changes: Change, size_bytes: int = 0) -> None:
         self._batch.changes += changes
         size_bytes += _ROW_BYTES * sum(len(rows) for _, rows in changes)
         self._batch.size_bytes += size_bytes
         self._unwritten_bytes += size_bytes
-        self._noted.set()
         if self._unwritten_bytes > PENDING_BYTES_MAX // 4:
             self._hurry.set()
 
@@ -153,6 +161,7 @@ class SqliteJournal:
         batch = self._batch if self._batch.changes else self._being_written
         if batch is None:
             return
+        self._noted.set()
         self._hurry.set()
         while not batch.written.is_set():
             if self._problem is not None:

@@ -73,6 +73,11 @@ class DataDir:
         return self.path / "swarm.sqlite"
 
     @property
+    def jobs_database(self) -> Path:
+        """The SQLite file of jobs and their results."""
+        return self.path / "jobs.sqlite"
+
+    @property
     def skills_folder(self) -> Path:
         """Skills that the user added."""
         return self.path / "skills"

@@ -21,6 +21,7 @@ from swarmharness.execution.settings import ExecutorSettings
 from swarmharness.identity import PeerId
 from swarmharness.jobs.plan import PlanSettings
 from swarmharness.jobs.service import JobSettings
+from swarmharness.jobs.sqlite_journal import Keeping, open_journal
 from swarmharness.network.libp2p_broadcast import Libp2pBroadcast
 from swarmharness.network.libp2p_dht import Libp2pDht
 from swarmharness.network.libp2p_transport import Libp2pTransport
@@ -125,6 +126,7 @@ async def open_node(
         network = _network_settings(config, directory.concrete_listen(tuple(listen)), psk)
         async with (
             open_sqlite_store(directory.database, owner=identity.peer_id, unix_us=clock.unix_us()) as receipts,
+            open_journal(directory.jobs_database, _keeping(config)) as journal,
             Libp2pTransport(network, identity, randomness=randomness) as transport,
             Libp2pDht(transport) as dht,
             Libp2pBroadcast(transport) as broadcast,
@@ -140,6 +142,7 @@ async def open_node(
                 dht=dht,
                 executor=executor,
                 receipts=receipts,
+                journal=journal,
                 peers=FilePeerStore(directory.path / "peers.jsonl"),
                 sequence=FileSequenceStore(directory.path / "sequence"),
                 lan=discover_on_lan if config.network.mdns else None,
@@ -233,6 +236,10 @@ def _executor_settings(config: Config) -> ExecutorSettings:
         model_bytes_max=execution.model_size_max_mib * MIB,
         idle_unload_s=execution.idle_unload_s,
     )
+
+
+def _keeping(config: Config) -> Keeping:
+    return Keeping(config.jobs.keep_days, config.jobs.keep_mib * MIB)
 
 
 def _node_settings(config: Config) -> NodeSettings:

@@ -176,7 +176,7 @@ async def run_services(
             horizon_epochs=settings.admission.horizon_epochs,
         )
         credit.watch_own(spread.add_own, spread.found_fork)
-        credit.watch_own(jobs.receipt_stored)
+        credit.watch_own(lambda receipt: jobs.paid(receipt.body, ports.transport.peer_id))
         credit.watch_uncovered(spread.be_shown, spread.be_shown_later)
         spread.watch_receipts(credit.received)
         spread.watch_bans(credit.ban)
