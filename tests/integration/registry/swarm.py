@@ -85,6 +85,7 @@ class Member:
     in_dht: bool = True
     queued: int = 0
     price: int = 20_000
+    not_serving: str = ""
     transport: MemoryTransport = field(init=False)
     registry: RegistryService = field(init=False)
 
@@ -116,6 +117,7 @@ class Member:
                 queued_items=lambda _: self.queued,
                 price_of=lambda _: self.price,
                 lifetime_s=self.settings.lifetime_s,
+                not_serving=lambda: self.not_serving,
             )
             self.registry = RegistryService(
                 self.transport,

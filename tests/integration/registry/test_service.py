@@ -309,3 +309,47 @@ async def test_with_a_short_refresh_period_everything_still_holds(autojump_clock
             network.kill(worker.peer_id)
             await trio.sleep(7)
             assert worker.peer_id not in {known.advert.peer_id for known in first.registry.known()}
+
+
+async def test_a_node_that_stops_serving_is_no_candidate_at_once_and_one_again_when_it_resumes(
+    autojump_clock: MockClock,
+) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], [SKILL], [SKILL], []]) as (_, first, second, client):
+            assert await client.names() == sorted([first.peer_id, second.peer_id])
+            first.not_serving = "paused"
+            first.registry.skills_changed()
+            await seconds_until(lambda: len(client.registry._known_candidates(SKILL)) == 1, 0.5)
+            assert await client.names() == [second.peer_id]
+            (away,) = [known for known in client.registry.known() if known.advert.peer_id == first.peer_id]
+            assert (away.usable, away.advert.not_serving_text) == (True, "its owner paused it")
+            assert await first.names() == sorted([first.peer_id, second.peer_id]), "its own user may use it"
+            first.not_serving = ""
+            first.registry.skills_changed()
+            await seconds_until(lambda: len(client.registry._known_candidates(SKILL)) == 2, 0.5)
+
+
+async def test_when_nobody_serves_the_reason_is_given_and_the_search_goes_on(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[], [SKILL], []]) as (_, worker, client):
+            assert await client.names() == [worker.peer_id]
+            worker.not_serving = "battery"
+            worker.registry.skills_changed()
+            await seconds_until(lambda: any(known.advert.not_serving for known in client.registry.known()), 5)
+            with pytest.raises(UnavailableError, match=r"no node serves 'text-embedding' now: it saves its battery"):
+                await client.names()
+            worker.not_serving = ""
+            worker.registry.skills_changed()
+            await seconds_until(lambda: len(client.registry._known_candidates(SKILL)) == 1, 0.5)
+
+
+async def test_nobody_is_sent_to_a_node_that_does_not_serve(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[SKILL], [SKILL]]) as (paused, asked):
+            paused.not_serving = "schedule"
+            paused.registry.skills_changed()
+            await seconds_until(lambda: any(known.advert.not_serving for known in asked.registry.known()), 5)
+            newcomer = Member(9)
+            async with newcomer.up(network, asked):
+                await newcomer.names()
+                assert paused.peer_id not in {known.advert.peer_id for known in newcomer.registry.known()}

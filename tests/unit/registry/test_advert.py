@@ -127,3 +127,18 @@ def test_a_skill_that_comes_or_goes_and_another_address_are_news() -> None:
     assert changed_materially(advert(ALICE, ("text-embedding", "ocr")), old)
     assert changed_materially(old, advert(ALICE, addresses=("/ip4/127.0.0.1/tcp/4002",)))
     assert not changed_materially(old, advert(ALICE, sequence=9, issued_unix_s=NOW_UNIX_S + 5))
+
+
+def test_a_node_says_in_one_word_that_it_serves_nobody_and_that_is_news() -> None:
+    serving = advert(ALICE)
+    paused = replace(serving, not_serving="paused")
+    assert (serving.not_serving_text, paused.not_serving_text) == ("", "its owner paused it")
+    assert changed_materially(serving, paused)
+    assert changed_materially(paused, serving)
+    assert not changed_materially(paused, paused)
+    _, opened = signed(ALICE, paused)
+    assert open_advert(opened, now_unix_s=NOW_UNIX_S) == paused
+
+
+def test_a_word_of_a_newer_version_is_believed_and_not_repeated() -> None:
+    assert replace(advert(ALICE), not_serving="\x1b[31m").not_serving_text == "it serves nobody now"

@@ -35,6 +35,7 @@ class World:
         self.clock = ManualClock()
         self.sequences = sequences or MemorySequenceStore()
         self.queued = 0
+        self.not_serving = ""
         self.own = OwnAdvert(
             ALICE,
             self.clock,
@@ -45,6 +46,7 @@ class World:
             queued_items=lambda _: self.queued,
             price_of=lambda skill: skill.work_microcredits * 2,
             lifetime_s=480,
+            not_serving=lambda: self.not_serving,
         )
 
 
@@ -113,3 +115,13 @@ async def test_r1_when_no_number_can_be_reserved_the_last_advert_stays() -> None
                 await world.own.reserve()
     assert max(sequences) <= world.sequences.sequence
     assert sequences[-1] == sequences[-5]
+
+
+async def test_it_says_at_once_that_it_serves_nobody() -> None:
+    world = World()
+    await world.own.open()
+    before, _ = world.own.current()
+    world.not_serving = "memory"
+    after, _ = world.own.current(changed=True)
+    assert (before.not_serving, after.not_serving) == ("", "memory")
+    assert after.sequence > before.sequence

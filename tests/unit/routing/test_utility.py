@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from swarmharness.routing.breaker import BreakerState
-from swarmharness.routing.candidate import RouteRequest
+from swarmharness.routing.candidate import USUAL_FADES, RouteRequest
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.utility import completion_us, rank, terms
 from tests.unit.routing.views import REQUEST, view
@@ -20,6 +20,7 @@ BOTH = pytest.mark.parametrize("policy", [COMPLETION, ADDITIVE], ids=["completio
     ("known", "reason"),
     [
         ({"offers": False}, "does not offer"),
+        ({"not_serving": "its owner paused it"}, "it serves nobody now: its owner paused it"),
         ({"allowed": False}, "allow or deny"),
         ({"reachable": False, "unreachable_reason": "reset by peer"}, "does not answer: reset by peer"),
         ({"breaker": BreakerState.OPEN}, "circuit breaker is open"),
@@ -47,9 +48,35 @@ def test_a_half_open_breaker_and_a_large_task_are_no_reason(policy: RoutingPolic
 
 
 def test_the_predicted_completion_is_wait_and_service_and_network() -> None:
-    busy = view("p", queued_items=10, queue_age_us=12_000, sent_since_items=3, outstanding_items=2)
-    # 12 ms drain two of the ten queued items of 5 ms; three were sent since; five are asked for now.
-    assert completion_us(busy, COMPLETION, 5) == 1_000 + (10 - 2 + 3 + 5) * 5_000
+    busy = view("p", queued_items=10, queue_age_us=0, sent_since_items=3, outstanding_items=2, hidden_us=700)
+    assert completion_us(busy, COMPLETION, 5) == 1_000 + (10 + 3 + 5) * 5_000 + 700
+
+
+def test_an_account_of_a_queue_fades_to_the_usual_one_and_that_to_nothing() -> None:
+    policy = RoutingPolicy(queue_fade_ms=1_000)
+    for queued, usual in ((10, 4_000), (0, 4_000)):
+        half_life_us = 693_147
+        old = view("p", queued_items=queued, usual_milli=usual, queue_age_us=half_life_us)
+        slow = 2 ** (-1 / USUAL_FADES)
+        assert old.ahead_milli(policy) == pytest.approx(usual * slow + (1000 * queued - usual) / 2, rel=0.05)
+        assert replace(old, queue_age_us=10**9).ahead_milli(policy) <= 1
+
+
+def test_slots_that_are_free_make_no_wait_and_several_drain_a_queue_together() -> None:
+    assert view("p", slots=4, queued_items=3, queue_age_us=0).wait_us(COMPLETION) == 0
+    assert view("p", slots=4, queued_items=7, queue_age_us=0).wait_us(COMPLETION) == 5_000
+
+
+def test_a_newcomers_claim_counts_with_caution_and_this_nodes_own_does_not() -> None:
+    policy = RoutingPolicy(newcomer_caution=3)
+    newcomer = view("p", measured_us=None, advertised_us=5_000)
+    assert completion_us(newcomer, policy, 1) == 3 * completion_us(view("p"), policy, 1)
+    assert completion_us(replace(newcomer, local=True), policy, 1) == 5_000
+
+
+def test_of_equals_the_one_whose_accounts_explain_its_times_is_preferred() -> None:
+    views = [view("a", candour_micro=500_000), view("b")]
+    assert rank(views, COMPLETION, REQUEST).order == ("b", "a")
 
 
 def test_own_items_are_a_lower_bound_of_the_wait() -> None:
