@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from swarmharness.errors import InputError, UnavailableError
+from swarmharness.simulation.plots import Bars, plots_of
 from swarmharness.simulation.scenario import Scenario
+from swarmharness.simulation.svg import COLOURS, short
+
+CROWDED = 5
+"""More names than this stand slantwise under their bars."""
 
 
 def write_png(path: Path, scenario: Scenario, summary: Mapping[str, Any]) -> None:
@@ -20,31 +26,25 @@ def write_png(path: Path, scenario: Scenario, summary: Mapping[str, Any]) -> Non
         raise UnavailableError(
             "PNG plots need matplotlib: install swarmharness[plots], or write a report that ends in .html"
         ) from None
-    series, groups, traffic = summary["series"], summary["groups"], summary["traffic"]
-    minutes = [at_s / 60 for at_s in series["at_s"]]
-    bucket_s = series["bucket_us"][0] / 1e6
-    figure, ((goodput, latency), (credit, share)) = pyplot.subplots(2, 2, figsize=(12, 8))
-    for column in ("requests", "answered", "right"):
-        goodput.plot(minutes, [count / bucket_s for count in series[column]], label=column)
-    for column, name in (("p50_us", "median"), ("p99_us", "99th percentile")):
-        latency.plot(minutes, [value / 1000 for value in series[column]], label=name)
-    names = [name for name, group in groups.items() if group["nodes"]]
-    balances = [
-        (groups[name]["earned_microcredits"] - groups[name]["spent_microcredits"]) / 1e6 / groups[name]["nodes"]
-        for name in names
-    ]
-    credit.bar(names, balances)
-    kinds = list(traffic["by_kind"].items())[:8]
-    share.barh([kind for kind, _ in kinds], [100 * count["bytes"] / max(1, traffic["bytes"]) for _, count in kinds])
-    for axes, title in (
-        (goodput, "requests a second, over minutes"),
-        (latency, "latency in ms, over minutes"),
-        (credit, "credits earned less spent, for each node"),
-        (share, "percent of bytes by kind of message"),
-    ):
-        axes.set_title(title)
-    goodput.legend()
-    latency.legend()
+    plots = plots_of(summary)
+    rows = -(-len(plots) // 2)
+    figure, grid = pyplot.subplots(rows, 2, figsize=(12, 3.6 * rows), squeeze=False)
+    cells = [axes for row in grid for axes in row]
+    for axes, plot in zip(cells, plots, strict=False):
+        axes.set_title(plot.title)
+        axes.set_ylabel(plot.y_label)
+        if isinstance(plot, Bars):
+            bars = axes.bar(list(plot.bars), list(plot.bars.values()), color=COLOURS[0])
+            axes.bar_label(bars, labels=[short(value) for value in plot.bars.values()], fontsize=8)
+            axes.tick_params(axis="x", labelrotation=20 if len(plot.bars) > CROWDED else 0)
+            continue
+        for colour, (name, values) in zip(COLOURS, plot.lines.items(), strict=False):
+            axes.plot(plot.x, [math.nan if value is None else value for value in values], label=name, color=colour)
+        axes.set_xlabel(plot.x_label)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    for axes in cells[len(plots) :]:
+        axes.set_visible(False)
     figure.suptitle(f"{scenario.title}: {summary['nodes']} nodes, seed {summary['seed']}")
     figure.tight_layout()
     try:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from swarmharness.errors import InputError
+from swarmharness.simulation.plots import Bars, Lines, plots_of
 from swarmharness.simulation.scenario import Scenario
 from swarmharness.simulation.summary import GROUP_COLUMNS, group_rows
 from swarmharness.simulation.svg import bar_chart, line_chart
-
-KINDS_SHOWN = 7
 
 
 def write_html(path: Path, scenario: Scenario, summary: Mapping[str, Any]) -> None:
@@ -37,7 +36,7 @@ def html(scenario: Scenario, summary: Mapping[str, Any]) -> str:
         ("events, steps, audits", f"{summary['events']}, {summary['steps']}, {summary['audits']}"),
         ("trace digest", summary["trace_digest"]),
     ]
-    sections = [f"<h2>{escape(title)}</h2>{svg}" for title, svg in charts(summary)]
+    sections = [f"<h2>{escape(plot.title)}</h2>{_drawn(plot)}" for plot in plots_of(summary)]
     problems = [violation["invariant"] + ": " + violation["text"] for violation in summary["violations"]]
     problems += summary["unmet"]
     return (
@@ -55,45 +54,10 @@ def html(scenario: Scenario, summary: Mapping[str, Any]) -> str:
     )
 
 
-def charts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the plots, each with its title."""
-    series, groups, traffic = summary["series"], summary["groups"], summary["traffic"]
-    minutes = [at_s / 60 for at_s in series["at_s"]]
-    bucket_s = series["bucket_us"][0] / 1e6
-    rates = {
-        name: [count / bucket_s for count in series[column]]
-        for name, column in (("requests", "requests"), ("answered", "answered"), ("right", "right"))
-    }
-    waits = {
-        "median": [value / 1000 for value in series["p50_us"]],
-        "99th percentile": [value / 1000 for value in series["p99_us"]],
-    }
-    total = max(1, traffic["bytes"])
-    kinds = list(traffic["by_kind"].items())
-    shares = {kind: 100 * count["bytes"] / total for kind, count in kinds[:KINDS_SHOWN]}
-    if kinds[KINDS_SHOWN:]:
-        shares["others"] = 100 * sum(count["bytes"] for _, count in kinds[KINDS_SHOWN:]) / total
-    hours = max(1e-9, summary["hours"])
-    each = {name: group["nodes"] * hours for name, group in groups.items() if group["nodes"]}
-    credit = {
-        name: (group["earned_microcredits"] - group["spent_microcredits"]) / 1e6 / group["nodes"]
-        for name, group in groups.items()
-        if group["nodes"]
-    }
-    return [
-        ("Goodput over time", line_chart(minutes, rates, x_label="minutes", y_label="requests a second")),
-        ("Latency over time", line_chart(minutes, waits, x_label="minutes", y_label="milliseconds")),
-        ("Credit by kind of node: earned less spent, for each node", bar_chart(credit, y_label="credits")),
-        ("Share of traffic by kind of message", bar_chart(shares, y_label="percent of bytes")),
-        (
-            "Messages of each node, by kind of node",
-            bar_chart({name: groups[name]["messages"] / count for name, count in each.items()}, y_label="an hour"),
-        ),
-        (
-            "Bytes of each node, by kind of node",
-            bar_chart({name: groups[name]["bytes"] / count for name, count in each.items()}, y_label="an hour"),
-        ),
-    ]
+def _drawn(plot: Lines | Bars) -> str:
+    if isinstance(plot, Bars):
+        return bar_chart(plot.bars, y_label=plot.y_label)
+    return line_chart(plot.x, plot.lines, x_label=plot.x_label, y_label=plot.y_label)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

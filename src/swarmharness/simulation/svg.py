@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 
 WIDTH, HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 16, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 30, 36
+_ROUND = (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10)
+"""Numbers whose quarters are short too."""
 COLOURS = ("#1f6feb", "#d1570b", "#2da44e", "#8250df", "#bf3989", "#57606a", "#9a6700", "#0a7ea4")
 
 
 def line_chart(
-    at: Sequence[float], lines: Mapping[str, Sequence[float]], *, x_label: str, y_label: str, dots: bool = False
+    at: Sequence[float], lines: Mapping[str, Sequence[float | None]], *, x_label: str, y_label: str, dots: bool = False
 ) -> str:
-    """Return a chart of several lines over one axis, from 0 upwards."""
+    """Return a chart of several lines over one axis, from 0 upwards; a line is broken where it has None."""
     most_x = max(at, default=1) or 1
-    most_y = nice(max((value for values in lines.values() for value in values), default=0))
+    most_y = nice(max((value for values in lines.values() for value in values if value is not None), default=0))
     parts = [_frame(most_y, y_label), _x_axis(most_x, x_label)]
     for colour, values in zip(COLOURS, lines.values(), strict=False):
-        points = " ".join(f"{_x(x, most_x):.1f},{_y(y, most_y):.1f}" for x, y in zip(at, values, strict=True))
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.6" points="{points}"/>')
+        places = [
+            None if y is None else (f"{_x(x, most_x):.1f}", f"{_y(y, most_y):.1f}")
+            for x, y in zip(at, values, strict=True)
+        ]
+        for drawn, run in groupby(places, key=lambda place: place is not None):
+            points = [",".join(place) for place in run if place] if drawn else []
+            if len(points) > 1:
+                line = " ".join(points)
+                parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.6" points="{line}"/>')
+            elif points:
+                x, _, y = points[0].partition(",")
+                parts.append(f'<circle cx="{x}" cy="{y}" r="1.6" fill="{colour}"/>')
         if dots:
-            parts += [
-                f'<circle cx="{_x(x, most_x):.1f}" cy="{_y(y, most_y):.1f}" r="2.5" fill="{colour}"/>'
-                for x, y in zip(at, values, strict=True)
-            ]
+            parts += [f'<circle cx="{place[0]}" cy="{place[1]}" r="2.5" fill="{colour}"/>' for place in places if place]
     parts.append(_legend(list(lines)))
     return _document(parts)
 
@@ -60,7 +71,9 @@ def nice(value: float) -> float:
         power *= 10
     while power > value:
         power /= 10
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= value * 0.999999)
+    return next(
+        power * factor for factor in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10) if power * factor >= value * 0.999999
+    )
 
 
 def short(value: float) -> str:
@@ -90,10 +103,13 @@ def _frame(most: float, label: str, least: float = 0.0) -> str:
 
 
 def _x_axis(most: float, label: str) -> str:
+    step = most / 12
+    power = 10.0 ** math.floor(math.log10(step))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * 0.999999)
     parts = [
-        f'<text x="{_x(most * quarter / 4, most):.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
-        f"{short(most * quarter / 4)}</text>"
-        for quarter in range(5)
+        f'<text x="{_x(step * number, most):.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
+        f"{short(step * number)}</text>"
+        for number in range(int(most / step * 1.000001) + 1)
     ]
     parts.append(f'<text x="{WIDTH / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(label)}</text>')
     return "".join(parts)

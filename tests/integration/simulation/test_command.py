@@ -26,9 +26,17 @@ def test_json_has_the_digest_and_everything_that_the_report_shows(
     assert answer["violations"] == []
     assert answer["requests"]["answered"] == answer["requests"]["ended"] > 50
     page = report.read_text()
-    for text in ("Goodput over time", "Latency over time", "Credit by kind", "Share of traffic", "Messages", "Bytes"):
+    for text in (
+        "Goodput over time",
+        "Latency over time",
+        "Requests answered",
+        "Credit by kind",
+        "Share of traffic",
+        "Messages",
+        "Bytes",
+    ):
         assert text in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 

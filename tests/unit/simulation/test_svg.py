@@ -17,8 +17,14 @@ def test_charts_are_well_formed_and_escape_names() -> None:
         assert ElementTree.fromstring(svg).tag.endswith("svg")
 
 
+def test_a_line_is_broken_where_there_is_nothing_to_show() -> None:
+    svg = line_chart([0, 1, 2, 3, 4, 5], {"ms": [1, 2, None, 3, None, 4]}, x_label="minutes", y_label="ms")
+    assert svg.count("<polyline") == 1
+    assert svg.count("<circle") == 2
+
+
 @pytest.mark.parametrize(
-    ("value", "round_number"), [(0, 1), (0.03, 0.05), (1, 1), (1.1, 2), (37, 50), (50, 50), (9000, 10_000)]
+    ("value", "round_number"), [(0, 1), (0.033, 0.04), (1, 1), (1.1, 1.2), (37, 40), (50, 50), (9000, 10_000)]
 )
 def test_axes_end_at_round_numbers(value: float, round_number: float) -> None:
     assert nice(value) == pytest.approx(round_number)
