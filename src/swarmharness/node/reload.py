@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 async def watch_config(path: Path, config: Config, apply: Callable[[Config], None]) -> None:
     """Call `apply` with what the file says whenever that changes, until cancelled; a mistake in it changes nothing.
 
-    `config` is what is in force at the start.
+    `config` is what is in force at the start; the file may have changed since that was read.
     """
-    seen = _version(path)
+    seen: tuple[int, int] | str | None = "not looked at yet"
     while True:
         await trio.sleep(POLL_S)
         current = _version(path)
@@ -33,6 +33,8 @@ async def watch_config(path: Path, config: Config, apply: Callable[[Config], Non
             changed = load_config(path) if current else Config()
         except SwarmError as error:
             _log.warning("the configuration stays as it was: %s", error)
+            continue
+        if changed == config:
             continue
         for line in _differences(config, changed):
             _log.warning("configuration changed: %s", line)
