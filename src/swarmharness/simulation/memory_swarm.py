@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -46,20 +46,24 @@ class MemoryNode:
 async def memory_swarm(
     count: int,
     *,
-    skills: Sequence[MemorySkill] = (ECHO,),
+    skills: Sequence[MemorySkill] | Callable[[int], Sequence[MemorySkill]] = (ECHO,),
     serving: int | None = None,
     seed: int = 0,
     delay_s: float = 0.001,
     settings: NodeSettings | None = None,
 ) -> AsyncIterator[list[MemoryNode]]:
-    """Run `count` nodes that joined the first one; the last `serving` of them (all by default) serve the skills."""
+    """Run `count` nodes that joined the first one; the last `serving` of them (all by default) serve the skills.
+
+    `skills` as a function gives those of each node by its number, for nodes that cheat.
+    """
     serving = count if serving is None else serving
     settings = settings or NodeSettings()
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(MemoryNetwork(delay_s=delay_s))
         nodes: list[MemoryNode] = []
         for number in range(count):
-            offered = tuple(skills) if number >= count - serving else ()
+            own_skills = skills(number) if callable(skills) else skills
+            offered = tuple(own_skills) if number >= count - serving else ()
             node = await stack.enter_async_context(_node(network, f"{seed}/{number}", offered, settings))
             if nodes:
                 first = nodes[0].parts.ports.transport

@@ -39,7 +39,12 @@ def after_valid(old: Reputation, now_s: int, tasks: int = 1) -> Reputation:
 
 
 def after_invalid(old: Reputation, now_s: int, shun_s: float) -> Reputation:
-    """Return the reputation after an answer was found wrong: the row ends, and the peer is shunned for a while."""
+    """Return the reputation after an answer was found wrong: the row ends, and the peer is shunned for a while.
+
+    Answers that were under way when the first one was found out add nothing.
+    """
+    if old.shunned(now_s):
+        return replace(old, valid_in_a_row=0)
     strikes = min(aged(old, now_s).strikes + 1, STRIKES_MAX)
     wait_s = min(round(shun_s * SHUN_FACTOR ** min(strikes - 1, 32)), SHUN_S_MAX)
     return Reputation(0, strikes, now_s + wait_s, now_s)

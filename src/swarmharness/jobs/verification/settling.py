@@ -105,6 +105,7 @@ class Settling:
     async def finish(self) -> None:
         """Check and settle all open batches now, as if their time had come; returns when that is done."""
         self._leave(self._batches.due(2**63))
+        self._changed.set()
         while self._complete or self._checking:
             await self._changed.wait()
 
@@ -124,7 +125,6 @@ class Settling:
                 self._complete.append(batch)
             else:
                 self._settle_batch(batch, ())
-        self._changed.set()
 
     def _next_due_s(self) -> float:
         opened_us = self._batches.next_opened_us()

@@ -106,9 +106,12 @@ class Standings:
 
     def invalid(self, peer_id: PeerId, skill: str, reason: str) -> None:
         """Hear that an answer was wrong."""
-        after = reputation.after_invalid(self.get(peer_id, skill), self._now_s(), self._settings.shun_s)
+        before = self.get(peer_id, skill)
+        after = reputation.after_invalid(before, self._now_s(), self._settings.shun_s)
         self._put(peer_id, skill, after)
-        _log.warning("%s answered a task of %s wrongly (%s); it is not asked again for a while", peer_id, skill, reason)
+        if after.strikes > before.strikes:
+            shunned_s = after.shunned_until_s - self._now_s()
+            _log.warning("%s gave a wrong answer for %s (%s): shunned for %d s", peer_id, skill, reason, shunned_s)
         if self._router is not None:
             self._router.note_invalid(peer_id, skill, 0, reason)
 
