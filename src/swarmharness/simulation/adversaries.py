@@ -1,8 +1,8 @@
 """What dishonest nodes do, each in a few lines on top of the real services; no service imports this.
 
-Roles: `load-liar` hides its queue, `speed-liar` claims to be fast, `wrong` and `cartel` answer wrongly (a cartel always
-the same), `refuser` advertises and refuses, `withholder` never settles, `forker` signs two histories, `sybil` comes
-back under a new key each session and never settles, `eclipse` names nobody but its own kind.
+Roles: `load-liar` hides its queue, `speed-liar` claims to be fast, `noise`, `stale`, `copied`, `lazy`, `wrong` and
+`cartel` answer wrongly (see `cheating`), `refuser` advertises and refuses, `withholder` never settles, `forker` signs
+two histories, `sybil` comes back under a new key each session and never settles, `eclipse` names nobody but its own kind.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from swarmharness.registry.messages import (
     FindResponse,
     Push,
 )
+from swarmharness.simulation.cheating import Cheat, Cheater
 from swarmharness.simulation.execution import Behaviour
 from swarmharness.simulation.network import Sleep
+from swarmharness.simulation.randomness import SeededRandomness
 
 CLAIMED_SPEED_PERCENT = 10
 FORKED_AFTER_S = 60.0
@@ -36,17 +38,17 @@ RENEWED = frozenset({"sybil"})
 """Roles whose nodes start each session with another key."""
 
 
-def behaviour_of(role: str, group: str, number: int) -> Behaviour:
-    """Return how the executor of a node with this role behaves."""
+def behaviour_of(role: str, group: str, number: int, *, cheats_permille: int = 1000) -> Behaviour:
+    """Return how the executor of a node with this role behaves; a cheat about results cheats on that share of tasks."""
+    if role in list(Cheat):
+        mark = f"cartel {group}" if role == Cheat.CARTEL else f"wrong {group} {number}"
+        randomness = SeededRandomness(f"cheat {group} {number}")
+        return Behaviour(cheater=Cheater(Cheat(role), mark.encode(), cheats_permille, randomness))
     match role:
         case "load-liar":
             return Behaviour(claims_queue_percent=0)
         case "speed-liar":
             return Behaviour(claims_speed_percent=CLAIMED_SPEED_PERCENT, claims_queue_percent=0)
-        case "wrong":
-            return Behaviour(wrong=f"wrong {group} {number}".encode())
-        case "cartel":
-            return Behaviour(wrong=f"cartel {group}".encode())
         case "refuser":
             return Behaviour(refuses=True)
         case _:
@@ -85,7 +87,7 @@ def withhold(parts: NodeParts) -> None:
     def keep_silent(*_: object) -> None:
         return None
 
-    vars(parts.credit)["settle_task"] = keep_silent
+    vars(parts.credit).update(settle_task=keep_silent, settle_game=keep_silent)
 
 
 async def fork(parts: NodeParts, sleep: Sleep) -> None:

@@ -11,6 +11,7 @@ import trio
 from swarmharness.errors import DeadlineError, RefusedError, UnavailableError
 from swarmharness.execution.memory import PrioritySlots
 from swarmharness.execution.ports import Execution, ItemOutput, Priority, SkillInfo
+from swarmharness.simulation.cheating import Cheater
 from swarmharness.simulation.network import Sleep
 from swarmharness.simulation.randomness import SeededRandomness
 from swarmharness.simulation.scenario import SkillModel
@@ -27,8 +28,8 @@ def right_answer(skill: str, item: bytes, output_bytes: int) -> bytes:
 class Behaviour:
     """How a node's executor behaves; the defaults are honest."""
 
-    wrong: bytes = b""
-    """Mixed into every answer; a cartel shares it."""
+    cheater: Cheater | None = None
+    """How it cheats about results, if it does."""
     refuses: bool = False
     claims_queue_percent: int = 100
     claims_speed_percent: int = 100
@@ -75,15 +76,20 @@ class ModelExecutor:
         if self._queued[skill] and self._queued[skill] + len(items) > QUEUE_ITEMS_MAX:
             raise RefusedError(f"{self._queued[skill]} items of {skill!r} wait already")
         self._queued[skill] += len(items)
+        cheater = self.behaviour.cheater
+        if cheater is not None and not cheater.cheats_now():
+            cheater = None
         try:
             with trio.move_on_after(timeout_s):
                 async with self._slots.turn(priority):
-                    service_us = sum(self._draw_us(model) for _ in items)
+                    honest_us = sum(self._draw_us(model) for _ in items)
+                    service_us = honest_us if cheater is None else honest_us * cheater.work_permille(len(items)) // 1000
                     await self._sleep(service_us / 1e6)
                 self.items_done += len(items)
                 self.busy_us += service_us
-                outputs = tuple(ItemOutput(self._answer(skill, item, model)) for item in items)
-                return Execution(outputs, service_us * self.behaviour.claims_speed_percent // 100)
+                outputs = tuple(map(ItemOutput, self._answers(skill, items, model, cheater)))
+                # A cheat claims the time of the work that it is paid for.
+                return Execution(outputs, honest_us * self.behaviour.claims_speed_percent // 100)
             raise DeadlineError(f"{skill!r} was not done within {timeout_s:g} s")
         finally:
             self._queued[skill] -= len(items)
@@ -101,12 +107,19 @@ class ModelExecutor:
         mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille
         return max(1, self._randomness.draw(model.law, mean_us))
 
-    def _answer(self, skill: str, item: bytes, model: SkillModel) -> bytes:
-        wrong = self.behaviour.wrong
-        return right_answer(skill, wrong + item if wrong else item, model.output_bytes)
+    def _answers(self, skill: str, items: tuple[bytes, ...], model: SkillModel, cheater: Cheater | None) -> list[bytes]:
+        def compute(item: bytes) -> bytes:
+            return right_answer(skill, item, model.output_bytes)
+
+        if cheater is not None:
+            return cheater.answers(items, compute)
+        answers = [compute(item) for item in items]
+        if self.behaviour.cheater is not None:
+            self.behaviour.cheater.remember(answers[-1])
+        return answers
 
     def _info(self, name: str, model: SkillModel) -> SkillInfo:
-        mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille // self._slot_count
+        mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille
         return SkillInfo(
             name=name,
             version="1",
@@ -118,4 +131,5 @@ class ModelExecutor:
             work_microcredits=round(model.work_ms * 1000),
             service_us=max(1, mean_us * self.behaviour.claims_speed_percent // 100),
             provider="simulated",
+            slots=self._slot_count,
         )

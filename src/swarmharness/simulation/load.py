@@ -12,6 +12,7 @@ import trio
 
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.service import ItemResult, JobSettings
 from swarmharness.node.parts import NodeParts
 from swarmharness.simulation.checks import Watched
@@ -92,9 +93,10 @@ class Load:
             task_timeout_s=swarm.scenario.node.task_timeout_s,
             patience_s=min(15.0, group.deadline_s),
         )
+        options = JobOptions(swarm.scenario.node.verify, swarm.scenario.node.replicas)
         with trio.move_on_after(group.deadline_s + GIVE_UP_S):
             try:
-                async with parts.jobs.open(skill, settings) as job:
+                async with parts.jobs.open(skill, settings, options=options) as job:
                     await job.feed(items, last=True)
                     results = [result async for result in job.results()]
             except* SwarmError as errors:

@@ -11,6 +11,7 @@ import trio
 from swarmharness.credit.admission import Policy
 from swarmharness.identity import PeerId
 from swarmharness.jobs.service import JobSettings
+from swarmharness.jobs.verification.standings import MemoryReputationStore
 from swarmharness.network.memory_dht import MemoryDht
 from swarmharness.network.ports import PeerAddress
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
@@ -57,6 +58,7 @@ class SimulatedNode:
     away_s: float | None = None
     """How long to stay away after this session, if a fault says so."""
     peer_ids: list[PeerId] = field(default_factory=list)
+    reputations: MemoryReputationStore = field(default_factory=MemoryReputationStore)
 
     @property
     def peer_id(self) -> PeerId:
@@ -101,6 +103,7 @@ class SimulatedNode:
                     receipts=store,
                     peers=self.disk,
                     sequence=SimulatedSequence(self.disk),
+                    reputations=self.reputations,
                 )
                 await self._serve(ports)
         self.parts = None
@@ -169,7 +172,9 @@ class SimulatedNode:
             self.swarm.sleep,
             slots=self.group.slots,
             speed_permille=max(1, self.speed_permille * self.slow_percent // 100),
-            behaviour=behaviour_of(self.group.role, self.group_name, self.number),
+            behaviour=behaviour_of(
+                self.group.role, self.group_name, self.number, cheats_permille=10 * self.group.cheats_percent
+            ),
         )
 
     async def _retire(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swarmharness.errors import ConfigurationError
+from swarmharness.jobs.context import VERIFY
 from swarmharness.node.config_schema import Source, documented, key, read_table, suggestion, toml_table
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.simulation.randomness import LAWS
@@ -27,6 +28,10 @@ ROLES = (
     "honest",
     "load-liar",
     "speed-liar",
+    "noise",
+    "stale",
+    "copied",
+    "lazy",
     "wrong",
     "cartel",
     "refuser",
@@ -83,6 +88,8 @@ class NodeModel:
     stranger_budget_microcredits: int = key(
         600_000_000, "What one node works for all strangers together in an hour.", least=0, most=2**53
     )
+    verify: str = key("none", "How results are checked, as in `submit --verify`.", choices=VERIFY)
+    replicas: int = key(2, "How many answers to what is checked must agree.", least=2, most=8)
     horizon_hours: int = key(720, "After which credit has melted (C-7).", least=1, most=8760)
 
 
@@ -102,6 +109,7 @@ class Group:
 
     count: int = key(1, "How many there are.", least=0, most=NODES_MAX)
     role: str = key("honest", "How they behave.", choices=ROLES)
+    cheats_percent: int = key(100, "On how many of its tasks a cheat about results cheats.", least=0, most=100)
     serves: tuple[str, ...] = key((), "The skills that they serve.")
     serves_until_s: float = key(0.0, "From then on they serve nothing more; 0 means never.", least=0, most=_MOST_S)
     slots: int = key(1, "Items that a node works on at a time.", least=1, most=1024)
