@@ -2,7 +2,8 @@
 
 Roles: `load-liar` hides its queue, `speed-liar` claims to be fast, `noise`, `stale`, `copied`, `lazy`, `wrong` and
 `cartel` answer wrongly (see `cheating`), `refuser` advertises and refuses, `withholder` never settles, `forker` signs
-two histories, `sybil` comes back under a new key each session and never settles, `eclipse` names nobody but its own kind.
+two histories, `sybil` comes back under a new key each session and never settles, `eclipse` names nobody but its own
+kind.
 """
 
 from __future__ import annotations
