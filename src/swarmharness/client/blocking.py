@@ -7,10 +7,11 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from swarmharness.client.connecting import connect
 from swarmharness.client.job_run import JobRun
-from swarmharness.client.matching import InputWindow
+from swarmharness.client.matching import InputWindow, named
 from swarmharness.client.records import Credit, OnError, Peer, Result
 from swarmharness.client.swarm import (
     MAP_WINDOW_ITEMS,
@@ -23,8 +24,10 @@ from swarmharness.client.swarm import (
     lost_on_the_way,
 )
 from swarmharness.client.trio_thread import TrioThread
-from swarmharness.client.values import Input
 from swarmharness.errors import ConfigurationError, SwarmError
+
+if TYPE_CHECKING:
+    from swarmharness.client.values import Input
 
 
 def connect_sync(
@@ -66,7 +69,7 @@ class SyncSwarm:
         input: Input,
         *,
         deadline_s: float | None = None,
-        budget: float | None = None,
+        budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
     ) -> Result:
@@ -74,7 +77,12 @@ class SyncSwarm:
 
         async def ask() -> Result:
             return await self._swarm.submit(
-                skill, input, deadline_s=deadline_s, budget=budget, verify=verify, replicas=replicas
+                skill,
+                input,
+                deadline_s=deadline_s,
+                budget_microcredits=budget_microcredits,
+                verify=verify,
+                replicas=replicas,
             )
 
         return self._thread.call(ask)
@@ -86,13 +94,13 @@ class SyncSwarm:
         *,
         on_error: OnError = "raise",
         deadline_s: float | None = None,
-        budget: float | None = None,
+        budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
     ) -> list[Result]:
         """See `Swarm.map`."""
         check_on_error(on_error)
-        params = job_params(skill, deadline_s, budget, verify, replicas)
+        params = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
         results: list[Result] = []
         try:
             results.extend(self._stream(params, inputs, MAP_WINDOW_ITEMS, "return"))
@@ -108,7 +116,7 @@ class SyncSwarm:
         on_error: OnError = "raise",
         window: int = WINDOW_ITEMS,
         deadline_s: float | None = None,
-        budget: float | None = None,
+        budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
     ) -> Iterator[Result]:
@@ -116,7 +124,9 @@ class SyncSwarm:
         check_on_error(on_error)
         if window < 1:
             raise ConfigurationError(f"window={window}: at least 1 input must be on its way")
-        return self._stream(job_params(skill, deadline_s, budget, verify, replicas), inputs, window, on_error)
+        return self._stream(
+            job_params(skill, deadline_s, budget_microcredits, verify, replicas), inputs, window, on_error
+        )
 
     def peers(self) -> list[Peer]:
         """See `Swarm.peers`."""
@@ -140,7 +150,7 @@ class SyncSwarm:
                 result = window.result(run.answers, run.over)
                 if result is not None:
                     if result.error is not None and on_error == "raise":
-                        raise result.error
+                        raise named(result) from result.error
                     yield result
                 elif run.failure is not None:
                     raise run.failure

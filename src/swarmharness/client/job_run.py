@@ -43,7 +43,7 @@ class JobRun:
         self.task: Task | None = None
         """What kind of items the skill takes, once the job is open."""
         self.job_id = ""
-        self.progress = Progress(0, 0, {})
+        self.progress = Progress(0, 0, {}, 0)
         self.over: SwarmError | None = None
         """Once the node gives no more answers: what it would say about an item that has none."""
         self.failure: SwarmError | None = None

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarmharness.client.records import Result
-from swarmharness.client.values import Input, item_of, output_of
+from swarmharness.client.values import item_of, output_of
 from swarmharness.errors import InputError, SwarmError, error_from_kind
 from swarmharness.execution.skill import Task
+
+if TYPE_CHECKING:
+    from swarmharness.client.values import Input
 
 WINDOW_BYTES = 64 * 2**20
 """A job reads no further input while items of so many bytes, sent or not, have no result that was handed out."""
@@ -59,8 +62,7 @@ class InputWindow:
         try:
             item = item_of(self._task, value)
         except SwarmError as error:
-            named = type(error)(f"input {self._handed_out + len(self._waiting)}: {error}")
-            self._waiting.append((0, named))
+            self._waiting.append((0, error))
             return None
         self._waiting.append((len(item), None))
         self._bytes += len(item)
@@ -82,7 +84,7 @@ class InputWindow:
         if error is None and answers:
             result = _result(self._task, self._handed_out, answers.popleft())
         elif error is not None or over is not None:
-            result = unanswered(self._handed_out, error or over or InputError("unknown"))
+            result = unanswered(self._handed_out, error or over)
         else:
             return None
         self._waiting.popleft()
@@ -91,9 +93,14 @@ class InputWindow:
         return result
 
 
-def unanswered(index: int, error: SwarmError) -> Result:
+def unanswered(index: int, error: SwarmError | None) -> Result:
     """Return the result of an input that nobody answered."""
     return Result(index, None, "", 0.0, "", verified=False, error=error)
+
+
+def named(result: Result) -> SwarmError:
+    """Return the error of a result, as its stream raises it: of the same type, and saying of which input."""
+    return type(result.error or SwarmError())(f"input {result.index}: {result.error}")
 
 
 def _result(task: Task, index: int, answer: Mapping[str, Any]) -> Result:

@@ -11,7 +11,7 @@ from swarmharness.errors import SwarmError
 OnError = Literal["raise", "return"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
     """What became of one input: an output, or the error that says why there is none."""
 
@@ -29,6 +29,10 @@ class Result:
     """Whether a second peer, or this node itself, confirmed this very output before it was delivered."""
     error: SwarmError | None = None
 
+    def __repr__(self) -> str:
+        what = f"error={self.error!r}" if self.error is not None else f"output={_shown(self.output)}"
+        return f"Result(index={self.index}, {what}, peer={self.peer!r}, service_ms={self.service_ms:g})"
+
     @property
     def ok(self) -> bool:
         """Whether there is an output."""
@@ -45,6 +49,7 @@ class Progress:
     """Inputs with an answer or an error."""
     peers: Mapping[str, int]
     """Inputs answered, by peer."""
+    spent_microcredits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class Credit:
 
 def progress_of(row: Mapping[str, Any]) -> Progress:
     """Return the progress in an answer of the control method `job.results`."""
-    return Progress(row["items_total"], row["items_done"], dict(row["peers"]))
+    return Progress(row["items_total"], row["items_done"], dict(row["peers"]), row["spent_microcredits"])
 
 
 def peers_of(rows: Sequence[Mapping[str, Any]]) -> list[Peer]:
@@ -184,6 +189,14 @@ def _peer_skill(row: Mapping[str, Any]) -> PeerSkill:
         trust=row["trust"],
         breaker=row["breaker"],
     )
+
+
+def _shown(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return "{" + ", ".join(f"{name!r}: {_shown(value)}" for name, value in output.items()) + "}"
+    if hasattr(output, "dtype") and hasattr(output, "shape"):
+        return f"<{output.dtype} {output.shape}>"
+    return repr(output)
 
 
 def _ms(duration_us: int | None) -> float | None:

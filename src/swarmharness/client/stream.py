@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import suppress
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import trio
 
 from swarmharness.client.job_run import JobRun
-from swarmharness.client.matching import InputWindow
+from swarmharness.client.matching import InputWindow, named
 from swarmharness.client.records import OnError, Progress, Result
-from swarmharness.client.values import Input
+
+if TYPE_CHECKING:
+    from swarmharness.client.values import Input, Inputs
 
 CLOSE_TIMEOUT_S = 2.0
 STINT_S = 0.002
 """How long a plain iterable is read before others have their turn."""
-Inputs = Iterable[Input] | AsyncIterable[Input]
 
 
 class ResultStream(AsyncIterator[Result]):
@@ -67,7 +69,7 @@ class ResultStream(AsyncIterator[Result]):
             raise StopAsyncIteration
         if result.error is not None and self._on_error == "raise":
             self._finish()
-            raise result.error
+            raise named(result) from result.error
         return result
 
     async def aclose(self) -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
 from swarmharness.client.job_run import JobRun
 from swarmharness.client.records import Credit, OnError, Peer, Result, credit_of, peers_of
-from swarmharness.client.stream import Inputs, ResultStream
-from swarmharness.client.values import Input
+from swarmharness.client.stream import ResultStream
 from swarmharness.errors import (
     ConfigurationError,
+    InputError,
     PartialResultError,
+    ProtocolError,
     SwarmError,
     UnavailableError,
     error_from_kind,
 )
 from swarmharness.identity import parse_peer_id
 from swarmharness.node.control import Control
+
+if TYPE_CHECKING:
+    from swarmharness.client.values import Input, Inputs
 
 CALL_TIMEOUT_S = 30.0
 JOBS_AT_ONCE = 128
@@ -51,20 +55,21 @@ class Swarm:
         input: Input,
         *,
         deadline_s: float | None = None,
-        budget: float | None = None,
+        budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
     ) -> Result:
         """Run the skill on one input and return its result; raises the error if there is none.
 
-        `deadline_s` counts from now (None: as the node is configured); `budget` is in credits; `verify` and `replicas`
-        are as for `swarmharness submit`. `client.values` says which inputs a task takes, and what it puts out.
+        `deadline_s` counts from now (None: as the node is configured); `budget_microcredits` is the most that the job may
+        cost; `verify` and `replicas` are as for `swarmharness submit`. `client.values` says which inputs a task takes, and what it puts out.
         """
-        options = job_params(skill, deadline_s, budget, verify, replicas)
-        async with self._stream(options, (input,), 1, "raise") as stream:
-            async for result in stream:
-                return result
-        raise SwarmError("the job ended without a result")
+        options = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
+        async with self._stream(options, (input,), 1, "return") as stream:
+            result = await anext(stream)
+        if result.error is not None:
+            raise result.error
+        return result
 
     async def map(
         self,
@@ -73,7 +78,7 @@ class Swarm:
         *,
         on_error: OnError = "raise",
         deadline_s: float | None = None,
-        budget: float | None = None,
+        budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
     ) -> list[Result]:
@@ -82,7 +87,8 @@ class Swarm:
         With `on_error="raise"`, inputs without an output raise PartialResultError at the end, which carries all
         results; if there is no output at all, the first error. With "return" such results carry their error.
         """
-        options = job_params(skill, deadline_s, budget, verify, replicas)
+        check_on_error(on_error)
+        options = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
         results: list[Result] = []
         try:
             async with self._stream(options, inputs, MAP_WINDOW_ITEMS, "return") as stream:
@@ -100,7 +106,7 @@ class Swarm:
         on_error: OnError = "raise",
         window: int = WINDOW_ITEMS,
         deadline_s: float | None = None,
-        budget: float | None = None,
+        budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
     ) -> ResultStream:
@@ -113,7 +119,9 @@ class Swarm:
         """
         if window < 1:
             raise ConfigurationError(f"window={window}: at least 1 input must be on its way")
-        return self._stream(job_params(skill, deadline_s, budget, verify, replicas), inputs, window, on_error)
+        return self._stream(
+            job_params(skill, deadline_s, budget_microcredits, verify, replicas), inputs, window, on_error
+        )
 
     async def peers(self) -> list[Peer]:
         """Return the nodes that this node knows, itself included, and what each offers."""
@@ -121,7 +129,7 @@ class Swarm:
 
     async def credit(self, peer: str | None = None) -> Credit:
         """Return the node's account; with a peer id, also how much of that peer's requests it would serve."""
-        return credit_of(await self._call("credit.balance", {} if peer is None else {"peer": parse_peer_id(peer)}))
+        return credit_of(await self._call("credit.balance", {} if peer is None else {"peer": _peer_id(peer)}))
 
     # -- for the package ------------------------------------------------------------------------------------------
 
@@ -152,11 +160,23 @@ class Swarm:
 
 
 def job_params(
-    skill: str, deadline_s: float | None, budget: float | None, verify: Verify | None, replicas: int | None
+    skill: str, deadline_s: float | None, budget_microcredits: int | None, verify: Verify | None, replicas: int | None
 ) -> dict[str, Any]:
     """Return the parameters of `job.open`; the node checks their values."""
-    options = {"deadline_s": deadline_s, "budget": budget, "verify": verify, "replicas": replicas}
+    options = {
+        "deadline_s": deadline_s,
+        "budget_microcredits": budget_microcredits,
+        "verify": verify,
+        "replicas": replicas,
+    }
     return {"skill": skill, **{name: value for name, value in options.items() if value is not None}}
+
+
+def _peer_id(text: str) -> str:
+    try:
+        return parse_peer_id(text)
+    except ProtocolError as error:
+        raise InputError(str(error)) from None
 
 
 def check_on_error(on_error: str) -> None:
@@ -172,7 +192,7 @@ def checked(results: list[Result], on_error: OnError) -> list[Result]:
         return results
     first = missing[0]
     if len(missing) < len(results):
-        text = f"{len(missing)} of {len(results)} inputs have no result; the first is input {first.index}"
+        text = f"{len(missing)} of {len(results)} inputs have no result, the first is input {first.index}"
         raise PartialResultError(f"{text}: {first.error}", results)
     assert first.error is not None
     raise error_from_kind(first.error.kind, f"none of {len(results)} inputs has a result: {first.error}")

@@ -27,10 +27,13 @@ from swarmharness.execution.skill import Task
 from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable
+
     import numpy as np
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
+    Inputs = Iterable["Input"] | AsyncIterable["Input"]
     Input = str | bytes | PathLike[str] | npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 _TEXT_CHARS_SHOWN = 60
@@ -157,7 +160,9 @@ def _tensors(value: object) -> bytes:
 
     named = value if isinstance(value, Mapping) else {"x": value}
     try:
-        return encode_tensors(from_arrays({str(name): np.asarray(array) for name, array in named.items()}))
+        item = encode_tensors(from_arrays({str(name): np.asarray(array) for name, array in named.items()}))
+        decode_tensors(item)  # or it would be refused over there: too many, or a name too long
+        return item
     except (ValueError, TypeError, ProtocolError) as error:
         raise InputError(f"not arrays: {error}") from None
 
