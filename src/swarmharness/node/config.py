@@ -181,7 +181,9 @@ class JobsConfig:
         4, "Tries of one item that breaks the worker which runs it, before its error is the answer.", least=1, most=100
     )
     deadline_s: float = key(3600.0, "Deadline of a job that names none, in seconds.", least=0.1, most=604_800)
-    keep_days: float = key(7.0, "Days after which a job that has ended is forgotten, with its results.", least=0)
+    keep_days: float = key(
+        7.0, "Days after which a job that has ended is forgotten, with its results.", least=0, most=36_500
+    )
     keep_mib: int = key(
         1024,
         "Size of the file of jobs, in MiB, beyond which the oldest ended jobs are forgotten sooner.",
