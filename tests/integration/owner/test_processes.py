@@ -112,11 +112,11 @@ async def test_an_owner_pauses_in_mid_job_and_the_other_worker_completes_it(proc
     await wait_for_row(client, paused, not_serving="its owner paused it")
     listing = await trio.to_thread.run_sync(lambda: command("peers", "--data-dir", client.data_dir.path))
     assert "usable, not serving: its owner paused it" in listing.stdout
+    other.kill()
     mine = await trio.to_thread.run_sync(
         lambda: command("submit", SKILL, "a hen", "--json", "--data-dir", paused.data_dir.path)
     )
     assert json.loads(mine.stdout)["peer"] == paused.peer_id, "the owner is served"
-    other.kill()
     nobody = await trio.to_thread.run_sync(lambda: command("submit", SKILL, "x", "--data-dir", client.data_dir.path))
     assert nobody.returncode == 4
     assert "its owner paused it" in nobody.stderr
