@@ -180,6 +180,8 @@ async def _join_all(parts: NodeParts, targets: Sequence[str]) -> None:
 
 async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
     """Load each model once, so that the advert can state a measured time; one after the other, they share the cores."""
+    if parts.owner is not None:
+        await parts.owner.until_allowed()  # a paused machine does not even warm up
     for skill in executor.skills():
         try:
             await executor.load(skill.name)
