@@ -99,6 +99,8 @@ def _node(directory: DataDir) -> Iterator[Finding]:
         yield Finding("node", "fail", f"pid {pid} holds the directory but does not answer: {reason}", f"kill {pid}")
         return
     yield Finding("node", "ok", f"runs, pid {pid}, {status['registry']['connected']} peers connected")
+    for reason in status["owner"]["reasons"]:
+        yield Finding("owner", "warn", f"others are not served: {reason}", "`swarmharness node resume`, or see [owner]")
     for problem in status["registry"]["problems"]:
         remedy = "see that the other node runs and can be reached; then join again"
         yield Finding("node", "warn", f"{problem['subject']}: {problem['text']}", remedy)

@@ -41,6 +41,7 @@ class OwnerService:
         self._looking = trio.CapacityLimiter(1)
         self._failures: Counter[str] = Counter()
         self._saving = trio.Lock()
+        self._changed = trio.Event()
         self._wake = trio.Event()
 
     @classmethod
@@ -89,6 +90,11 @@ class OwnerService:
             },
             "sensor_failures": dict(self._failures),
         }
+
+    async def until_allowed(self) -> None:
+        """Return when the node serves others."""
+        while not self._verdict.allowed:
+            await self._changed.wait()
 
     async def pause(self, for_s: int | None) -> Verdict:
         """Stop serving others for so long, or until `resume`; raises ConfigurationError if that cannot be kept."""
@@ -186,6 +192,8 @@ class OwnerService:
             time=self._ports.wall.local(unix_s),
             pause=self._pause_text(unix_s),
         )
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
         self._tell()
 
     def _pause_text(self, unix_s: int) -> str | None:
