@@ -68,7 +68,8 @@ def print_comparison(report: dict[str, Any]) -> None:
     rows = [
         (peer, *(f"{row['shares'].get(peer, 0):.1%}" for row in report["results"])) for peer in largest[:SHARES_SHOWN]
     ]
-    print_table("\nshare of items", ("peer", *(row["policy"] for row in report["results"])), rows)
+    print("\nshare of items")
+    print_table("", ("peer", *(row["policy"] for row in report["results"])), rows)
     if len(largest) > SHARES_SHOWN:
         print(f"and {len(largest) - SHARES_SHOWN} more; --json has them all")
 

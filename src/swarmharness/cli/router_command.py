@@ -11,11 +11,15 @@ from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_j
 
 SNAPSHOT_BYTES_MAX = 64 * 2**20
 ITEMS_MAX = 2**31
+INPUT_BYTES_MAX = 2**50
 
 app = new_app("Explain which peer would get a task, and why.")
 
 SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="The skill that a task would ask for.")]
 ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="Items of the task.")]
+
+
+InputBytesOption = Annotated[int, typer.Option("--input-bytes", metavar="N", help="Size of its input.")]
 
 
 @app.callback()
@@ -25,13 +29,19 @@ def _group() -> None:
 
 @app.command()
 def explain(
-    skill: SkillArgument, items: ItemsOption = 1, data_dir: DataDirOption = None, json: JsonOption = False
+    skill: SkillArgument,
+    items: ItemsOption = 1,
+    input_bytes: InputBytesOption = 0,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show every candidate, each term's value, weight and contribution, and why the others lost."""
     from swarmharness.cli.connection import call_node
 
-    _check_items(items)
-    answer: dict[str, Any] = call_node(data_dir, "router.explain", {"skill": skill, "items": items})
+    _check_work(items, input_bytes)
+    answer: dict[str, Any] = call_node(
+        data_dir, "router.explain", {"skill": skill, "items": items, "input_bytes": input_bytes}
+    )
     _print_explanation(answer, json)
 
 
@@ -54,6 +64,7 @@ def rank(
         typer.Option("--policy", metavar="FILE", help="A TOML file with the table [routing].", show_default=False),
     ],
     items: ItemsOption = 1,
+    input_bytes: InputBytesOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Rank the candidates of a snapshot under a policy, offline, by the code that a node decides with."""
@@ -61,10 +72,11 @@ def rank(
     from swarmharness.routing.candidate import RouteRequest, snapshot_from_json
     from swarmharness.routing.explain import explain as explain_decision
 
-    _check_items(items)
+    _check_work(items, input_bytes)
     rules = read_policy(policy)
     taken = snapshot_from_json(_read_text(snapshot, SNAPSHOT_BYTES_MAX))
-    _print_explanation(explain_decision(taken, rules, RouteRequest(taken.skill, items)).as_dict(), json)
+    request = RouteRequest(taken.skill, items, input_bytes=input_bytes)
+    _print_explanation(explain_decision(taken, rules, request).as_dict(), json)
 
 
 @app.command()
@@ -122,11 +134,13 @@ def replay(
         print_comparison(report)
 
 
-def _check_items(items: int) -> None:
+def _check_work(items: int, input_bytes: int) -> None:
     from swarmharness.errors import ConfigurationError
 
     if not 1 <= items <= ITEMS_MAX:
         raise ConfigurationError(f"--items is {items}; allowed is 1 to {ITEMS_MAX}")
+    if not 0 <= input_bytes <= INPUT_BYTES_MAX:
+        raise ConfigurationError(f"--input-bytes is {input_bytes}; allowed is 0 to {INPUT_BYTES_MAX}")
 
 
 def _read_text(path: Path, bytes_max: int) -> str:
@@ -163,6 +177,8 @@ def _show(candidate: dict[str, Any]) -> None:
         return
     head = f"{candidate['position']:2d}  {name}: utility {candidate['utility']:.4f}, "
     print(f"\n{head}expected back in {candidate['expected_ms']:.1f} ms; {candidate['reason']}")
+    parts = ", ".join(f"{name} {part:.1f}" for name, part in candidate["parts_ms"].items() if part >= 0.05)
+    print(f"    ms: {parts or 'next to nothing'}")
     rows = [
         ("   ", term["name"], _value(term), term["weight"], term["contribution"], f"{term['share']:.0%}")
         for term in candidate["terms"]

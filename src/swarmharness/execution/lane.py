@@ -44,8 +44,8 @@ class SkillLane:
 
     @property
     def runnable(self) -> bool:
-        """Whether every file of the skill is in the store, and the model was not found unusable."""
-        return not self._worker.refused and not self._store.missing(self._manifest)
+        """Whether every file of the skill is in the store or may be fetched, and the model was not found unusable."""
+        return not self._worker.refused and (self._settings.fetch_models or not self._store.missing(self._manifest))
 
     def info(self) -> SkillInfo:
         """Return what the node's advert says of this skill."""
@@ -61,6 +61,8 @@ class SkillLane:
             work_microcredits=manifest.work_microcredits,
             service_us=self._worker.service_us,
             provider=self._worker.provider,
+            load_us=self._worker.load_us,
+            missing_bytes=sum(file.size_bytes for file in self._store.missing(manifest)),
         )
 
     async def run(self, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()) -> Execution:

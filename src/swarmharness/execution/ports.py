@@ -46,6 +46,12 @@ class SkillInfo:
     """Measured time of one item on this node; 0 while unmeasured."""
     provider: str
     """The ONNX Runtime execution provider in use, or empty while no session is open."""
+    slots: int = 1
+    """Calls that run at a time; each occupies one of them, with all its items."""
+    load_us: int = 0
+    """Measured time of opening the model; 0 while unmeasured."""
+    missing_bytes: int = 0
+    """Model files that would be fetched before the first call is answered; 0 if all are here."""
 
 
 class Executor(Protocol):

@@ -27,5 +27,7 @@ class ExecutorSettings:
     load_timeout_s: float = 180.0
     idle_unload_s: float = 600.0
     """A worker that had nothing to do for so long ends, and starts again when needed; 0 means never."""
+    fetch_models: bool = False
+    """Skills whose model is not here are offered too, and fetched from their sources when first needed."""
     niceness: int = 0
     """Steps by which workers let other programs go first."""

@@ -34,6 +34,8 @@ class SkillWorker:
         self._failures = 0
         self.service_us = 0
         """Measured time of one item, rests included; 0 while unmeasured."""
+        self.load_us = 0
+        """Measured time from the start of the process until the model was open; 0 while unmeasured."""
         self.refused = False
         """The model was found unusable when it was last tried."""
 
@@ -99,7 +101,20 @@ class SkillWorker:
         if process is not None:
             await process.close()
 
+    async def _fetch(self) -> None:
+        """Bring what is missing of the model into the store, if that is allowed; it is checked before it is opened."""
+        if self._settings.fetch_models and self._store.missing(self._manifest):
+            _log.info("%s: its model is fetched", self._manifest.name)
+            fetch = partial(self._store.fetch, self._manifest, self._skill.folder)
+            try:
+                await trio.to_thread.run_sync(fetch, abandon_on_cancel=True)
+            except SwarmError:
+                self._failures += 1
+                raise
+
     async def _start(self) -> WorkerProcess:
+        await self._fetch()
+        started_s = trio.current_time()
         check = partial(check_models, self._manifest, self._store, size_bytes_max=self._settings.model_bytes_max)
         await trio.to_thread.run_sync(check, abandon_on_cancel=True)
         try:
@@ -113,6 +128,7 @@ class SkillWorker:
             self._failures += 1
             await process.close()
             raise
+        self.load_us = round((trio.current_time() - started_s) * 1e6)
         return process
 
     def _note(self, answer: Message | Lost) -> None:

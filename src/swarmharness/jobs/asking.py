@@ -54,7 +54,7 @@ class RoutedTasks:
         price = self._tasks.price_microcredits(peer_id, skill, len(items))
         if not self._purse.reserve(price):
             raise BudgetError(f"{len(items)} items cost {price} micro-credits there, more than the budget has left")
-        self._router.note_sent(peer_id, skill.name, len(items))
+        prediction = self._router.note_sent(peer_id, skill.name, len(items))
         try:
             answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
         except trio.Cancelled:
@@ -72,6 +72,8 @@ class RoutedTasks:
             service_us=answer.service_us,
             queued_items=answer.queued_items,
             elapsed_us=answer.elapsed_us,
+            prediction=prediction,
+            input_bytes=sum(map(len, items)),
         )
         return answer
 

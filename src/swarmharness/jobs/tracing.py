@@ -37,9 +37,8 @@ class TracedTasks:
         self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
     ) -> TaskAnswer:
         """See `TaskRunner`."""
-        decision = self._router.decision(
-            peer_id, skill.name, len(items), limit=TRACED_VIEWS if self._sink.recording else SHOWN_MAX
-        )
+        limit, input_bytes = TRACED_VIEWS if self._sink.recording else SHOWN_MAX, sum(map(len, items))
+        decision = self._router.decision(peer_id, skill.name, len(items), input_bytes=input_bytes, limit=limit)
         started_us = self._clock.monotonic_us()
         answer: TaskAnswer | None = None
         error = ""
@@ -58,7 +57,7 @@ class TracedTasks:
                         time_us=started_us + self._unix_offset_us,
                         skill=skill.name,
                         items=len(items),
-                        input_bytes=sum(map(len, items)),
+                        input_bytes=input_bytes,
                         considered=decision.considered,
                         views=decision.views,
                         chosen=peer_id,

@@ -146,7 +146,9 @@ class NodeApi:
         except UnavailableError:
             if not any(known.advert.skill(skill) for known in self._parts.registry.known()):
                 raise  # otherwise the explanation says of each why it cannot
-        return self._parts.router.explain(skill, max(1, param(params, "items", int, 1))).as_dict()
+        return self._parts.router.explain(
+            skill, max(1, param(params, "items", int, 1)), max(0, param(params, "input_bytes", int, 0))
+        ).as_dict()
 
     async def _router_snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = param(params, "skill", str)

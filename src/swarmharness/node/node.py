@@ -179,10 +179,12 @@ async def _join_all(parts: NodeParts, targets: Sequence[str]) -> None:
 
 
 async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
-    """Load each model once, so that the advert can state a measured time; one after the other, they share the cores."""
+    """Load each model that is here, so that the advert can state a measured time; in turn, they share the cores."""
     if parts.owner is not None:
         await parts.owner.until_allowed()  # a paused machine does not even warm up
     for skill in executor.skills():
+        if skill.missing_bytes:
+            continue
         try:
             await executor.load(skill.name)
         except SwarmError as error:
@@ -202,7 +204,7 @@ def _offered_skills(
     for name in wanted:
         if name != "*":
             skill = catalog.get(name)
-            if models.missing(skill.manifest):
+            if models.missing(skill.manifest) and not config.execution.fetch_models:
                 raise UnavailableError(f"the model of {name} is not on this machine: swarmharness skills pull {name}")
             chosen.add(name)
     return [catalog.get(name) for name in sorted(chosen)]
@@ -237,6 +239,7 @@ def _executor_settings(config: Config) -> ExecutorSettings:
         memory_limit_mib=execution.memory_limit_mib,
         model_bytes_max=execution.model_size_max_mib * MIB,
         idle_unload_s=execution.idle_unload_s,
+        fetch_models=execution.fetch_models,
     )
 
 

@@ -62,6 +62,12 @@ class SkillAdvert:
     """The execution provider in use; empty while the model is not loaded."""
     queued_items: Annotated[int, Range(0, 2**32)]
     """Items that waited there when the advert was signed: a first idea of its load, soon stale."""
+    slots: Annotated[int, Range(1, 1024)] = 1
+    """Items that it works on at a time."""
+    load_us: Annotated[int, _US] = 0
+    """Measured time of opening the model there; 0 while unmeasured."""
+    missing_bytes: Annotated[int, Range(0, 2**50)] = 0
+    """What it would fetch of the model before it could begin; 0 if it has it all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,8 @@ def _skill_changed(old: SkillAdvert | None, new: SkillAdvert) -> bool:
         (skill.model_digest, skill.comparison_class, skill.batch_items_max, skill.price_microcredits, skill.version)
         for skill in (old, new)
     ]
+    if (bool(old.provider), bool(old.missing_bytes)) != (bool(new.provider), bool(new.missing_bytes)):
+        return True  # a model was opened, closed or fetched: the next task there waits for it, or need not any more
     # A measured speed wobbles; only a factor of two is news.
     return facts[0] != facts[1] or max(old.service_us, new.service_us) > 2 * min(old.service_us, new.service_us)
 

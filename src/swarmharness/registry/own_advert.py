@@ -127,4 +127,7 @@ class OwnAdvert:
             price_microcredits=self._price_of(info),
             provider=info.provider,
             queued_items=self._queued_items(info.name),
+            slots=info.slots,
+            load_us=info.load_us,
+            missing_bytes=info.missing_bytes,
         )

@@ -9,12 +9,14 @@ from typing import Any
 
 from swarmharness.errors import InputError
 from swarmharness.routing.breaker import BreakerState
-from swarmharness.routing.fixedpoint import MICRO
+from swarmharness.routing.fixedpoint import EXP_SCALE, MICRO, exp_scaled
 from swarmharness.routing.policy import RoutingPolicy
 
 INTEGER_MAX = 2**60
 CANDIDATES_MAX = 65_535
 TEXT_CHARS_MAX = 512
+USUAL_FADES = 16
+"""What a peer usually reports fades so many times as slowly as a single account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,20 @@ class CandidateView:
     """Why it serves nobody but its own user now, as it says itself."""
     allowed: bool = True
     """Neither the allow list nor the deny list excludes it."""
+    shunned: bool = False
+    """Its answers to this skill were found wrong lately."""
     breaker: BreakerState = BreakerState.CLOSED
     model_digest: str = ""
     """In hexadecimal."""
     provider: str = ""
+    loaded: bool = True
+    """The model is in memory there."""
+    load_us: int = 0
+    """Time of opening the model there, as the peer measured it; 0: not said."""
+    missing_bytes: int = 0
+    """What the peer would have to fetch of the model before it could begin."""
+    bandwidth_bytes_s: int | None = None
+    """How fast inputs travel there, as this node measured it."""
     batch_invariant: bool = True
     batch_items_max: int = 1
     price_microcredits: int = 0
@@ -46,6 +58,16 @@ class CandidateView:
     outstanding_items: int = 0
     queued_items: int = 0
     queue_age_us: int | None = None
+    queue_source: str = ""
+    """Where the account of its queue came from: answer, probe, gossip or advert."""
+    usual_milli: int = 0
+    """Items that it usually reports, in thousandths: what an old account fades to."""
+    slots: int = 1
+    """Items that it works on at a time."""
+    hidden_us: int = 0
+    """Wait that its answers showed beyond what its accounts explain."""
+    candour_micro: int = MICRO
+    """Share of the time of its answers that its accounts explain, in millionths."""
     sent_since_items: int = 0
     round_trip_us: int | None = None
     trust_valid_micro: int = MICRO
@@ -63,13 +85,35 @@ class CandidateView:
         known = self.measured_us if self.measured_us is not None else self.advertised_us
         return max(1, known or round(policy.service_unknown_ms * 1000))
 
-    def ahead_items(self, service_us: int) -> int:
-        """Items that would be served before ours: the reported queue and our sends since, less what time has drained.
+    @property
+    def is_newcomer(self) -> bool:
+        """It never answered this node, so all that is known of its speed is its own claim."""
+        return self.measured_us is None and not self.local
 
-        It is never less than our own items there, of which we know.
+    def ahead_milli(self, policy: RoutingPolicy) -> int:
+        """Items in front of ours, in thousandths: the peer's account and our sends since.
+
+        An account fades, as it ages, to what the peer usually reports, and that much more slowly to nothing: an old
+        account is as likely to be too low as too high, and a queue that is thought to have drained would call
+        everybody at once. What is in front of us is never less than our own items there, of which we know.
         """
-        drained = (self.queue_age_us or 0) // service_us
-        return max(self.outstanding_items, self.queued_items + self.sent_since_items - drained)
+        reported = 1000 * self.queued_items
+        if self.queue_age_us:
+            fade_us = max(1, round(policy.queue_fade_ms * 1000))
+            steps = 16 * self.queue_age_us // fade_us  # so that exponentials are remembered
+            lately, ever = exp_scaled(-MICRO * steps // 16), exp_scaled(-MICRO * steps // (16 * USUAL_FADES))
+            reported = (self.usual_milli * ever + (reported - self.usual_milli) * lately) // EXP_SCALE
+        return max(1000 * self.outstanding_items, reported + 1000 * self.sent_since_items)
+
+    def promised_wait_us(self, policy: RoutingPolicy) -> int:
+        """Time until one of its slots would be free, by its own account."""
+        slots = max(1, self.slots)
+        waiting_milli = self.ahead_milli(policy) - 1000 * (slots - 1)
+        return max(0, waiting_milli) * self.service_us(policy) // (1000 * slots)
+
+    def wait_us(self, policy: RoutingPolicy) -> int:
+        """Time until one of its slots would be free, with what its accounts were found to hide."""
+        return self.promised_wait_us(policy) + self.hidden_us
 
     def network_us(self, policy: RoutingPolicy) -> int:
         """Time on the way, there and back; 0 for this node itself."""
@@ -88,6 +132,8 @@ class RouteRequest:
     """Peers that the caller does not want."""
     model_digest: str = ""
     """In hexadecimal; empty means any model of the skill."""
+    input_bytes: int = 0
+    """Of all items together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +163,7 @@ def snapshot_from_json(text: str) -> Snapshot:
     skill, candidates = value.get("skill"), value.get("candidates")
     if not isinstance(skill, str) or not isinstance(candidates, list):
         raise InputError('the snapshot should have a string "skill" and a list "candidates"')
+    check_text("the snapshot's skill", skill)
     if len(candidates) > CANDIDATES_MAX:
         raise InputError(f"the snapshot has {len(candidates)} candidates, allowed are {CANDIDATES_MAX}")
     views = tuple(view_from(entry, f"candidates[{index}]") for index, entry in enumerate(candidates))
@@ -143,17 +190,6 @@ def view_from(entry: Any, where: str) -> CandidateView:
     return CandidateView(**values)
 
 
-def _check_field(where: str, type_name: str, value: Any) -> None:
-    if type_name == "BreakerState":
-        if value not in list(BreakerState):
-            raise InputError(f"{where} is {ascii(value)[:64]}; allowed is {', '.join(BreakerState)}")
-    elif value is None and type_name.endswith("| None"):
-        return
-    check_text("the snapshot's skill", skill)
-    elif type(value).__name__ != type_name.split(" ")[0]:
-        raise InputError(f"{where} should be of type {type_name}, not {type(value).__name__}")
-    elif isinstance(value, int) and not 0 <= value <= INTEGER_MAX:
-        raise InputError(f"{where} is {value}; allowed is 0 to {INTEGER_MAX}")
 def check_text(where: str, text: str) -> None:
     """Raise InputError for a text that a terminal should not be shown, or that is longer than any of ours."""
     if len(text) > TEXT_CHARS_MAX:
@@ -162,5 +198,15 @@ def check_text(where: str, text: str) -> None:
         raise InputError(f"{where} has characters that cannot be printed")
 
 
+def _check_field(where: str, type_name: str, value: Any) -> None:
+    if type_name == "BreakerState":
+        if value not in list(BreakerState):
+            raise InputError(f"{where} is {ascii(value)[:64]}; allowed is {', '.join(BreakerState)}")
+    elif value is None and type_name.endswith("| None"):
+        return
+    elif type(value).__name__ != type_name.split(" ")[0]:
+        raise InputError(f"{where} should be of type {type_name}, not {type(value).__name__}")
     elif isinstance(value, str):
         check_text(where, value)
+    elif isinstance(value, int) and not 0 <= value <= INTEGER_MAX:
+        raise InputError(f"{where} is {value}; allowed is 0 to {INTEGER_MAX}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarmharness.routing.candidate import CandidateView, RouteRequest
 from swarmharness.routing.policy import RoutingPolicy
-from swarmharness.routing.utility import Term, completion_us, exclusion, line, terms
+from swarmharness.routing.utility import Term, completion_us, terms
 
 SHOWN_MAX = 5
 """Candidates that a decision shows."""
@@ -24,7 +24,9 @@ class Decision:
     request: RouteRequest
     chosen: str
     views: tuple[CandidateView, ...]
-    """The best candidates and the chosen one, in any order."""
+    """The best candidates, best first, and after them the chosen one if it is not among them."""
+    ranked: int
+    """How many of the views are the best candidates."""
     considered: int
     """How many there were in all."""
     policy: RoutingPolicy
@@ -33,32 +35,39 @@ class Decision:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values: the candidates best first, and the terms of the chosen one and of its rival.
 
-        The rival is the best other candidate. `chosen_position` is 0 if the chosen peer could not be chosen any more
-        when the task was sent (a caller may send to whom it likes).
+        The rival is the best other candidate. `chosen_position` is 0 if the chosen peer was not among the best: callers
+        may send to whom they like.
         """
-        items = self.request.items
-        ranked = sorted(
-            (line(view, self.policy).cost(items), view.peer_id, view)
-            for view in self.views
-            if not exclusion(view, self.request)
-        )
-        order = [peer for _, peer, _ in ranked]
-        rows = [_row(position, view, self.policy, items) for position, (_, _, view) in enumerate(ranked[:SHOWN_MAX], 1)]
+        items, input_bytes = self.request.items, self.request.input_bytes
+        best = self.views[:SHOWN_MAX]
+        own = {view.peer_id: terms(view, self.policy, items, input_bytes) for view in best}
+        for view in self.views[SHOWN_MAX:]:
+            if view.peer_id == self.chosen:
+                own[self.chosen] = terms(view, self.policy, items, input_bytes)
+        order = [view.peer_id for view in self.views[: self.ranked]]
         rival = next((peer for peer in order if peer != self.chosen), "")
-        own = {view.peer_id: view for view in self.views if view.peer_id in (self.chosen, rival)}
-        shown = {peer: terms(view, self.policy, items) for peer, view in own.items()}
+        rows = [
+            {
+                "peer": view.peer_id,
+                "position": position,
+                "expected_ms": _expected_ms(view, own[view.peer_id], self.policy, self.request),
+                "utility": round(sum(term.contribution for term in own[view.peer_id]), 6),
+            }
+            for position, view in enumerate(self.views[: min(self.ranked, SHOWN_MAX)], 1)
+        ]
         return {
             "skill": self.request.skill,
             "items": items,
+            "input_bytes": input_bytes,
             "unix_us": self.unix_us,
             "form": self.policy.form,
             "considered": self.considered,
             "chosen": self.chosen,
             "chosen_position": order.index(self.chosen) + 1 if self.chosen in order else 0,
             "candidates": rows,
-            "terms": [_term(term) for term in shown.get(self.chosen, ())],
+            "terms": [_term(term) for term in own.get(self.chosen, ())],
             "runner_up": rival,
-            "runner_up_terms": [_term(term) for term in shown.get(rival, ())],
+            "runner_up_terms": [_term(term) for term in own.get(rival, ())],
         }
 
 
@@ -67,7 +76,7 @@ def decision_text(decision: dict[str, Any]) -> list[str]:
     position = decision["chosen_position"]
     place = f"first of {decision['considered']}" if position == 1 else f"number {position} of {decision['considered']}"
     if not position:
-        place = "left out by now"
+        place = f"not among the first of {decision['considered']}"
     lines = [f"{decision['skill']}, {decision['items']} items: {decision['chosen']} ({place})"]
     for row in decision["candidates"]:
         mark = "*" if row["peer"] == decision["chosen"] else " "
@@ -106,14 +115,11 @@ class DecisionLog:
         return len(self._decisions)
 
 
-def _row(position: int, view: CandidateView, policy: RoutingPolicy, items: int) -> dict[str, Any]:
-    utility = sum(term.contribution for term in terms(view, policy, items))
-    return {
-        "peer": view.peer_id,
-        "position": position,
-        "expected_ms": completion_us(view, policy, items) / 1000,
-        "utility": round(utility, 6),
-    }
+def _expected_ms(view: CandidateView, own: tuple[Term, ...], policy: RoutingPolicy, request: RouteRequest) -> float:
+    for term in own:
+        if term.name == "time":
+            return term.value
+    return completion_us(view, policy, request.items, request.input_bytes) / 1000
 
 
 def _term(term: Term) -> dict[str, Any]:

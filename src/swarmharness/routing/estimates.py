@@ -1,4 +1,8 @@
-"""What this node measured of one peer and skill: service time, own items there, the queue it last reported; pure."""
+"""What this node knows of one peer and skill: service time, own items there, the load it reports, its candour; pure.
+
+A report of load comes with an answer, a probe, gossip or an advert; the freshest counts. Reports are checked against
+what happens: `hidden_us` is how much longer answers take than the reports before them explained, whatever the lie was.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,22 @@ from dataclasses import dataclass, replace
 
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.policy import RoutingPolicy
+
+HIDDEN_US_MAX = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """A peer's account of one skill."""
+
+    queued_items: int
+    """Items that it has accepted and not answered, those under way included."""
+    slots: int = 0
+    """Items that it works on at a time; 0: not said."""
+    service_us: int = 0
+    """Time of one item there lately, as it claims; 0: not said."""
+    source: str = "gossip"
+    """Where it comes from: answer, probe, gossip or advert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +43,25 @@ class Estimate:
     queued_items: int = 0
     """Items that waited there, by its own account, at `queued_at_us`."""
     queued_at_us: int | None = None
+    queue_source: str = ""
+    """Where that account came from."""
+    usual_milli: int = 0
+    """Items that its accounts name on average, in thousandths: what an old account fades to."""
+    slots: int = 0
+    """Items that it works on at a time, by its own account; 0: as advertised."""
     sent_since_items: int = 0
     """Own items sent after that account."""
+    hidden_us: int = 0
+    """Smoothed wait that answers showed beyond what its accounts had led to expect; negative if it was less."""
+    task_us: int = 0
+    """Smoothed time of a whole task from sending to answer."""
+
+    @property
+    def candour_micro(self) -> int:
+        """Share of the time of its answers that its accounts explain, in millionths: 10^6 for an honest peer."""
+        if self.hidden_us <= 0 or self.task_us <= 0:
+            return MICRO
+        return max(1, MICRO * max(0, self.task_us - self.hidden_us) // self.task_us)
 
 
 def after_send(estimate: Estimate, items: int) -> Estimate:
@@ -45,19 +82,30 @@ def after_answer(
     queued_items: int,
     elapsed_us: int,
     now_us: int,
+    network_us: int = 0,
+    predicted_wait_us: int | None = None,
 ) -> Estimate:
-    """Return the estimate after an answer; times are of the whole task, `queued_items` is the peer's account."""
+    """Return the estimate after an answer; times are of the whole task, `queued_items` is the peer's account.
+
+    `predicted_wait_us` is what its accounts promised when the task was sent; None if nobody noted that.
+    """
     share = max(1, items)
-    return replace(
+    hidden_us = estimate.hidden_us
+    if predicted_wait_us is not None:
+        waited_us = max(0, elapsed_us - network_us - min(service_us, elapsed_us))
+        surprise_us = max(-HIDDEN_US_MAX, min(HIDDEN_US_MAX, waited_us - predicted_wait_us))
+        hidden_us = _moved(hidden_us, surprise_us, policy.candour_share)
+    known_us = max(1, min(service_us, elapsed_us) // share)
+    answered = replace(
         estimate,
-        service_us=_smoothed(estimate.service_us, max(1, min(service_us, elapsed_us) // share), policy),
-        elapsed_us=_smoothed(estimate.elapsed_us, max(1, elapsed_us // share), policy),
+        service_us=_smoothed(estimate.service_us, known_us, policy.smoothing),
+        elapsed_us=_smoothed(estimate.elapsed_us, max(1, elapsed_us // share), policy.smoothing),
+        task_us=_smoothed(estimate.task_us or None, max(1, elapsed_us), policy.candour_share),
         answers=estimate.answers + 1,
         outstanding_items=max(0, estimate.outstanding_items - items),
-        queued_items=max(0, queued_items),
-        queued_at_us=now_us,
-        sent_since_items=0,
+        hidden_us=hidden_us,
     )
+    return heard(answered, policy, LoadReport(max(0, queued_items), source="answer"), at_us=now_us)
 
 
 def after_give_up(estimate: Estimate, items: int) -> Estimate:
@@ -74,15 +122,30 @@ def after_failure(estimate: Estimate, items: int) -> Estimate:
     return replace(after_give_up(estimate, items), failures=estimate.failures + 1)
 
 
-def heard_queue(estimate: Estimate, queued_items: int, *, at_us: int) -> Estimate:
-    """Return the estimate after a report of the queue without an answer (advert, probe); older ones are ignored."""
-    if estimate.queued_at_us is not None and at_us <= estimate.queued_at_us:
+def heard(estimate: Estimate, policy: RoutingPolicy, report: LoadReport, *, at_us: int) -> Estimate:
+    """Return the estimate after a report of load; one that is older than the last changes nothing."""
+    if estimate.queued_at_us is not None and at_us < estimate.queued_at_us:
         return estimate
-    return replace(estimate, queued_items=queued_items, queued_at_us=at_us, sent_since_items=0)
+    milli = 1000 * report.queued_items
+    usual = milli if estimate.queued_at_us is None else _moved(estimate.usual_milli, milli, policy.usual_share)
+    service_us = estimate.service_us
+    if report.service_us and service_us is not None:  # before the first answer the advert's claim is as good
+        service_us = max(1, _moved(service_us, report.service_us, policy.report_share))
+    return replace(
+        estimate,
+        service_us=service_us,
+        queued_items=report.queued_items,
+        queued_at_us=at_us,
+        queue_source=report.source,
+        usual_milli=usual,
+        slots=report.slots or estimate.slots,
+        sent_since_items=0,
+    )
 
 
-def _smoothed(old: int | None, sample: int, policy: RoutingPolicy) -> int:
-    if old is None:
-        return sample
-    share_micro = round(policy.smoothing * MICRO)
-    return old + ((sample - old) * share_micro + MICRO // 2) // MICRO
+def _smoothed(old: int | None, sample: int, share: float) -> int:
+    return sample if old is None else _moved(old, sample, share)
+
+
+def _moved(old: int, sample: int, share: float) -> int:
+    return old + ((sample - old) * round(share * MICRO) + MICRO // 2) // MICRO

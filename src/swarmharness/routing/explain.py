@@ -7,7 +7,7 @@ from typing import Any
 
 from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
 from swarmharness.routing.policy import RoutingPolicy
-from swarmharness.routing.utility import Term, completion_us, rank, terms
+from swarmharness.routing.utility import Term, completion_us, rank, terms, time_parts_us
 
 _NEAR = 1e-6
 
@@ -21,7 +21,9 @@ class CandidateExplanation:
     """From 1; 0 if it was excluded."""
     utility: float
     expected_us: int
-    """When the work is expected back: wait + service + network."""
+    """When the work is expected back."""
+    parts_us: dict[str, int]
+    """What that time is made of, see `utility.time_parts_us`."""
     terms: tuple[Term, ...]
     reason: str
     """Why it was excluded, or what it loses by to the first; for the first, what it wins by."""
@@ -40,6 +42,7 @@ class Explanation:
         return {
             "skill": self.request.skill,
             "items": self.request.items,
+            "input_bytes": self.request.input_bytes,
             "form": self.policy.form,
             "candidates": [_as_dict(candidate) for candidate in self.candidates],
             "note": NOTE,
@@ -60,24 +63,26 @@ def explain(snapshot: Snapshot, policy: RoutingPolicy, request: RouteRequest) ->
     """Return the explanation of `utility.rank` on the same arguments."""
     ranking = rank(snapshot.candidates, policy, request)
     views = {view.peer_id: view for view in snapshot.candidates}
-    ranked = [(views[peer], terms(views[peer], policy, request.items)) for peer in ranking.order]
+    ranked = [(views[peer], terms(views[peer], policy, request.items, request.input_bytes)) for peer in ranking.order]
     explained = []
     for position, (view, own) in enumerate(ranked, 1):
         if position == 1:
             reason = _against(own, ranked[1][1], wins=True) if len(ranked) > 1 else "the only candidate"
         else:
             reason = _against(own, ranked[0][1], wins=False)
-        explained.append(_explained(view, position, own, reason, policy, request.items))
+        explained.append(_explained(view, position, own, reason, policy, request))
     for peer, reason in ranking.excluded:
-        explained.append(_explained(views[peer], 0, (), reason, policy, request.items))
+        explained.append(_explained(views[peer], 0, (), reason, policy, request))
     return Explanation(request, policy, tuple(explained))
 
 
 def _explained(
-    view: CandidateView, position: int, own: tuple[Term, ...], reason: str, policy: RoutingPolicy, items: int
+    view: CandidateView, position: int, own: tuple[Term, ...], reason: str, policy: RoutingPolicy, request: RouteRequest
 ) -> CandidateExplanation:
     utility = sum(term.contribution for term in own)
-    return CandidateExplanation(view, position, utility, completion_us(view, policy, items), own, reason)
+    work = request.items, request.input_bytes
+    expected_us, parts_us = completion_us(view, policy, *work), time_parts_us(view, policy, *work)
+    return CandidateExplanation(view, position, utility, expected_us, parts_us, own, reason)
 
 
 def _against(own: tuple[Term, ...], other: tuple[Term, ...], *, wins: bool) -> str:
@@ -112,6 +117,7 @@ def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
         "position": candidate.position or None,
         "utility": round(candidate.utility, 6) if candidate.position else None,
         "expected_ms": candidate.expected_us / 1000,
+        "parts_ms": {name: part_us / 1000 for name, part_us in candidate.parts_us.items()},
         "outstanding_items": view.outstanding_items,
         "queued_items": view.queued_items,
         "queue_age_ms": None if view.queue_age_us is None else view.queue_age_us / 1000,
@@ -119,6 +125,7 @@ def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
         "advertised_ms": view.advertised_us / 1000,
         "round_trip_ms": None if view.round_trip_us is None else view.round_trip_us / 1000,
         "provider": view.provider,
+        "loaded": view.loaded,
         "terms": [
             {
                 "name": term.name,

@@ -1,8 +1,8 @@
 """Pheromone: how well a peer did a skill lately, beside the others; good results lay it, time takes it; pure.
 
 1 is neutral. Every answer moves it towards how much faster it was than this node is used to for the skill, every
-failure and every wrong result towards the least, every verified result upwards; it evaporates towards neutral by half in
-each half-life. It knows what load reports do not: a peer's experience of late, whatever the peer says.
+failure and every wrong result towards the least, every verified result upwards; it evaporates towards neutral by half
+in each half-life. It knows what load reports do not: a peer's experience of late, whatever the peer says.
 """
 
 from __future__ import annotations

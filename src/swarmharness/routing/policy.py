@@ -23,7 +23,7 @@ class RoutingPolicy:
     """How peers are compared. Construct it with `from_mapping` when values come from outside.
 
     completion: ln U = -w_time·ln(wait + service + network) + w_trust·ln(trust²) + w_pheromone·ln(pheromone)
-                       - w_price·ln(price)
+                       + w_candour·ln(candour) - w_price·ln(price)
     additive (Eq. 1 of the paper): U = w1·capable + w2·(1 - load) + w3·(1 - latency/max) + w4·trust
     """
 
@@ -40,6 +40,9 @@ class RoutingPolicy:
     pheromone_weight: float = _key(
         0.3, "completion: weight of ln(pheromone), which good results lay and time takes away; 1 is neutral."
     )
+    candour_weight: float = _key(
+        0.5, "completion: weight of ln(candour), the share of a peer's answer times that its own accounts explain."
+    )
     additive_capable_weight: float = _key(0.25, "additive: weight of being able to do it (the paper's w1).")
     additive_load_weight: float = _key(0.25, "additive: weight of 1 - load (w2); load is queue / (queue + batch).")
     additive_latency_weight: float = _key(0.25, "additive: weight of 1 - round trip / latency_max_ms (w3).")
@@ -52,7 +55,64 @@ class RoutingPolicy:
         20.0, "Assumed round trip to a peer that this node is not connected to.", 0.0, 60_000.0
     )
     smoothing: float = _key(
-        0.3, "Share of the newest measurement in a peer's service time; the rest is its past.", 0.001, 1.0
+        0.2, "Share of the newest measurement in a peer's service time; the rest is its past.", 0.001, 1.0
+    )
+    report_share: float = _key(
+        0.3,
+        "Share of the service time that a probe or gossip reports in what is known; the rest is the past.",
+        0.0,
+        1.0,
+    )
+    queue_fade_ms: float = _key(
+        2000.0,
+        "Time in which a peer's account of its queue loses 63% of what sets it apart from its usual accounts.",
+        1.0,
+        3_600_000.0,
+    )
+    usual_share: float = _key(
+        0.1, "Share of the newest account in a peer's usual queue; the rest is its past.", 0.0, 1.0
+    )
+    candour_share: float = _key(
+        0.1, "Share of the newest answer in what a peer's accounts were found to hide; the rest is its past.", 0.0, 1.0
+    )
+    newcomer_caution: float = _key(
+        2.0,
+        "The time of a peer that never answered this node counts so often, so that claims draw no crowd.",
+        1.0,
+        1000.0,
+    )
+    explore_share: float = _key(
+        0.02,
+        "Share of decisions that prefer a peer that never answered this node, one task at a time, to get to know it.",
+        0.0,
+        1.0,
+    )
+    sample: int = _key(
+        8, "Candidates of which a single request takes the best, drawn by chance; 0 takes the best of all.", 0, 65_535
+    )
+    probes_per_request: int = _key(3, "Peers that are asked for their load beside every request; 0: none.", 0, 16)
+    probe_fresh_ms: float = _key(100.0, "A peer whose load is known as freshly as this is not asked.", 0.0, 3_600_000.0)
+    probe_timeout_ms: float = _key(1000.0, "An answer to a probe that takes longer is not waited for.", 1.0, 60_000.0)
+    gossip_s: float = _key(
+        2.0, "A node tells those who asked lately of its load so often, if it changed; 0: never.", 0.0, 3600.0
+    )
+    bandwidth_unknown_mbit: float = _key(
+        100.0, "Assumed bandwidth, in megabits a second, to a peer that got no large input from this node.", 0.001, 1e6
+    )
+    model_fetch_mbit: float = _key(
+        50.0, "Assumed bandwidth, in megabits a second, at which a peer fetches a model that it lacks.", 0.001, 1e6
+    )
+    model_load_unknown_ms: float = _key(
+        1500.0, "Assumed time of opening a model that is not in memory, where the peer does not say.", 0.0, 3_600_000.0
+    )
+    gpu_reserve: float = _key(
+        0.15, "A peer that would use a GPU is preferred to a CPU only where it is sooner by this share.", 0.0, 1000.0
+    )
+    hedge_share: float = _key(0.05, "Second copies of late requests, as a share of all requests; 0: none.", 0.0, 1.0)
+    hedge_late: float = _key(3.0, "A request is late when it takes so many times as long as predicted.", 1.0, 1000.0)
+    hedge_least_ms: float = _key(20.0, "No request is late before this.", 0.0, 3_600_000.0)
+    hedge_load_most: float = _key(
+        2.0, "With more work than this under way for each slot of the swarm, no second copies are sent.", 0.0, 1000.0
     )
     trust_prior_valid: float = _key(1.0, "Valid results that every peer is credited with at first.", 0.001, 1e6)
     trust_prior_invalid: float = _key(1.0, "Invalid results that every peer is charged with at first.", 0.001, 1e6)
@@ -109,7 +169,7 @@ class RoutingPolicy:
         return {declared.name: getattr(self, declared.name) for declared in fields(self)}
 
 
-COMPLETION_WEIGHTS = ("time_weight", "trust_weight", "price_weight", "pheromone_weight")
+COMPLETION_WEIGHTS = ("time_weight", "trust_weight", "price_weight", "pheromone_weight", "candour_weight")
 ADDITIVE_WEIGHTS = (
     "additive_capable_weight",
     "additive_load_weight",

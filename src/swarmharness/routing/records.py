@@ -9,7 +9,8 @@ from swarmharness.registry.advert import SkillAdvert
 from swarmharness.routing import breaker, estimates, pheromone, trust
 from swarmharness.routing.breaker import Breaker
 from swarmharness.routing.candidate import CandidateView
-from swarmharness.routing.estimates import Estimate
+from swarmharness.routing.estimates import Estimate, LoadReport
+from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.pheromone import NEUTRAL, Pheromone
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.trust import Trust
@@ -62,8 +63,11 @@ class Records:
         queued_items: int,
         elapsed_us: int,
         now_us: int,
+        network_us: int = 0,
+        predicted_wait_us: int | None = None,
+        quality_micro: int = MICRO,
     ) -> None:
-        """A task was answered."""
+        """A task was answered; `quality_micro` is how much faster than this node is used to."""
         old = self.get(peer_id, skill, policy)
         estimate = estimates.after_answer(
             old.estimate,
@@ -73,8 +77,11 @@ class Records:
             queued_items=queued_items,
             elapsed_us=elapsed_us,
             now_us=now_us,
+            network_us=network_us,
+            predicted_wait_us=predicted_wait_us,
         )
-        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_answer()))
+        laid = pheromone.after_result(old.pheromone, policy, quality_micro, now_us)
+        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_answer(), pheromone=laid))
 
     def given_up(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int) -> None:
         """A task ended in a way that says nothing about the peer."""
@@ -88,7 +95,9 @@ class Records:
         """A task failed."""
         old = self.get(peer_id, skill, policy)
         after = breaker.after_failure(old.breaker, policy, now_us=now_us, jitter_permille=jitter_permille)
-        self._put(peer_id, skill, replace(old, estimate=estimates.after_failure(old.estimate, items), breaker=after))
+        laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
+        estimate = estimates.after_failure(old.estimate, items)
+        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=after, pheromone=laid))
 
     def valid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was verified, and is right."""
@@ -96,18 +105,21 @@ class Records:
         laid = pheromone.after_result(old.pheromone, policy, VERIFIED_QUALITY_MICRO, now_us)
         self._put(peer_id, skill, replace(old, trust=trust.after_valid(old.trust, policy), pheromone=laid))
 
+    def believe(self, peer_id: str, skill: str, policy: RoutingPolicy, believed: Trust) -> None:
+        """Trust that was learnt before this start."""
+        self._put(peer_id, skill, replace(self.get(peer_id, skill, policy), trust=believed))
+
     def invalid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was not valid."""
         old = self.get(peer_id, skill, policy)
         laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
         self._put(peer_id, skill, replace(old, trust=trust.after_invalid(old.trust, policy), pheromone=laid))
 
-    def queue(self, peer_id: str, skill: str, policy: RoutingPolicy, *, queued_items: int, now_us: int) -> None:
-        """The peer's queue was reported without an answer."""
+    def heard(self, peer_id: str, skill: str, policy: RoutingPolicy, report: LoadReport, *, now_us: int) -> None:
+        """The peer gave account of its load without an answer."""
         old = self.get(peer_id, skill, policy)
-        self._put(
-            peer_id, skill, replace(old, estimate=estimates.heard_queue(old.estimate, queued_items, at_us=now_us))
-        )
+        estimate = estimates.heard(old.estimate, policy, report, at_us=now_us)
+        self._put(peer_id, skill, replace(old, estimate=estimate))
 
     def advertised(
         self, peer_id: str, offer: SkillAdvert, policy: RoutingPolicy, *, sequence: int, now_us: int
@@ -119,7 +131,8 @@ class Records:
         heard_us = old.estimate.queued_at_us
         estimate = old.estimate
         if heard_us is None or now_us - heard_us > QUEUE_FRESH_US:
-            estimate = estimates.heard_queue(estimate, offer.queued_items, at_us=now_us)
+            report = LoadReport(offer.queued_items, source="advert")
+            estimate = estimates.heard(estimate, policy, report, at_us=now_us)
         self._put(peer_id, offer.name, replace(old, estimate=estimate, advert_sequence=sequence))
 
     def _put(self, peer_id: str, skill: str, record: Record) -> None:
@@ -137,11 +150,17 @@ def view_of(
     *,
     local: bool,
     allowed: bool,
+    shunned: bool = False,
     round_trip_us: int | None,
     now_us: int,
     unreachable: str | None = None,
+    warm: bool = True,
+    bandwidth_bytes_s: int | None = None,
 ) -> CandidateView:
-    """Return a peer as a decision sees it; `unreachable` is the reason why it cannot be reached, if it cannot."""
+    """Return a peer as a decision sees it; `unreachable` is the reason why it cannot be reached, if it cannot.
+
+    `warm` says that its model is known to be in memory, whatever its advert says.
+    """
     estimate = record.estimate
     return CandidateView(
         peer_id=peer_id,
@@ -149,9 +168,14 @@ def view_of(
         reachable=unreachable is None,
         unreachable_reason=unreachable or "",
         allowed=allowed,
+        shunned=shunned,
         breaker=record.breaker.state(now_us),
         model_digest=offer.model_digest.hex(),
         provider=offer.provider,
+        loaded=warm or bool(offer.provider),
+        load_us=offer.load_us,
+        missing_bytes=0 if warm else offer.missing_bytes,
+        bandwidth_bytes_s=bandwidth_bytes_s,
         batch_invariant=offer.batch_invariant,
         batch_items_max=offer.batch_items_max,
         price_microcredits=offer.price_microcredits,
@@ -160,6 +184,11 @@ def view_of(
         outstanding_items=estimate.outstanding_items,
         queued_items=estimate.queued_items,
         queue_age_us=None if estimate.queued_at_us is None else max(0, now_us - estimate.queued_at_us),
+        queue_source=estimate.queue_source,
+        usual_milli=estimate.usual_milli,
+        slots=estimate.slots or offer.slots,
+        hidden_us=max(0, estimate.hidden_us),
+        candour_micro=estimate.candour_micro,
         sent_since_items=estimate.sent_since_items,
         round_trip_us=0 if local else round_trip_us,
         trust_valid_micro=record.trust.valid_micro,

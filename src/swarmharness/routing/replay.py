@@ -164,7 +164,7 @@ class _Run:
             view = self.models[peer].work[record.skill].view
         else:
             views = {view.peer_id: view for view in self._views(record.skill, policy, now_us)}
-            request = RouteRequest(record.skill, record.items, exclude=flight.exclude)
+            request = RouteRequest(record.skill, record.items, exclude=flight.exclude, input_bytes=record.input_bytes)
             order = rank(views.values(), policy, request).order
             if not order:
                 return
@@ -252,6 +252,10 @@ class _Run:
         return replace(
             seen,
             model_digest=first.model_digest,
+            loaded=first.loaded or seen.measured_us is not None,
+            load_us=first.load_us,
+            missing_bytes=0 if seen.measured_us is not None else first.missing_bytes,
+            bandwidth_bytes_s=first.bandwidth_bytes_s,
             measured_us=first.measured_us if seen.measured_us is None else seen.measured_us,
             trust_valid_micro=first.trust_valid_micro,
             trust_invalid_micro=first.trust_invalid_micro,

@@ -1,7 +1,7 @@
 """SwarmRouter: joins the registry's adverts with what was measured, and answers "which peers, in which order".
 
 It keeps the state and the clock; every judgement is made in the pure modules beside it. It sends nothing: probes
-will have their place in `probe.py` and report through `note_queue`.
+and gossip report through `note_load`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from swarmharness.registry.advert import Advert, SkillAdvert
 from swarmharness.registry.entry import Known
 from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
 from swarmharness.routing.decisions import SHOWN_MAX, Decision, DecisionLog
+from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.explain import Explanation, explain
+from swarmharness.routing.fixedpoint import MICRO
+from swarmharness.routing.locality import Nearness
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import Record, Records, view_of
 from swarmharness.routing.rows import peer_row
 from swarmharness.routing.table import Choice, SkillTable
+from swarmharness.routing.trust import Trust
+from swarmharness.routing.utility import completion_us
 
 __all__ = ["Choice", "Router", "SkillDirectory"]
 
@@ -59,8 +64,18 @@ class _Table:
     aged_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was expected of a task when it was sent."""
+
+    wait_us: int
+    """Before it would begin, by the peer's own account."""
+    total_us: int
+    """Until its answer would be here, all corrections included."""
+
+
 class Router:
-    """See the module. `round_trip_us` and `allowed` ask the network; both must be cheap."""
+    """See the module. `round_trip_us` and `allowed` ask the network, `shunned` the checks; all must be cheap."""
 
     def __init__(
         self,
@@ -72,6 +87,7 @@ class Router:
         own_id: PeerId,
         round_trip_us: Callable[[PeerId], int | None],
         allowed: Callable[[PeerId], bool] = lambda _: True,
+        shunned: Callable[[PeerId, str], bool] = lambda *_: False,
     ) -> None:
         self._directory = directory
         self._policy = policy
@@ -80,8 +96,13 @@ class Router:
         self._own_id = own_id
         self._round_trip_us = round_trip_us
         self._allowed = allowed
+        self._shunned = shunned
         self._records = Records()
         self._tables: dict[str, _Table] = {}
+        self._usual_us: dict[str, int] = {}
+        """By skill: smoothed time of one item from sending to answer, whoever answered."""
+        self._nearness = Nearness()
+        self._on_sent: list[Callable[[str], None]] = []
         self.decisions = DecisionLog()
         """The last decisions by the id of their task, for whoever asks afterwards."""
 
@@ -94,6 +115,7 @@ class Router:
         *,
         exclude: frozenset[PeerId] = frozenset(),
         model_digest: bytes = b"",
+        input_bytes: int = 0,
         limit: int = CHOICES_MAX,
     ) -> tuple[Choice, ...]:
         """Return whom to send a task of `items` to, best first; possibly nobody, if all candidates are excluded.
@@ -102,7 +124,13 @@ class Router:
         """
         adverts = await self._directory.candidates(skill)
         rows = self._fresh_rows(skill, adverts)
-        return rows.order(items, exclude=exclude, model_digest=model_digest, limit=limit)
+        order = rows.order(
+            items, exclude=exclude, model_digest=model_digest, input_bytes=input_bytes, limit=limit
+        )
+        if len(order) < 2:
+            return order
+        first = self._explored(skill, order)
+        return order if not first else (order[first], *order[:first], *order[first + 1 :])
 
     @property
     def policy(self) -> RoutingPolicy:
@@ -116,15 +144,48 @@ class Router:
 
     # -- hearing what happened --------------------------------------------------------------------------------
 
-    def note_sent(self, peer_id: PeerId, skill: str, items: int) -> None:
-        """Hear that a task was sent; exactly one of the next four follows it."""
-        self._records.sent(peer_id, skill, self._policy, items=items, now_us=self._clock.monotonic_us())
+    def note_sent(self, peer_id: PeerId, skill: str, items: int) -> Prediction | None:
+        """Hear that a task was sent; exactly one of the next four follows it.
+
+        Returns what was expected of it, to be compared with its answer; None if no decision knew the peer.
+        """
+        now_us = self._clock.monotonic_us()
+        prediction = self._predict(peer_id, skill, items, now_us)
+        self._records.sent(peer_id, skill, self._policy, items=items, now_us=now_us)
         self._changed(peer_id, skill)
+        for listener in self._on_sent:
+            listener(skill)
+        return prediction
+
+    def watch_sends(self, listener: Callable[[str], None]) -> None:
+        """Call `listener`, which must not block, with the skill of every task that is sent from now on."""
+        self._on_sent.append(listener)
 
     def note_answer(
-        self, peer_id: PeerId, skill: str, *, items: int, service_us: int, queued_items: int, elapsed_us: int
+        self,
+        peer_id: PeerId,
+        skill: str,
+        *,
+        items: int,
+        service_us: int,
+        queued_items: int,
+        elapsed_us: int,
+        prediction: Prediction | None = None,
+        input_bytes: int = 0,
     ) -> None:
-        """Hear that a task was answered: the worker's own time and queue, and the time that passed here."""
+        """Hear that a task was answered: the worker's own time and queue, and the time that passed here.
+
+        With the `prediction` that `note_sent` returned, the peer's accounts are checked against what happened.
+        """
+        now_us = self._clock.monotonic_us()
+        network_us = 0 if peer_id == self._own_id else self._round_trip_us(peer_id) or 0
+        known_us = service_us + network_us + (prediction.wait_us if prediction else 0)
+        self._nearness.note_answer(
+            peer_id, skill, input_bytes=input_bytes, way_us=elapsed_us - known_us, now_us=now_us
+        )
+        share_us = max(1, elapsed_us // max(1, items))
+        usual_us = self._usual_us.get(skill, share_us)
+        self._usual_us[skill] = max(1, usual_us + (share_us - usual_us) // 16)
         self._records.answered(
             peer_id,
             skill,
@@ -133,7 +194,10 @@ class Router:
             service_us=service_us,
             queued_items=queued_items,
             elapsed_us=elapsed_us,
-            now_us=self._clock.monotonic_us(),
+            now_us=now_us,
+            network_us=network_us,
+            predicted_wait_us=None if prediction is None else prediction.wait_us,
+            quality_micro=usual_us * MICRO // share_us,
         )
         self._changed(peer_id, skill)
 
@@ -162,11 +226,36 @@ class Router:
         self._records.valid(peer_id, skill, self._policy, now_us=self._clock.monotonic_us())
         self._changed(peer_id, skill)
 
-    def note_queue(self, peer_id: PeerId, skill: str, queued_items: int) -> None:
-        """Hear a peer's queue outside an answer (a probe, gossip)."""
-        now_us = self._clock.monotonic_us()
-        self._records.queue(peer_id, skill, self._policy, queued_items=queued_items, now_us=now_us)
+    def note_load(self, peer_id: PeerId, skill: str, report: LoadReport) -> None:
+        """Hear a peer's account of its load outside an answer (a probe, gossip)."""
+        self._records.heard(peer_id, skill, self._policy, report, now_us=self._clock.monotonic_us())
         self._changed(peer_id, skill)
+
+    def note_queue(self, peer_id: PeerId, skill: str, queued_items: int) -> None:
+        """Hear of a peer's queue alone; see `note_load`."""
+        self.note_load(peer_id, skill, LoadReport(queued_items))
+
+    def stale_peers(self, skill: str, *, older_than_us: int) -> list[PeerId]:
+        """Return the other peers that may get tasks of a skill and whose last account is older; none if never asked."""
+        table = self._tables.get(skill)
+        if table is None:
+            return []
+        now_us = self._clock.monotonic_us()
+        found = []
+        for peer_id in table.rows.usable():
+            heard_us = self._records.get(peer_id, skill, self._policy).estimate.queued_at_us
+            if peer_id != self._own_id and (heard_us is None or now_us - heard_us >= older_than_us):
+                found.append(peer_id)
+        return found
+
+    def believe(self, peer_id: PeerId, skill: str, trust: Trust) -> None:
+        """Take up trust that was learnt before this start."""
+        self._records.believe(peer_id, skill, self._policy, trust)
+        self._changed(peer_id, skill)
+
+    def trust_of(self, peer_id: PeerId, skill: str) -> Trust:
+        """Return the trust in a peer's answers to a skill."""
+        return self._records.get(peer_id, skill, self._policy).trust
 
     # -- showing ----------------------------------------------------------------------------------------------
 
@@ -175,27 +264,30 @@ class Router:
         now_us = self._clock.monotonic_us()
         return Snapshot(skill, tuple(self._known_view(known, skill, now_us) for known in self._directory.known()))
 
-    def explain(self, skill: str, items: int = 1) -> Explanation:
+    def explain(self, skill: str, items: int = 1, input_bytes: int = 0) -> Explanation:
         """Return the decision that `choose` would take now, with its reasons."""
-        return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items))
+        return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items, input_bytes=input_bytes))
 
-    def decision(self, peer_id: PeerId, skill: str, items: int = 1, *, limit: int = SHOWN_MAX) -> Decision:
+    def decision(
+        self, peer_id: PeerId, skill: str, items: int = 1, *, input_bytes: int = 0, limit: int = SHOWN_MAX
+    ) -> Decision:
         """Return what sending a task to `peer_id` now rests on: itself and the best `limit` candidates. It is cheap."""
-        request, now_us = RouteRequest(skill, items), self._clock.monotonic_us()
+        request, now_us = RouteRequest(skill, items, input_bytes=input_bytes), self._clock.monotonic_us()
         table = self._tables.get(skill)
         if table is None:
-            return Decision(request, peer_id, (), 0, self._policy, self._clock.unix_us())
+            return Decision(request, peer_id, (), 0, 0, self._policy, self._clock.unix_us())
         rows = self._fresh_rows(skill, table.adverts)
-        shown = {choice.peer_id: choice for choice in rows.order(items, limit=limit)}
+        shown = {choice.peer_id: choice for choice in rows.order(items, input_bytes=input_bytes, limit=limit)}
+        ranked = len(shown)
         if peer_id in rows:
             shown.setdefault(peer_id, rows.choice(peer_id))
         records = [(choice, self._records.get(peer, skill, self._policy)) for peer, choice in shown.items()]
         views = tuple(self._view(choice.peer_id, choice.skill, record, now_us) for choice, record in records)
-        return Decision(request, peer_id, views, len(rows), self._policy, self._clock.unix_us())
+        return Decision(request, peer_id, views, ranked, len(rows), self._policy, self._clock.unix_us())
 
-    def why(self, peer_id: PeerId, skill: str, items: int = 1) -> dict[str, Any]:
+    def why(self, peer_id: PeerId, skill: str, items: int = 1, *, input_bytes: int = 0) -> dict[str, Any]:
         """Return `decision` as plain values, to be kept with a task: see `Decision.as_dict`."""
-        return self.decision(peer_id, skill, items).as_dict()
+        return self.decision(peer_id, skill, items, input_bytes=input_bytes).as_dict()
 
     def peers(self) -> list[dict[str, Any]]:
         """Return one row of plain values for each known node, for `swarmharness peers`."""
@@ -213,6 +305,29 @@ class Router:
         ]
 
     # -- parts ------------------------------------------------------------------------------------------------
+
+    def _explored(self, skill: str, order: tuple[Choice, ...]) -> int:
+        """Return the position of whom to prefer: the best, the best of a sample, or now and then a newcomer."""
+        policy, first = self._policy, 0
+        if policy.explore_share and self._randomness.below(MICRO) < round(policy.explore_share * MICRO):
+            newcomers = [position for position, choice in enumerate(order) if self._is_new(choice, skill)]
+            if newcomers:
+                return newcomers[self._randomness.below(len(newcomers))]
+        if 0 < policy.sample < len(order):
+            first = min(self._randomness.below(len(order)) for _ in range(policy.sample))
+        return first
+
+    def _is_new(self, choice: Choice, skill: str) -> bool:
+        estimate = self._records.get(choice.peer_id, skill, self._policy).estimate
+        return not choice.local and estimate.service_us is None and not estimate.outstanding_items
+
+    def _predict(self, peer_id: PeerId, skill: str, items: int, now_us: int) -> Prediction | None:
+        table = self._tables.get(skill)
+        if table is None or peer_id not in table.rows:
+            return None
+        record = self._records.get(peer_id, skill, self._policy)
+        view = self._view(peer_id, table.rows.choice(peer_id).skill, record, now_us)
+        return Prediction(view.promised_wait_us(self._policy), completion_us(view, self._policy, items))
 
     def _fail(self, peer_id: PeerId, skill: str, items: int) -> None:
         now_us, jitter = self._clock.monotonic_us(), self._randomness.below(JITTER_PERMILLE)
@@ -255,8 +370,8 @@ class Router:
         record = self._records.get(peer_id, offer.name, self._policy)
         view = self._view(peer_id, offer, record, now_us)
         table.rows.set_row(self._choice(peer_id, offer, record), view, self._policy)
-        drains = view.queued_items + view.sent_since_items > view.outstanding_items
-        if drains or record.breaker.openings:
+        fades = bool(view.queued_items or view.usual_milli)
+        if fades or record.breaker.openings or view.pheromone_micro != MICRO:
             table.aging.add(peer_id)
         else:
             table.aging.discard(peer_id)
@@ -276,9 +391,12 @@ class Router:
             self._policy,
             local=local,
             allowed=local or self._allowed(peer_id),
+            shunned=not local and self._shunned(peer_id, offer.name),
             round_trip_us=self._round_trip_us(peer_id),
             now_us=now_us,
             unreachable=unreachable,
+            warm=self._nearness.is_warm(peer_id, offer.name, now_us),
+            bandwidth_bytes_s=self._nearness.bandwidth_bytes_s(peer_id),
         )
 
     def _known_view(self, known: Known, skill: str, now_us: int) -> CandidateView:

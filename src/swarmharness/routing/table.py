@@ -44,6 +44,7 @@ class SkillTable:
         self._index: dict[str, int] = {choice.peer_id: index for index, choice in enumerate(self._choices)}
         self._bases = [_EXCLUDED] * len(self._choices)
         self._slopes = [0] * len(self._choices)
+        self._per_byte = [0] * len(self._choices)
         self._limits: dict[int, int] = {}  # rows whose tasks are limited in items
 
     def __len__(self) -> int:
@@ -56,6 +57,10 @@ class SkillTable:
         """Return the peers of all rows, excluded ones too."""
         return tuple(choice.peer_id for choice in self._choices)
 
+    def usable(self) -> list[PeerId]:
+        """Return the peers that may get tasks."""
+        return [choice.peer_id for choice, base in zip(self._choices, self._bases, strict=True) if base < _EXCLUDED]
+
     def choice(self, peer_id: str) -> Choice:
         """Return what a row hands out."""
         return self._choices[self._index[peer_id]]
@@ -66,20 +71,31 @@ class SkillTable:
         self._choices[index] = choice
         self._limits.pop(index, None)
         if standing_exclusion(view):
-            self._bases[index], self._slopes[index] = _EXCLUDED, 0
+            self._bases[index], self._slopes[index], self._per_byte[index] = _EXCLUDED, 0, 0
             return
         compiled = line(view, policy)
         # The index in the low bits makes every key unique, breaks ties by peer id, and leads back to the row.
         self._bases[index] = compiled.base << _INDEX_BITS | index
         self._slopes[index] = compiled.per_item << _INDEX_BITS
+        self._per_byte[index] = compiled.per_byte << _INDEX_BITS
         if items_max(view) < ITEMS_MAX:
             self._limits[index] = items_max(view)
 
     def order(
-        self, items: int, *, exclude: frozenset[PeerId] = frozenset(), model_digest: bytes = b"", limit: int
+        self,
+        items: int,
+        *,
+        exclude: frozenset[PeerId] = frozenset(),
+        model_digest: bytes = b"",
+        input_bytes: int = 0,
+        limit: int,
     ) -> tuple[Choice, ...]:
         """Return at most `limit` choices, best first."""
-        keys = [base + slope * items for base, slope in zip(self._bases, self._slopes, strict=True)]
+        if input_bytes:
+            planes = zip(self._bases, self._slopes, self._per_byte, strict=True)
+            keys = [base + slope * items + per_byte * input_bytes for base, slope, per_byte in planes]
+        else:
+            keys = [base + slope * items for base, slope in zip(self._bases, self._slopes, strict=True)]
         enough = limit + len(exclude)
         if enough >= len(keys) or len(keys) <= _SORT_ALL_BELOW or self._limits or model_digest:
             ordered = sorted(keys)

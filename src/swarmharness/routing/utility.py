@@ -1,8 +1,9 @@
 """Filters and ranks candidates: the two utilities, as costs on integers, and the terms behind them; pure.
 
-A decision compares `cost(n) = base + per_item·n`, one line for each candidate, because that is all that depends on the
-number of items: with w_time > 0, maximising ln U = -w_time·ln T + S is minimising T·e^(-S / w_time), and T is linear
-in n. Everything is an integer, and equal costs go by peer id, so every machine decides alike.
+A decision compares `cost(n, b) = base + per_item·n + per_byte·b`, one plane for each candidate, because nothing else
+depends on the number of items and the bytes of input: with w_time > 0, maximising ln U = -w_time·ln T + S is minimising
+T·e^(-S / w_time), and T is linear in both. Everything is an integer, and equal costs go by peer id, so every machine
+decides alike.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from swarmharness.routing.breaker import BreakerState
 from swarmharness.routing.candidate import CandidateView, RouteRequest
 from swarmharness.routing.fixedpoint import MICRO, exp_scaled, ln_micro
+from swarmharness.routing.locality import bandwidth_bytes_s, input_us, model_us, reserve_milli
 from swarmharness.routing.policy import RoutingPolicy
 
 ITEMS_MAX = 2**31
@@ -23,14 +25,15 @@ _LN_MICRO = ln_micro(MICRO)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The cost of a candidate as a function of the number of items; lower is better."""
+    """The cost of a candidate as a function of the number of items and the bytes of input; lower is better."""
 
     base: int
     per_item: int
+    per_byte: int = 0
 
-    def cost(self, items: int) -> int:
-        """Return the cost for so many items."""
-        return self.base + self.per_item * items
+    def cost(self, items: int, input_bytes: int = 0) -> int:
+        """Return the cost for so many items, of so many bytes together."""
+        return self.base + self.per_item * items + self.per_byte * input_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def rank(views: Iterable[CandidateView], policy: RoutingPolicy, request: RouteRe
         if reason:
             excluded.append((view.peer_id, reason))
         else:
-            costs.append((line(view, policy).cost(request.items), view.peer_id))
+            costs.append((line(view, policy).cost(request.items, request.input_bytes), view.peer_id))
     return Ranking(tuple(peer for _, peer in sorted(costs)), tuple(sorted(excluded)))
 
 
@@ -86,6 +89,8 @@ def standing_exclusion(view: CandidateView) -> str:
         return f"it serves nobody now: {view.not_serving}"
     if not view.allowed:
         return "the allow or deny list excludes it"
+    if view.shunned:
+        return "its answers were found wrong, so it is not asked for a while"
     if not view.reachable:
         return f"it does not answer: {view.unreachable_reason}" if view.unreachable_reason else "it does not answer"
     if view.breaker is BreakerState.OPEN:
@@ -111,36 +116,56 @@ def line(view: CandidateView, policy: RoutingPolicy) -> Line:
     if time_weight == 0:
         return Line(-bonus, 0)
     factor = exp_scaled(-bonus * MICRO // time_weight)
-    service_us = view.service_us(policy)
-    before_us = view.network_us(policy) + view.ahead_items(service_us) * service_us
-    return Line(before_us * factor, service_us * factor)
+    counted_milli = _caution_milli(view, policy) * reserve_milli(view, policy) // 1000
+    before_us = (view.network_us(policy) + view.wait_us(policy) + model_us(view, policy)) * counted_milli // 1000
+    per_byte = 0 if view.local else counted_milli * 1000 * factor // bandwidth_bytes_s(view, policy)
+    return Line(before_us * factor, view.service_us(policy) * counted_milli // 1000 * factor, per_byte)
 
 
-def completion_us(view: CandidateView, policy: RoutingPolicy, items: int) -> int:
-    """Return wait + service + network for so many items, in microseconds."""
-    service_us = view.service_us(policy)
-    return view.network_us(policy) + (view.ahead_items(service_us) + items) * service_us
+def completion_us(view: CandidateView, policy: RoutingPolicy, items: int, input_bytes: int = 0) -> int:
+    """Return the sum of `time_parts_us`, in microseconds; a newcomer's counts more than once."""
+    return sum(time_parts_us(view, policy, items, input_bytes).values()) * _caution_milli(view, policy) // 1000
 
 
-def terms(view: CandidateView, policy: RoutingPolicy, items: int) -> tuple[Term, ...]:
+def time_parts_us(view: CandidateView, policy: RoutingPolicy, items: int, input_bytes: int = 0) -> dict[str, int]:
+    """Return what the time until the answer is made of: the way, waiting, service, and moving input and model."""
+    return {
+        "network": view.network_us(policy),
+        "wait": view.wait_us(policy),
+        "service": items * view.service_us(policy),
+        "input": input_us(view, policy, input_bytes),
+        "model": model_us(view, policy),
+    }
+
+
+def terms(view: CandidateView, policy: RoutingPolicy, items: int, input_bytes: int = 0) -> tuple[Term, ...]:
     """Return the terms of the candidate's utility; their contributions sum to ln U (completion) or U (additive)."""
     if policy.form == "additive":
         return tuple(
             Term(name, micro / MICRO, "", weight, _weighted(micro, weight) / MICRO)
             for name, micro, weight in _additive_values(view, policy)
         )
-    expected_us = max(1, completion_us(view, policy, items))
+    expected_us = max(1, completion_us(view, policy, items, input_bytes))
+    reserved_milli = reserve_milli(view, policy)
+    reserve = (ln_micro(reserved_milli) - ln_micro(1000)) / MICRO
     pheromone = (ln_micro(max(1, view.pheromone_micro)) - _LN_MICRO) / MICRO
     trust = 2 * (ln_micro(view.trust_micro) - _LN_MICRO) / MICRO
+    candour = (ln_micro(max(1, view.candour_micro)) - _LN_MICRO) / MICRO
     price = ln_micro(max(1, view.price_microcredits)) / MICRO
     return (
         Term("time", expected_us / 1000, "ms", policy.time_weight, -policy.time_weight * ln_micro(expected_us) / MICRO),
+        Term("gpu reserve", reserved_milli / 1000 - 1, "", policy.time_weight, -policy.time_weight * reserve),
         Term("trust", view.trust_micro / MICRO, "", policy.trust_weight, policy.trust_weight * trust),
         Term(
             "pheromone", view.pheromone_micro / MICRO, "", policy.pheromone_weight, policy.pheromone_weight * pheromone
         ),
+        Term("candour", view.candour_micro / MICRO, "", policy.candour_weight, policy.candour_weight * candour),
         Term("price", view.price_microcredits, "µcr/item", policy.price_weight, -policy.price_weight * price),
     )
+
+
+def _caution_milli(view: CandidateView, policy: RoutingPolicy) -> int:
+    return round(1000 * policy.newcomer_caution) if view.is_newcomer else 1000
 
 
 def _bonus_micro(view: CandidateView, policy: RoutingPolicy) -> int:
@@ -148,6 +173,7 @@ def _bonus_micro(view: CandidateView, policy: RoutingPolicy) -> int:
     weighted = (
         round(policy.trust_weight * MICRO) * 2 * (ln_micro(view.trust_micro) - _LN_MICRO)
         + round(policy.pheromone_weight * MICRO) * (ln_micro(max(1, view.pheromone_micro)) - _LN_MICRO)
+        + round(policy.candour_weight * MICRO) * (ln_micro(max(1, view.candour_micro)) - _LN_MICRO)
         - round(policy.price_weight * MICRO) * ln_micro(max(1, view.price_microcredits))
     )
     return weighted // MICRO
@@ -159,9 +185,8 @@ def _weighted(value_micro: int, weight: float) -> int:
 
 def _additive_values(view: CandidateView, policy: RoutingPolicy) -> tuple[tuple[str, int, float], ...]:
     """Return name, value in millionths and weight of the four terms of Eq. 1; a filtered peer is always capable."""
-    service_us = view.service_us(policy)
-    ahead = view.ahead_items(service_us)
-    load_micro = ahead * MICRO // (ahead + max(1, view.batch_items_max))
+    ahead_milli = view.ahead_milli(policy)
+    load_micro = ahead_milli * MICRO // (ahead_milli + 1000 * max(1, view.batch_items_max))
     latency_max_us = round(policy.latency_max_ms * 1000)
     latency_micro = min(view.network_us(policy), latency_max_us) * MICRO // latency_max_us
     return (

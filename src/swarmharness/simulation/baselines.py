@@ -11,7 +11,7 @@ from typing import Any
 
 from swarmharness.identity import PeerId
 from swarmharness.routing.fixedpoint import EXP_SCALE, exp_scaled
-from swarmharness.routing.router import CHOICES_MAX, Choice, Router
+from swarmharness.routing.router import CHOICES_MAX, Choice, Prediction, Router
 
 PEAK_DECAY_US = 10_000_000
 """The time constant of peak-EWMA, as in Finagle."""
@@ -27,6 +27,7 @@ class BaselineRouter(Router):
         *,
         exclude: frozenset[PeerId] = frozenset(),
         model_digest: bytes = b"",
+        input_bytes: int = 0,
         limit: int = CHOICES_MAX,
     ) -> tuple[Choice, ...]:
         """See `Router.choose`."""
@@ -114,7 +115,16 @@ class PeakEwmaRouter(BaselineRouter):
         self._peaks: dict[tuple[PeerId, str], _Peak] = {}
 
     def note_answer(
-        self, peer_id: PeerId, skill: str, *, items: int, service_us: int, queued_items: int, elapsed_us: int
+        self,
+        peer_id: PeerId,
+        skill: str,
+        *,
+        items: int,
+        service_us: int,
+        queued_items: int,
+        elapsed_us: int,
+        prediction: Prediction | None = None,
+        input_bytes: int = 0,
     ) -> None:
         """See `Router.note_answer`."""
         now_us = self._clock.monotonic_us()

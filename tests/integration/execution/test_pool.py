@@ -376,3 +376,37 @@ def is_computing(pid: int, *, since_ticks: int) -> bool:
 def cpu_ticks(pid: int) -> int:
     """The processor time that a process has used, in ticks of 10 ms."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+async def test_a_model_that_is_not_here_is_offered_and_fetched_at_the_first_call_where_that_is_allowed(
+    tmp_path: Path,
+) -> None:
+    skill = read_skill(builders.skill_folder(tmp_path / "skills", builders.doubling()))
+    store, empty = ModelStore(tmp_path / "models"), ModelStore(tmp_path / "empty")
+    async with ProcessExecutor([skill], empty) as strict:
+        assert strict.skills() == ()
+    async with ProcessExecutor([skill], store, ExecutorSettings(fetch_models=True)) as pool:
+        (info,) = pool.skills()
+        assert info.missing_bytes == sum(file.size_bytes for file in skill.manifest.files)
+        assert (info.provider, info.load_us) == ("", 0)
+        execution = await pool.run("toy", (builders.item(x=builders.floats([[1.0, 2.0, 3.0]])),), timeout_s=TIMEOUT_S)
+        assert value(execution) == [2.0, 4.0, 6.0]
+        (info,) = pool.skills()
+        assert info.missing_bytes == 0
+        assert info.load_us > 0
+        assert info.provider
+        await pool.unload("toy")
+        assert pool.skills()[0].provider == "", "the next call waits for the model to be opened"
+
+
+async def test_a_model_that_cannot_be_fetched_costs_its_caller_an_error_and_is_tried_again(tmp_path: Path) -> None:
+    folder = builders.skill_folder(tmp_path / "skills", builders.doubling())
+    skill = read_skill(folder)
+    (model,) = folder.glob("*.onnx")
+    model.rename(tmp_path / "away")
+    item = builders.item(x=builders.floats([[1.0, 2.0, 3.0]]))
+    async with ProcessExecutor([skill], ModelStore(tmp_path / "m"), ExecutorSettings(fetch_models=True)) as pool:
+        with pytest.raises(UnavailableError, match="could not be fetched"):
+            await pool.run("toy", (item,), timeout_s=TIMEOUT_S)
+        (tmp_path / "away").rename(model)
+        assert value(await pool.run("toy", (item,), timeout_s=TIMEOUT_S)) == [2.0, 4.0, 6.0]

@@ -16,7 +16,7 @@ from swarmharness.errors import ConfigurationError
 from swarmharness.node.config_template import render
 from swarmharness.routing.candidate import RouteRequest, Snapshot
 from swarmharness.routing.explain import explain
-from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.policy import COMPLETION_WEIGHTS, RoutingPolicy
 from tests.unit.routing.views import view
 
 SNAPSHOT = Snapshot(
@@ -28,7 +28,9 @@ SNAPSHOT = Snapshot(
         view("dear", price_microcredits=10**6),
     ),
 )
-POLICY = "[routing]\ntime_weight = 1\ntrust_weight = 1\nprice_weight = 0.25\npheromone_weight = 0.3\n"
+WEIGHTS = {name: 0.25 if name == "price_weight" else 1 for name in COMPLETION_WEIGHTS}
+POLICY = "[routing]\n" + "".join(f"{name} = {weight}\n" for name, weight in WEIGHTS.items())
+LINE = list(WEIGHTS).index("price_weight") + 2
 
 
 class Rank:
@@ -95,11 +97,11 @@ def test_a_whole_configuration_is_a_policy_too(tmp_path: Path) -> None:
         (POLICY.replace("= 0.25", "= true"), "price_weight must be a number"),
         (POLICY.replace("= 0.25", "= []"), "price_weight must be a number"),
         (POLICY.replace("price_weight = 0.25\n", ""), "has no price_weight"),
-        ("[routing]\n", "has no time_weight, trust_weight, price_weight, pheromone_weight"),
+        ("[routing]\n", "has no time_weight, trust_weight, price_weight"),
         ('[routing]\nform = "additive"\n', "has no additive_capable_weight"),
         (POLICY + "colour = 1\n", "'colour' is not a key of the routing policy"),
         (POLICY.replace("price_weight", "prize_weight"), "did you mean price_weight?"),
-        (POLICY.replace("= 1\n", "= 0\n").replace("0.25", "0").replace("0.3", "0"), "all weights of the form"),
+        (POLICY.replace("= 1\n", "= 0\n").replace("0.25", "0"), "all weights of the form"),
         ("", "[routing] is missing"),
         ("[router]\n", "is not a known table"),
         ("routing = 3\n", "[routing]"),
@@ -121,7 +123,7 @@ def test_a_bad_policy_is_one_line_and_the_status_of_a_configuration_error(
 
 def test_the_line_of_a_bad_weight_is_named(rank: Rank) -> None:
     rank.policy.write_text(POLICY.replace("= 0.25", "= -1"), "utf-8")
-    with pytest.raises(ConfigurationError, match=r"policy\.toml:4: \[routing\] price_weight"):
+    with pytest.raises(ConfigurationError, match=rf"policy\.toml:{LINE}: \[routing\] price_weight"):
         read_policy(rank.policy)
 
 
@@ -174,6 +176,17 @@ def test_a_file_that_is_not_there_or_not_text_is_named(
     assert str(path) in rank.failure(capsys)[1]
 
 
-def test_a_task_has_at_least_one_item(rank: Rank) -> None:
+def test_a_task_has_at_least_one_item_and_its_input_a_size(rank: Rank) -> None:
     with pytest.raises(ConfigurationError, match="--items is 0"):
         rank("--items", "0")
+    with pytest.raises(ConfigurationError, match="--input-bytes is -1"):
+        rank("--input-bytes", "-1")
+
+
+def test_a_large_input_is_part_of_the_time_and_of_the_order(rank: Rank) -> None:
+    views = (view("wide", measured_us=9_000, bandwidth_bytes_s=10**9), view("narrow", bandwidth_bytes_s=10**6))
+    rank.snapshot.write_text(Snapshot("text-embedding", views).to_json(), "utf-8")
+    small, large = (json.loads(rank("--json", "--input-bytes", size))["candidates"] for size in ("100", "1000000"))
+    assert ([row["peer"] for row in small], [row["peer"] for row in large]) == (["narrow", "wide"], ["wide", "narrow"])
+    assert large[1]["parts_ms"]["input"] == 1000
+    assert "input 1000.0" in rank("--input-bytes", "1000000")

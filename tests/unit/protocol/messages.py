@@ -61,6 +61,9 @@ def _registry() -> list[WireMessage]:
         price_microcredits=3_000,
         provider="CPUExecutionProvider",
         queued_items=4,
+        slots=2,
+        load_us=700_000,
+        missing_bytes=90_405_214,
     )
     device = DeviceInfo(cores=8, memory_mib=16_384, accelerators=(), providers=("CPUExecutionProvider",))
     advert = Advert(

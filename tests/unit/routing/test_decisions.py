@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from swarmharness.identity import PeerId
+from swarmharness.routing.candidate import CandidateView
 from swarmharness.routing.decisions import Decision, DecisionLog, decision_text
 from swarmharness.routing.policy import RoutingPolicy
 from tests.unit.registry.samples import offer
@@ -10,12 +11,12 @@ from tests.unit.routing.views import REQUEST, view
 POLICY = RoutingPolicy()
 
 
-def decision(chosen: str, *views_: object) -> Decision:
-    return Decision(REQUEST, chosen, tuple(views_), len(views_), POLICY, 7)  # type: ignore[arg-type]
+def decision(chosen: str, *views: CandidateView, ranked: int | None = None) -> Decision:
+    return Decision(REQUEST, chosen, views, len(views) if ranked is None else ranked, len(views), POLICY, 7)
 
 
 def test_a_decision_names_the_chosen_peer_its_rival_and_the_terms_of_both() -> None:
-    told = decision("fast", view("slow", measured_us=50_000), view("fast"), view("middle", measured_us=9_000)).as_dict()
+    told = decision("fast", view("fast"), view("middle", measured_us=9_000), view("slow", measured_us=50_000)).as_dict()
     assert [row["peer"] for row in told["candidates"]] == ["fast", "middle", "slow"]
     assert (told["chosen"], told["chosen_position"], told["runner_up"]) == ("fast", 1, "middle")
     assert told["considered"] == 3
@@ -29,15 +30,22 @@ def test_a_decision_names_the_chosen_peer_its_rival_and_the_terms_of_both() -> N
 
 
 def test_a_caller_may_send_to_another_peer_than_the_first_and_the_rival_is_then_the_first() -> None:
-    told = decision("slow", view("slow", measured_us=50_000), view("fast")).as_dict()
+    told = decision("slow", view("fast"), view("slow", measured_us=50_000)).as_dict()
     assert (told["chosen_position"], told["runner_up"]) == (2, "fast")
     assert "number 2 of 2" in decision_text(told)[0]
 
 
-def test_a_peer_that_is_left_out_by_now_has_no_position() -> None:
-    told = decision("gone", view("gone", reachable=False), view("fast")).as_dict()
-    assert told["chosen_position"] == 0
-    assert "left out" in decision_text(told)[0]
+def test_a_peer_that_is_not_among_the_best_has_no_position_but_terms() -> None:
+    told = decision("late", view("fast"), view("late", measured_us=50_000), ranked=1).as_dict()
+    assert (told["chosen_position"], told["runner_up"]) == (0, "fast")
+    assert told["terms"]
+    assert [row["peer"] for row in told["candidates"]] == ["fast"]
+    assert "not among the first" in decision_text(told)[0]
+
+
+def test_the_additive_form_has_an_expected_time_too() -> None:
+    told = Decision(REQUEST, "a", (view("a"),), 1, 1, RoutingPolicy(form="additive"), 7).as_dict()
+    assert told["candidates"][0]["expected_ms"] > 0
 
 
 def test_a_decision_that_saw_nobody_is_told_all_the_same() -> None:

@@ -40,7 +40,7 @@ def test_the_structured_form_is_json_with_value_weight_and_contribution() -> Non
     explained = json.loads(json.dumps(explain(SNAPSHOT, RoutingPolicy(), RouteRequest("ocr", 4)).as_dict()))
     first = explained["candidates"][0]
     assert (explained["skill"], explained["items"], explained["form"]) == ("ocr", 4, "completion")
-    assert [term["name"] for term in first["terms"]] == ["time", "trust", "pheromone", "price"]
+    assert [term["name"] for term in first["terms"]] == ["time", "gpu reserve", "trust", "pheromone", "candour", "price"]
     assert abs(sum(term["contribution"] for term in first["terms"]) - first["utility"]) < 1e-5
     assert abs(sum(term["share"] for term in first["terms"]) - 1) < 1e-3
     assert explained["candidates"][-1]["excluded"] == "it does not answer: connection refused"

@@ -48,7 +48,7 @@ def test_integers_are_accepted_where_numbers_are() -> None:
         ({"smoothing": 0}, "smoothing is 0.0"),
         ({"breaker_backoff_ms": 5000, "breaker_backoff_max_ms": 10}, "breaker_backoff_max_ms is below"),
         (
-            {"time_weight": 0, "trust_weight": 0, "price_weight": 0, "pheromone_weight": 0},
+            {"time_weight": 0, "trust_weight": 0, "price_weight": 0, "pheromone_weight": 0, "candour_weight": 0},
             "all weights of the form completion are 0",
         ),
     ],

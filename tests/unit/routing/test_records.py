@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import QUEUE_FRESH_US, Records
 from tests.unit.registry.samples import offer
@@ -33,5 +34,5 @@ def test_a_fresh_answer_knows_the_queue_better_than_an_advert() -> None:
 def test_beyond_the_limit_the_least_recently_changed_is_forgotten() -> None:
     records = Records(most=2)
     for peer in ("a", "b", "a", "c"):
-        records.queue(peer, "s", POLICY, queued_items=7, now_us=1)
+        records.heard(peer, "s", POLICY, LoadReport(7), now_us=1)
     assert [records.get(peer, "s", POLICY).estimate.queued_items for peer in "abc"] == [7, 0, 7]

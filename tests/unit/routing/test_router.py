@@ -80,7 +80,7 @@ class World:
         self.denied: set[PeerId] = set()
         self.router = Router(
             self.adverts,
-            policy or RoutingPolicy(),
+            policy or RoutingPolicy(explore_share=0),
             self.clock,
             NoRandomness(),
             own_id=own,
@@ -122,7 +122,7 @@ async def test_a_reported_queue_counts_and_drains_with_time() -> None:
     world = World()
     world.answer(A, queued=20)
     assert (await world.order())[-1] == A
-    world.clock.now_us += 20 * 5_000
+    world.clock.now_us += 600 * S
     assert (await world.order())[0] == A
 
 
