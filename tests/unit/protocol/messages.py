@@ -153,7 +153,7 @@ def _spread() -> list[WireMessage]:
     examples = {
         "fork_proof": proof,
         "gossip": Gossip((receipt,)),
-        "gossip_answer": GossipAnswer(1),
+        "gossip_answer": GossipAnswer(1, _digest("interests")[:16]),
         "opening": Opening(499_281, _digest("interests")[:16], _digest("forker")[:8], (proof,)),
         "frontier": frontier,
         "chains_request": ChainsRequest((frontier,)),
