@@ -18,6 +18,7 @@ from swarmharness.cli.failures import report
 COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("node_command", "Start, stop and look at a node."),
     "submit": ("submit_command", "Run a skill on inputs, somewhere in the swarm."),
+    "jobs": ("jobs_command", "List, show, resume and cancel jobs."),
     "skills": ("skills_command", "List, show, add and fetch skills."),
     "peers": ("peers_command", "List the peers that the node knows."),
     "router": ("router_command", "Explain which peer would get a task, and why."),

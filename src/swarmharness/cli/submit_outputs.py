@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from swarmharness.errors import ConfigurationError
+from swarmharness.cli.array_files import RowFile, TensorArchive, wrap_rows
+from swarmharness.errors import ConfigurationError, InputError, ProtocolError
 from swarmharness.execution.items import to_json
 from swarmharness.execution.skill import Task
+from swarmharness.execution.tensor_codec import decode_tensors
 
 SUFFIXES = (".jsonl", ".npy", ".npz")
 _SHOWN_NUMBERS = 6
@@ -50,7 +52,7 @@ def _some(numbers: list[Any]) -> str:
 
 
 class OutputFile:
-    """Collects results for `--out`; `finish` puts the file in place, and until then nothing that exists is touched."""
+    """Takes results for `--out` as they come; `finish` puts the file in place, and until then nothing is touched."""
 
     def __init__(self, path: Path) -> None:
         if path.suffix not in SUFFIXES:
@@ -58,13 +60,14 @@ class OutputFile:
         if path.is_dir():
             raise ConfigurationError(f"--out {path} is a folder")
         self.path = path
-        self._outputs: dict[int, bytes] = {}
         try:
             handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
         except OSError as error:
             raise ConfigurationError(f"--out {path}: cannot write there: {error.strerror}") from None
         self._temporary = Path(name)
-        self._file: BinaryIO = os.fdopen(handle, "wb")
+        self._file: BinaryIO = os.fdopen(handle, "w+b")
+        self._rows: RowFile | None = None
+        self._archive: TensorArchive | None = None
 
     def __enter__(self) -> OutputFile:
         return self
@@ -73,25 +76,48 @@ class OutputFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def check_task(self, task: Task) -> None:
-        """Refuse a format that cannot hold what the task puts out, before any work is done."""
+    def begin(self, task: Task, job: str) -> None:
+        """Refuse a format that cannot hold what the task puts out; clear away what a killed command of the job left."""
         allowed = {Task.TEXT_EMBEDDING: SUFFIXES, Task.TENSOR: (".jsonl", ".npz")}.get(task, (".jsonl",))
         if self.path.suffix not in allowed:
             raise ConfigurationError(f"--out {self.path}: {task.value} can be written as {', '.join(allowed)}")
+        with _disk(self.path):
+            own = self._temporary.with_name(f".{self.path.name}.{job}.tmp")
+            self._temporary.replace(own)
+            self._temporary = own
+        if self.path.suffix != ".jsonl":
+            if task is Task.TEXT_EMBEDDING:
+                self._rows = RowFile(self._file)
+            else:
+                self._archive = TensorArchive(self._file)
 
-    def add(self, line: Mapping[str, Any], output: bytes) -> None:
-        """Take one result."""
-        if self.path.suffix == ".jsonl":
-            with _disk(self.path):
-                self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-        else:
-            self._outputs[line["index"]] = output
+    @property
+    def takes_lines(self) -> bool:
+        """Whether `add` needs the published form."""
+        return self.path.suffix == ".jsonl"
 
-    def finish(self, task: Task, *, items_total: int, complete: bool) -> Path:
+    def add(self, index: int, output: bytes, line: Mapping[str, Any] | None) -> None:
+        """Take one result, in input order; ProtocolError for an output that cannot be written."""
+        with _disk(self.path):
+            try:
+                if self._rows is not None:
+                    self._rows.add(index, decode_tensors(output)[0])
+                elif self._archive is not None:
+                    self._archive.add(index, decode_tensors(output))
+                else:
+                    self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            except (InputError, IndexError) as error:
+                raise ProtocolError(f"not encoded tensors: {error}") from None
+
+    def finish(self, *, items_total: int, complete: bool) -> Path:
         """Put the file in place and return where it lies: beside an existing one if results are missing."""
         with _disk(self.path):
-            if self.path.suffix != ".jsonl":
-                self._write_arrays(task, items_total)
+            if self._rows is not None:
+                self._rows.finish(items_total)
+                if self.path.suffix == ".npz":
+                    self._wrap()
+            elif self._archive is not None:
+                self._archive.finish(items_total)
             self._file.flush()
             os.fsync(self._file.fileno())
             umask = os.umask(0)
@@ -102,28 +128,19 @@ class OutputFile:
             self._temporary.replace(target)
         return target
 
-    def _write_arrays(self, task: Task, items_total: int) -> None:
-        import numpy as np
-
-        from swarmharness.execution.tensor_arrays import to_arrays
-        from swarmharness.execution.tensor_codec import decode_tensors
-
-        named = {index: to_arrays(decode_tensors(output)) for index, output in sorted(self._outputs.items())}
-        arrays: dict[str, Any]
-        if task is Task.TEXT_EMBEDDING:
-            vectors = {index: next(iter(tensors.values())) for index, tensors in named.items()}
-            stacked = np.full((items_total, *next(iter(vectors.values())).shape), np.nan, np.float32)
-            for index, vector in vectors.items():  # the row of a missing result stays NaN
-                stacked[index] = vector
-            if self.path.suffix == ".npy":
-                np.save(self._file, stacked, allow_pickle=False)
-                return
-            arrays = {"embedding": stacked}
-        elif items_total == 1:
-            arrays = dict(named[0])
-        else:
-            arrays = {f"{name}.{index}": array for index, some in named.items() for name, array in some.items()}
-        np.savez(self._file, **arrays)
+    def _wrap(self) -> None:
+        """Make an archive of the finished rows, in their place."""
+        handle, name = tempfile.mkstemp(dir=self._temporary.parent, prefix=f".{self.path.name}.")
+        packed = os.fdopen(handle, "w+b")
+        try:
+            wrap_rows(self._file, "embedding", packed)
+            Path(name).replace(self._temporary)
+        except BaseException:
+            packed.close()
+            Path(name).unlink(missing_ok=True)
+            raise
+        self._file.close()
+        self._file = packed
 
 
 class _disk:  # noqa: N801 - reads as a statement

@@ -175,6 +175,9 @@ class Journal(Protocol):
     async def job(self, job_id: str) -> JobRecord | None:
         """Return one job."""
 
+    async def jobs_beginning(self, start: str) -> list[JobRecord]:
+        """Return some jobs whose ids begin so."""
+
     async def jobs(self, limit: int) -> list[JobRecord]:
         """Return the newest jobs, the newest first."""
 

@@ -24,6 +24,7 @@ VERSION = 1
 BUSY_TIMEOUT_MS = 5_000
 _INDEX_BITS = 36
 _PRUNED_AT_ONCE = 5_000
+_SIMILAR_MAX = 5
 
 _SCHEMA = (
     """CREATE TABLE jobs (
@@ -161,6 +162,11 @@ class JournalFile:
         """See `Journal.job`."""
         row = self._one(f"{_JOB} WHERE id = ?", job_id)
         return None if row is None else _record(row)
+
+    def jobs_beginning(self, start: str) -> list[JobRecord]:
+        """See `Journal.jobs_beginning`."""
+        statement = f"{_JOB} WHERE substr(id, 1, ?) = ? ORDER BY number LIMIT ?"
+        return [_record(row) for row in self._all(statement, len(start), start, _SIMILAR_MAX)]
 
     def jobs(self, limit: int) -> list[JobRecord]:
         """See `Journal.jobs`."""

@@ -243,6 +243,10 @@ class SqliteJournal:
         """See `Journal`."""
         return await self._read(partial(self._reader.job, job_id))
 
+    async def jobs_beginning(self, start: str) -> list[JobRecord]:
+        """See `Journal`."""
+        return await self._read(partial(self._reader.jobs_beginning, start))
+
     async def jobs(self, limit: int) -> list[JobRecord]:
         """See `Journal`."""
         return await self._read(partial(self._reader.jobs, limit))

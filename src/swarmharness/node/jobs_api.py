@@ -232,10 +232,12 @@ class JobsApi:
         if journal is None:
             raise InputError("this node keeps no journal of jobs")
         await journal.flush()
-        record = await journal.job(job_id)
-        if record is None:
+        found = await journal.jobs_beginning(job_id)
+        if len(found) > 1:
+            raise InputError(f"several jobs begin with {job_id!r}: {', '.join(record.job_id for record in found)}")
+        if not found:
             raise InputError(f"there is no job {job_id!r} here; `swarmharness jobs list` shows those that there are")
-        return record
+        return found[0]
 
     def _shown(self, record: JobRecord) -> dict[str, Any]:
         held = self._held.get(record.job_id)

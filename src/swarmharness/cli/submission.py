@@ -1,0 +1,204 @@
+"""One job as its command sees it: feeds the inputs, takes the results, names what is missing; it prints no errors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from swarmharness.cli.options import print_json
+from swarmharness.errors import (
+    ConfigurationError,
+    InputError,
+    PartialResultError,
+    ProtocolError,
+    SwarmError,
+    error_from_kind,
+)
+
+if TYPE_CHECKING:
+    from swarmharness.cli.submit_inputs import Inputs
+    from swarmharness.cli.submit_outputs import OutputFile
+    from swarmharness.cli.submit_progress import ProgressBar
+    from swarmharness.execution.skill import Task
+    from swarmharness.node.control import Control
+
+FEED_ITEMS = 1024
+FEED_BYTES = 4 * 2**20
+FEED_TIMEOUT_S = 30 * 86_400.0
+"""The node takes its time when it holds enough; the job's own deadline bounds the wait."""
+POLL_TIMEOUT_S = 60.0
+CANCEL_TIMEOUT_S = 2.0
+MISSING_SHOWN = 20
+
+
+class Submission:
+    """One job from its inputs to its results. Without inputs, what it was fed before is awaited."""
+
+    def __init__(
+        self,
+        inputs: Inputs | None,
+        out: OutputFile | None,
+        bar: ProgressBar,
+        *,
+        as_json: bool,
+        quiet: bool = False,
+    ) -> None:
+        self._inputs = inputs
+        self._out = out
+        self._bar = bar
+        self._as_json = as_json
+        self._quiet = quiet
+        self._job = ""
+        self._reader = 1
+        self._resumed = False
+        self._fed = 0
+        self._input_ended = inputs is None
+        self._refusal: SwarmError | None = None
+        self._answered = 0
+        self._missing = 0
+        self._missing_shown: list[str] = []
+        self._first_missing: tuple[str, int] | None = None
+
+    async def run(self, control: Control, opened: Mapping[str, Any], *, resumed: bool = False) -> None:
+        """Feed an opened job and take its results; cancels it if anything goes wrong on this side."""
+        import trio
+
+        from swarmharness.execution.skill import Task
+
+        self._job, self._reader, self._resumed = opened["job"], opened.get("reader", 1), resumed
+        done = False
+        try:
+            try:
+                task = Task(opened["task"])
+            except ValueError:
+                raise ConfigurationError(f"this command is too old for the task {opened['task']!r}: upgrade") from None
+            if self._out:
+                self._out.begin(task, self._job)
+            # Ctrl-C is taken here, or it might strike in the connection, through which the job is to be cancelled.
+            with trio.open_signal_receiver(signal.SIGINT) as interrupts:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_interrupt, interrupts)
+                    if self._inputs is not None:
+                        nursery.start_soon(self._feed, control, self._inputs, task)
+                    await self._take(control, task)
+                    nursery.cancel_scope.cancel()  # a job can end before its input does, at its deadline
+            done = True
+        finally:
+            if not done:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT_S):
+                    with suppress(SwarmError):  # what went wrong before says more
+                        await control.call("job.cancel", {"job": self._job}, CANCEL_TIMEOUT_S)
+                self._say_how_to_go_on()
+        if self._out and self._answered:
+            path = self._out.finish(items_total=self._fed, complete=not self._missing)
+            if path != self._out.path:
+                print(f"results are missing, so {self._out.path} was kept; what came is in {path}", file=sys.stderr)
+
+    def conclude(self) -> None:
+        """Name what is missing on standard error, and raise the error that gives the exit status, if any."""
+        if not self._missing and self._refusal is None:
+            return
+        for line in self._missing_shown:
+            print(line, file=sys.stderr)
+        if self._missing > MISSING_SHOWN:
+            print(f"and {self._missing - MISSING_SHOWN} more", file=sys.stderr)
+        unread = f"; the rest of the input was not taken: {self._refusal}" if self._refusal else ""
+        if self._answered:
+            self._say_how_to_go_on()
+            raise PartialResultError(f"{self._missing} of {self._fed} inputs have no result{unread}")
+        if self._first_missing is None:
+            raise self._refusal or SwarmError("the job ended without a result")
+        reason, kind = self._first_missing
+        raise error_from_kind(kind, f"none of {self._fed} inputs has a result: {reason}{unread}")
+
+    def _say_how_to_go_on(self) -> None:
+        if self._answered:
+            print(f"what was answered is kept: `swarmharness jobs resume {self._job}` goes on", file=sys.stderr)
+
+    async def _feed(self, control: Control, inputs: Inputs, task: Task) -> None:
+        import trio
+
+        items = inputs.items(task)
+        while not self._input_ended:
+            # In a thread, so that a slow pipe on standard input does not hold up the results.
+            batch, last = await trio.to_thread.run_sync(_next_batch, items, abandon_on_cancel=True)
+            params = {"job": self._job, "reader": self._reader, "items": batch, "last": last}
+            try:
+                answer = await control.call("job.feed", params, FEED_TIMEOUT_S)
+            except SwarmError as error:
+                self._refusal = error
+                return
+            if "differs" in answer:
+                index = answer["differs"]
+                raise InputError(
+                    f"the input changed since job {self._job} read it, at {inputs.label(index)}: "
+                    f"{answer['problem']}; submit it anew"
+                )
+            self._fed += len(batch)
+            self._input_ended = last
+
+    async def _take(self, control: Control, task: Task) -> None:
+        done = False
+        while not done:
+            answer = await control.call("job.results", {"job": self._job, "reader": self._reader}, POLL_TIMEOUT_S)
+            for result in answer["results"]:
+                self._accept(task, result)
+            progress = answer["progress"]
+            if self._inputs is None or self._resumed:
+                self._fed = max(self._fed, progress["items_total"])
+            total, exact = progress["items_total"], True
+            if not self._input_ended and self._inputs is not None:
+                total, exact = self._inputs.estimated_total(self._fed), False
+            self._bar.update({**progress, "resumed": self._resumed}, total=total, exact=exact)
+            done = answer["done"]
+
+    def _accept(self, task: Task, result: Mapping[str, Any]) -> None:
+        from swarmharness.cli.submit_outputs import json_line, readable
+
+        index = result["index"]
+        if result["error"]:
+            self._miss(index, result["error"], result["error_kind"] or InputError.kind)
+            return
+        shown = self._as_json or not (self._out or self._quiet)
+        try:
+            line = json_line(task, result) if shown or (self._out and self._out.takes_lines) else None
+            if self._out:
+                self._out.add(index, result["output"], line)
+        except ProtocolError as error:
+            self._miss(index, f"{result['peer']} sent no valid output: {error}", error.kind)
+            return
+        self._answered += 1
+        if line is not None and self._as_json:
+            print_json(line)
+        elif line is not None and shown:
+            alone = self._input_ended and self._fed == 1
+            print(readable(task, line["output"], self._label(index), alone=alone))
+
+    def _miss(self, index: int, reason: str, kind: int) -> None:
+        self._missing += 1
+        self._first_missing = self._first_missing or (reason, kind)
+        if len(self._missing_shown) < MISSING_SHOWN:
+            self._missing_shown.append(f"no result for input {index} ({self._label(index)}): {reason}")
+
+    def _label(self, index: int) -> str:
+        return f"item {index}" if self._inputs is None else self._inputs.label(index)
+
+
+async def _interrupt(interrupts: AsyncIterator[int]) -> None:
+    async for _ in interrupts:
+        raise KeyboardInterrupt
+
+
+def _next_batch(items: Iterator[bytes]) -> tuple[list[bytes], bool]:
+    """Return the next items, by count and size, and whether they are the last."""
+    batch: list[bytes] = []
+    size_bytes = 0
+    for item in items:
+        batch.append(item)
+        size_bytes += len(item)
+        if len(batch) >= FEED_ITEMS or size_bytes >= FEED_BYTES:
+            return batch, False
+    return batch, True
