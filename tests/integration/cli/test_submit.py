@@ -120,7 +120,9 @@ async def test_results_are_json_lines_in_input_order(tmp_path: Path) -> None:
         {"index": 0, "output": [3.0, 1.0], "peer": "12D3KooWpeer", "service_ms": 2.5, "receipt": "rrrrrrrr"},
         {"index": 1, "output": [5.0, 1.0], "peer": "12D3KooWpeer", "service_ms": 2.5, "receipt": "rrrrrrrr"},
     ]
-    assert node.calls[0] == ("job.open", {"skill": "text-embedding", "deadline_s": 9.0})
+    method, params = node.calls[0]
+    assert (method, params["skill"], params["deadline_s"]) == ("job.open", "text-embedding", 9.0)
+    assert params["source"]["arguments"] == ["one", "three"]
     assert "job.cancel" not in [method for method, _ in node.calls]
 
 
@@ -159,6 +161,7 @@ async def test_a_partial_result_is_written_and_the_missing_are_named(tmp_path: P
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0]
     assert done.stderr.decode().splitlines() == [
         'no result for input 1 ("bad"): it went wrong',
+        "what was answered is kept: `swarmharness jobs resume j1` goes on",
         "error: 1 of 2 inputs have no result",
     ]
     assert json.loads((tmp_path / "o.jsonl").read_text())["index"] == 0
@@ -240,7 +243,11 @@ async def test_an_interruption_cancels_the_job_and_exits_with_130(tmp_path: Path
         (["text-embedding", ""], 3, "input 1 is empty"),
         (["text-embedding", "--input", "/nonexistent"], 3, "cannot read /nonexistent"),
         (["text-embedding", "a", "--out", "result.csv"], 2, "must end in .jsonl, .npy, .npz"),
-        (["text-embedding", "a", "--deadline", "-1"], 2, "--deadline -1: allowed is more than 0"),
+        (
+            ["text-embedding", "a", "--deadline", "-1"],
+            2,
+            "--deadline -1: it has passed already; allowed",
+        ),
         (["text-embedding", "a", "--deadline", "nan"], 2, "--deadline nan"),
         (["text-embedding", "a", "--join", "nowhere"], 2, "--join cannot be used: 'nowhere…' is not an invite"),
         (["text-embedding", "a"], 4, "start one with `swarmharness node start"),

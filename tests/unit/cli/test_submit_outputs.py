@@ -26,7 +26,7 @@ def result(index: int, output: bytes) -> dict[str, Any]:
 
 
 def add(out: OutputFile, task: Task, index: int, output: bytes) -> None:
-    out.add(json_line(task, result(index, output)), output)
+    out.add(index, output, json_line(task, result(index, output)) if out.takes_lines else None)
 
 
 def test_a_json_line_has_the_published_keys_in_order() -> None:
@@ -50,10 +50,11 @@ def test_each_task_has_a_form_for_people() -> None:
 
 def test_jsonl_holds_a_line_a_result(tmp_path: Path) -> None:
     with OutputFile(tmp_path / "o.jsonl") as out:
+        out.begin(TEXT, "j")
         add(out, TEXT, 0, vector(1))
         add(out, TEXT, 1, vector(2))
         assert not out.path.exists()
-        assert out.finish(TEXT, items_total=2, complete=True) == out.path
+        assert out.finish(items_total=2, complete=True) == out.path
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [line["output"] for line in lines] == [[1.0], [2.0]]
     assert list(tmp_path.iterdir()) == [tmp_path / "o.jsonl"]
@@ -62,9 +63,10 @@ def test_jsonl_holds_a_line_a_result(tmp_path: Path) -> None:
 
 def test_npy_stacks_embeddings_and_a_missing_row_is_nan(tmp_path: Path) -> None:
     with OutputFile(tmp_path / "o.npy") as out:
+        out.begin(TEXT, "j")
         add(out, TEXT, 0, vector(1, 2))
         add(out, TEXT, 2, vector(5, 6))
-        out.finish(TEXT, items_total=3, complete=False)
+        out.finish(items_total=3, complete=False)
     stacked = np.load(tmp_path / "o.npy")
     assert stacked.dtype == np.float32
     np.testing.assert_array_equal(stacked, [[1, 2], [np.nan, np.nan], [5, 6]])
@@ -74,15 +76,18 @@ def test_npz_keeps_the_names_of_one_result_and_numbers_those_of_several(tmp_path
     one = encode_tensors(from_arrays({"y": np.arange(6).reshape(2, 3)}))
     two = encode_tensors(from_arrays({"y": np.zeros((1, 4))}))
     with OutputFile(tmp_path / "one.npz") as out:
+        out.begin(Task.TENSOR, "j")
         add(out, Task.TENSOR, 0, one)
-        out.finish(Task.TENSOR, items_total=1, complete=True)
+        out.finish(items_total=1, complete=True)
     with OutputFile(tmp_path / "two.npz") as out:
+        out.begin(Task.TENSOR, "j")
         add(out, Task.TENSOR, 0, one)
         add(out, Task.TENSOR, 1, two)
-        out.finish(Task.TENSOR, items_total=2, complete=True)
+        out.finish(items_total=2, complete=True)
     with OutputFile(tmp_path / "text.npz") as out:
+        out.begin(TEXT, "j")
         add(out, TEXT, 0, vector(7))
-        out.finish(TEXT, items_total=1, complete=True)
+        out.finish(items_total=1, complete=True)
     with np.load(tmp_path / "one.npz") as loaded:
         assert loaded["y"].tolist() == [[0, 1, 2], [3, 4, 5]]
     with np.load(tmp_path / "two.npz") as loaded:
@@ -91,22 +96,70 @@ def test_npz_keeps_the_names_of_one_result_and_numbers_those_of_several(tmp_path
         assert loaded["embedding"].tolist() == [[7.0]]
 
 
+def test_rows_that_come_one_by_one_make_the_file_that_numpy_would_write(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(size=(300, 7)).astype(np.float32)
+    with OutputFile(tmp_path / "o.npy") as out:
+        out.begin(TEXT, "j")
+        for index, row in enumerate(rows):
+            add(out, TEXT, index, vector(*row))
+        out.finish(items_total=300, complete=True)
+    np.save(tmp_path / "numpy.npy", rows)
+    assert (tmp_path / "o.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float64", "int8", "int64", "uint16"])
+def test_every_type_of_tensor_comes_back_from_an_archive(tmp_path: Path, dtype: str) -> None:
+    array = np.array([[[1, 0], [1, 1]]], dtype)
+    scalar = np.array(1, dtype)
+    with OutputFile(tmp_path / "o.npz") as out:
+        out.begin(Task.TENSOR, "j")
+        add(out, Task.TENSOR, 0, encode_tensors(from_arrays({"a": array, "s": scalar})))
+        out.finish(items_total=1, complete=True)
+    with np.load(tmp_path / "o.npz") as loaded:
+        assert loaded["a"].dtype == array.dtype
+        np.testing.assert_array_equal(loaded["a"], array)
+        np.testing.assert_array_equal(loaded["s"], scalar)
+
+
+def test_an_embedding_of_another_size_than_the_others_is_no_valid_output(tmp_path: Path) -> None:
+    with OutputFile(tmp_path / "o.npy") as out:
+        out.begin(TEXT, "j")
+        add(out, TEXT, 0, vector(1, 2))
+        with pytest.raises(ProtocolError, match="among float32 ones"):
+            add(out, TEXT, 1, vector(1, 2, 3))
+        with pytest.raises(ProtocolError):
+            out.add(1, b"junk", None)
+
+
+def test_what_a_killed_command_of_the_same_job_left_is_cleared_away(tmp_path: Path) -> None:
+    orphan = tmp_path / ".o.npy.j.tmp"
+    orphan.write_bytes(b"half a file")
+    with OutputFile(tmp_path / "o.npy") as out:
+        out.begin(TEXT, "j")
+        add(out, TEXT, 0, vector(1))
+        out.finish(items_total=1, complete=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["o.npy"]
+
+
 def test_an_existing_file_survives_until_everything_is_there(tmp_path: Path) -> None:
     path = tmp_path / "o.jsonl"
     path.write_text("precious")
     with OutputFile(path) as out:  # as when the command is interrupted before the end
+        out.begin(TEXT, "j")
         add(out, TEXT, 0, vector(1))
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
     with OutputFile(path) as out:
+        out.begin(TEXT, "j")
         add(out, TEXT, 0, vector(1))
-        partial = out.finish(TEXT, items_total=2, complete=False)
+        partial = out.finish(items_total=2, complete=False)
     assert path.read_text() == "precious"
     assert partial == tmp_path / "o.partial.jsonl"
     assert json.loads(partial.read_text())["output"] == [1.0]
     with OutputFile(path) as out:
+        out.begin(TEXT, "j")
         add(out, TEXT, 0, vector(1))
-        out.finish(TEXT, items_total=1, complete=True)
+        out.finish(items_total=1, complete=True)
     assert json.loads(path.read_text())["index"] == 0
 
 
@@ -116,11 +169,11 @@ def test_a_format_that_cannot_hold_the_output_is_refused_before_the_work(tmp_pat
     with pytest.raises(ConfigurationError, match="No such file"):
         OutputFile(tmp_path / "none" / "o.npy")
     with OutputFile(tmp_path / "o.npy") as out:
-        out.check_task(TEXT)
+        out.begin(TEXT, "j")
         with pytest.raises(ConfigurationError, match=r"file-type can be written as .jsonl"):
-            out.check_task(Task.FILE_TYPE)
+            out.begin(Task.FILE_TYPE, "j")
         with pytest.raises(ConfigurationError, match=r"tensor can be written as .jsonl, .npz"):
-            out.check_task(Task.TENSOR)
+            out.begin(Task.TENSOR, "j")
 
 
 def test_ocr_output_is_shown_with_boxes() -> None:
