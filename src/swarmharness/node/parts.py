@@ -20,6 +20,10 @@ from swarmharness.jobs.journal import Journal
 from swarmharness.jobs.requester import TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.tracing import TracedTasks
+from swarmharness.jobs.verification.checkers import OWN_PEERS, neighbourhood
+from swarmharness.jobs.verification.policy import VerificationSettings
+from swarmharness.jobs.verification.service import Verification
+from swarmharness.jobs.verification.standings import MemoryReputationStore, ReputationStore, Standings
 from swarmharness.jobs.worker import TaskServer
 from swarmharness.network.memory_broadcast import MemoryBroadcast
 from swarmharness.network.ports import Broadcast, Dht, Transport
@@ -64,6 +68,8 @@ class NodePorts:
     """Remembers jobs; None forgets them with the process."""
     trace: TraceSink | None = None
     """Takes a record of every routed task; None: decisions are neither recorded nor remembered."""
+    reputations: ReputationStore | None = None
+    """What checks told of peers; None forgets it with the process."""
     owner: OwnerPorts | None = None
     """The owner's machine and pauses; None serves always."""
 
@@ -77,6 +83,7 @@ class NodeSettings:
     jobs: JobSettings = field(default_factory=JobSettings)
     price_factor: float = 1.0
     admission: Policy = field(default_factory=Policy)
+    verification: VerificationSettings = field(default_factory=VerificationSettings)
     owner: OwnerSettings = field(default_factory=OwnerSettings)
     device: DeviceInfo = field(default_factory=lambda: DeviceInfo(0, 0, (), ()))
 
@@ -93,6 +100,7 @@ class NodeParts:
     spread: SpreadService
     tasks: TaskServer
     jobs: JobService
+    verification: Verification
     redemption: Redemption
     owner: OwnerService | None
     started_us: int
@@ -143,6 +151,7 @@ async def run_services(
         settings=settings.registry,
         lan=ports.lan,
     )
+    standings = Standings(ports.clock, settings.verification, ports.reputations or MemoryReputationStore())
     router = router_class(
         registry,
         settings.policy,
@@ -151,6 +160,7 @@ async def run_services(
         own_id=ports.transport.peer_id,
         round_trip_us=ports.transport.round_trip_us,
         allowed=lambda peer: ports.transport.permits(peer) and peer not in credit.books.banned,
+        shunned=standings.shunned,
     )
     redemption = Redemption(ports.transport, ports.clock, grant=credit.redeem)
     tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
@@ -158,13 +168,26 @@ async def run_services(
         owner.attach(OwnerGate(tasks, registry))
     unix_offset_us = ports.clock.unix_us() - ports.clock.monotonic_us()
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
+    verification = Verification(
+        router,
+        credit,
+        standings,
+        ports.clock,
+        ports.randomness,
+        settings.verification,
+        own_id=ports.transport.peer_id,
+        near=lambda peer: _near(registry, peer, credit.policy),
+        trusts=lambda peer: peer in credit.policy.own,
+    )
     jobs = JobService(
         router,
-        lambda context: _traced(RoutedTasks(router, requester, context.purse), router, ports, unix_offset_us),
+        lambda context: verification.checked(
+            _traced(RoutedTasks(router, requester, context.purse), router, ports, unix_offset_us), context
+        ),
         ports.clock,
         settings.jobs,
         journal=ports.journal,
-        settle=requester.settle,
+        settle=verification.settle,
     )
     async with _broadcast(ports) as broadcast, trio.open_nursery() as outer:
         spread = SpreadService(
@@ -184,15 +207,28 @@ async def run_services(
         await outer.start(spread.run)
         async with trio.open_nursery() as inner:
             await inner.start(registry.run)
+            await inner.start(verification.run)
             inner.start_soon(redemption.run)
             inner.start_soon(_settle_owed, ports, jobs, credit)
             if owner is not None:
                 inner.start_soon(owner.run)
             started_us = ports.clock.monotonic_us()
             yield NodeParts(
-                ports, settings, registry, router, credit, spread, tasks, jobs, redemption, owner, started_us
+                ports,
+                settings,
+                registry,
+                router,
+                credit,
+                spread,
+                tasks,
+                jobs,
+                verification,
+                redemption,
+                owner,
+                started_us,
             )
             await _flush(ports)
+            await verification.finish()
             inner.cancel_scope.cancel()
         # Receipts of the last answers are worth waiting for, but not for long.
         with trio.move_on_after(2):
@@ -227,3 +263,9 @@ async def _broadcast(ports: NodePorts) -> AsyncIterator[Broadcast]:
         return
     async with MemoryBroadcast(ports.transport) as flood:
         yield flood
+
+
+def _near(registry: RegistryService, peer: PeerId, policy: Policy) -> frozenset[str]:
+    """Return what a peer may have in common with others: the prefixes of its addresses, and being the operator's."""
+    prefixes = neighbourhood(registry.addresses_of(peer))
+    return prefixes | {OWN_PEERS} if peer in policy.own else prefixes

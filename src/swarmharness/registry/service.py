@@ -109,6 +109,11 @@ class RegistryService:
             *(Known(entry.advert, entry.usable, "" if entry.usable else entry.reason or unheard) for entry in others),
         )
 
+    def addresses_of(self, peer_id: PeerId) -> tuple[str, ...]:
+        """Return the addresses in a peer's advert; none if it is not known."""
+        entry = self._directory.get(peer_id)
+        return () if entry is None else entry.advert.addresses
+
     def note_failure(self, peer_id: PeerId, reason: str) -> None:
         """Hear that a peer failed a task: it is no candidate until it answers again, and is asked at once."""
         self._directory.suspect(peer_id, reason, now_us=self._clock.monotonic_us())
