@@ -146,7 +146,15 @@ def test_a_pause_survives_a_power_cut_and_its_file_goes_with_it(tmp_path: Path) 
         (second.data_dir.path / "pause.json").write_bytes(b"damaged by a power cut")
         third = group.start(launch)[0]
         assert owner_command(third, "status")["owner"]["reasons"] == ["paused by the owner until `node resume`"]
+        checks = json.loads(command("doctor", "--json", "--data-dir", third.data_dir.path).stdout)["checks"]
+        (warning,) = [check["detail"] for check in checks if check["check"] == "owner"]
+        assert warning == "others are not served: paused by the owner until `node resume`"
+        assert owner_command(third, "status")["skills"][0]["provider"] == "", "no model was loaded meanwhile"
         assert owner_command(third, "resume")["serves_others"] is True
+        deadline = time.monotonic() + 60
+        while not owner_command(third, "status")["skills"][0]["provider"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert owner_command(third, "status")["skills"][0]["provider"] == "CPUExecutionProvider"
         assert not (third.data_dir.path / "pause.json").exists()
 
 
