@@ -190,5 +190,6 @@ def receipt_problem(receipt: Receipt) -> Problem | None:
     )
 
 
+@lru_cache(maxsize=4096)
 def _signed_bytes(content: HalfContent) -> bytes:
     return signable(_HALF_DOMAIN, content)

@@ -47,7 +47,7 @@ class MemoryDht:
     def __init__(self, transport: MemoryTransport, *, provider_ttl_s: float = PROVIDER_TTL_S) -> None:
         self._transport = transport
         self._network: MemoryNetwork = transport.network
-        self._place = _place(transport.peer_id.encode())
+        self._place = _place(transport.peer_id)
         self._buckets: dict[int, dict[PeerId, tuple[str, ...]]] = {}
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
@@ -107,8 +107,8 @@ class MemoryDht:
 
     def _nearest(self, place: int) -> list[tuple[PeerId, tuple[str, ...]]]:
         """Return the k known peers nearest to a place."""
-        known = [entry for bucket in self._buckets.values() for entry in bucket.items()]
-        return sorted(known, key=lambda entry: _place(entry[0].encode()) ^ place)[:K]
+        known = [(_place(peer) ^ place, peer, its) for bucket in self._buckets.values() for peer, its in bucket.items()]
+        return [(peer, its) for _, peer, its in sorted(known)[:K]]
 
     # -- looking up -----------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class MemoryDht:
         failed: set[PeerId] = set()
         hops = 0
         for hops in range(_ROUNDS_MAX):  # noqa: B007
-            nearest = sorted(candidates - failed, key=lambda peer_id: _place(peer_id.encode()) ^ place)[:K]
+            nearest = sorted(candidates - failed, key=lambda peer_id: _place(peer_id) ^ place)[:K]
             batch = [peer_id for peer_id in nearest if peer_id not in answered][:ALPHA]
             if not batch:
                 break
@@ -127,7 +127,7 @@ class MemoryDht:
                 for peer_id in batch:
                     nursery.start_soon(self._ask, peer_id, place, candidates, answered, failed)
         self.lookups.append(Lookup(hops, len(answered) + len(failed), len(failed)))
-        return sorted(answered, key=lambda peer_id: _place(peer_id.encode()) ^ place)[:K]
+        return sorted(answered, key=lambda peer_id: _place(peer_id) ^ place)[:K]
 
     async def _ask(
         self, peer_id: PeerId, place: int, candidates: set[PeerId], answered: set[PeerId], failed: set[PeerId]
@@ -162,17 +162,17 @@ class MemoryDht:
         """Put a peer into its bucket; a full bucket keeps its old peers, which have proved to stay."""
         if peer_id == self._transport.peer_id or not addresses:
             return
-        bucket = self._buckets.setdefault((_place(peer_id.encode()) ^ self._place).bit_length(), {})
+        bucket = self._buckets.setdefault((_place(peer_id) ^ self._place).bit_length(), {})
         if peer_id in bucket or len(bucket) < K:
             bucket[peer_id] = addresses
 
     def _forget(self, peer_id: PeerId) -> None:
-        bucket = self._buckets.get((_place(peer_id.encode()) ^ self._place).bit_length())
+        bucket = self._buckets.get((_place(peer_id) ^ self._place).bit_length())
         if bucket is not None:
             bucket.pop(peer_id, None)
 
 
 @lru_cache(maxsize=65_536)
-def _place(name: bytes) -> int:
+def _place(name: bytes | str) -> int:
     """Return where an id or key lies in the 256-bit space."""
-    return int.from_bytes(hashlib.sha256(name).digest(), "big")
+    return int.from_bytes(hashlib.sha256(name.encode() if isinstance(name, str) else name).digest(), "big")

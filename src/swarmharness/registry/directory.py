@@ -18,8 +18,10 @@ SKILLS_IN_USE_MAX = 256
 USED_FOR_REFRESHES = 10
 """A skill counts as in use for so many refresh periods after somebody asked for it."""
 EVICT_AFTER_REFRESHES = 3
-CALM_MOST = 4
+CALM_MOST = 16
 """A node is asked at least once in so many refresh periods."""
+ASKED_A_PERIOD = 6
+"""About so many nodes are asked in a refresh period, however many are known, as far as `CALM_MOST` allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Directory:
     _highest: dict[str, tuple[int, int]] = field(default_factory=dict)  # peer -> (sequence, expiry): outlives eviction
     _absent: dict[str, Absence] = field(default_factory=dict)
     _candidates: dict[str, tuple[Advert, ...]] = field(default_factory=dict)  # answers computed before
+    _nobody_before_us: int = 0  # until then nobody is due, unless this is set back
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -101,10 +104,10 @@ class Directory:
         Those are the usable ones that are connected or serve a skill in use; and the others that are connected, or
         serve a skill in use for which not enough are usable. The more are usable, the less often each is asked.
         """
-        overdue = [(entry.due_us, peer, entry) for peer, entry in self._entries.items() if entry.due_us <= now_us]
-        if not overdue:
+        if now_us < self._nobody_before_us:
             return ()
         later_us = (self.calm - 1) * self.settings.refresh_us
+        overdue = [(entry.due_us, peer, entry) for peer, entry in self._entries.items() if entry.due_us <= now_us]
         lacking = {skill for skill in self._holders if self.in_use(skill, now_us) and not self.enough(skill)}
         due = []
         for due_us, peer, entry in overdue:
@@ -114,6 +117,9 @@ class Directory:
                 wanted = peer in connected or any(skill.name in lacking for skill in entry.advert.skills)
             if wanted:
                 due.append((due_us, peer))
+        if not due:  # whoever is overdue and not wanted is looked at again with the next `evict`
+            coming = (entry.due_us + later_us * entry.usable for entry in self._entries.values())
+            self._nobody_before_us = min((due_us for due_us in coming if due_us > now_us), default=now_us)
         return tuple(peer for _, peer in sorted(due)[:limit])
 
     # -- transitions ------------------------------------------------------------------------------------------
@@ -158,9 +164,9 @@ class Directory:
                 del self._absent[next(iter(self._absent))]
             return
         failures = entry.failures + 1
-        self._entries[peer_id] = replace(
-            entry, failures=failures, reason=reason, due_us=now_us + self._retry_us(failures)
-        )
+        due_us = now_us + self._retry_us(failures)
+        self._entries[peer_id] = replace(entry, failures=failures, reason=reason, due_us=due_us)
+        self._nobody_before_us = min(self._nobody_before_us, due_us)
         self._stale(entry.advert)
 
     def suspect(self, peer_id: str, reason: str, *, now_us: int) -> None:
@@ -168,6 +174,7 @@ class Directory:
         entry = self._entries.get(peer_id)
         if entry is not None and entry.usable:
             self._entries[peer_id] = replace(entry, failures=1, reason=reason, due_us=now_us)
+            self._nobody_before_us = 0
             self._stale(entry.advert)
 
     def evict(self, now_us: int, now_unix_s: int, *, connected: Container[str] = ()) -> tuple[str, ...]:
@@ -176,6 +183,7 @@ class Directory:
         A usable node with a live channel is not silent: its heartbeats answer.
         """
         oldest_us = now_us - EVICT_AFTER_REFRESHES * self.settings.refresh_us
+        self._nobody_before_us = 0
         gone = tuple(
             peer
             for peer, entry in self._entries.items()
@@ -185,7 +193,7 @@ class Directory:
         for peer in gone:
             self._drop(peer)
         usable = sum(entry.confirmed and not entry.failures for entry in self._entries.values())
-        self.calm = min(CALM_MOST, max(1, -(-usable // self.settings.enough)))
+        self.calm = min(CALM_MOST, max(1, -(-usable // ASKED_A_PERIOD)))
         for peer in [peer for peer, (_, expires) in self._highest.items() if expires < now_unix_s]:
             del self._highest[peer]
         for peer in [peer for peer, absence in self._absent.items() if absence.until_us <= oldest_us]:
@@ -222,6 +230,7 @@ class Directory:
         if old is not None:
             self._unlist(old.advert)
         self._entries[peer] = entry
+        self._nobody_before_us = min(self._nobody_before_us, entry.due_us)
         for skill in entry.advert.skills:
             self._list(skill.name, peer, now_us)
         listed = any(peer in self._holders.get(skill.name, ()) for skill in entry.advert.skills)

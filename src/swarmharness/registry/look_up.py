@@ -104,7 +104,7 @@ class LookUps:
 
     async def _by_peers(self, skill: str, search: LookUp, nursery: trio.Nursery, nobody_knows: trio.Event) -> None:
         async with trio.open_nursery() as finders:
-            for peer_id in self._some_connected():
+            for peer_id in self._some_connected(skill):
                 finders.start_soon(self._by_peer, skill, peer_id, search, nursery)
         if not search.asked:
             nobody_knows.set()
@@ -159,7 +159,8 @@ class LookUps:
         missing = self._settings.enough_peers - len(self._directory.candidates(skill))
         return max(NEWCOMERS, missing)
 
-    def _some_connected(self) -> list[PeerId]:
+    def _some_connected(self, skill: str) -> list[PeerId]:
         left = sorted(self._transport.connected())
-        count = min(self._settings.find_peers_max, len(left))
+        most = NEWCOMERS if self._directory.enough(skill) else self._settings.find_peers_max
+        count = min(most, len(left))
         return [left.pop(self._randomness.below(len(left))) for _ in range(count)]

@@ -30,7 +30,7 @@ from swarmharness.registry.settings import RegistrySettings
 
 FIND_BYTES_MAX = 192 * 1024
 ASKED_LATELY_REFRESHES = 6
-RELAYED_TO_MAX = 8
+RELAYED_TO_MAX = 2
 """How many of those who look for a skill hear of a node for it: the latest ones."""
 
 

@@ -67,7 +67,7 @@ class World:
         interests = short_ids(self.interests)
         self.answer(OPEN_METHOD, lambda request: Opening(0, interests, b"", ()))
         self.answer(CHAINS_METHOD, lambda request: Gossip(()))
-        self.answer(GOSSIP_METHOD, lambda request: GossipAnswer(0))
+        self.answer(GOSSIP_METHOD, lambda request: GossipAnswer(0, interests))
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from trio.testing import MockClock
 
 from swarmharness.credit.receipt import Receipt, body_digest
 from swarmharness.credit.spread.gossip import Gossiper
-from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, Gossip
+from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, Gossip, GossipAnswer
 from swarmharness.credit.spread.neighbourhood import short_id
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request
-from swarmharness.protocol.codec import decode
+from swarmharness.protocol.codec import decode, encode
 from tests.unit.credit.builders import ALICE, BOB, CAROL, Wire, WireTransport, ZeroRandomness, identity, receipt
 
 
@@ -24,12 +24,13 @@ class Peer:
 
     def __init__(self, wire: Wire, number: int) -> None:
         self.messages: list[list[bytes]] = []
+        self.interests = b""
         self.peer_id = identity(number).peer_id
         WireTransport(wire, self.peer_id).handle(GOSSIP_METHOD, self.hear)
 
     async def hear(self, request: Request) -> bytes:
         self.messages.append([body_digest(one.body) for one in decode(Gossip, request.payload).receipts])
-        return b""
+        return encode(GossipAnswer(0, self.interests))
 
 
 def gossiper(wire: Wire, followers: dict[PeerId, list[Peer]], **changes: int) -> Gossiper:
@@ -39,6 +40,7 @@ def gossiper(wire: Wire, followers: dict[PeerId, list[Peer]], **changes: int) ->
     for followed, peers in followers.items():
         for peer in peers:
             interests.setdefault(peer.peer_id, set()).add(short_id(followed))
+            peer.interests += short_id(followed)
     for follower, ids in interests.items():
         made.heard(follower, frozenset(ids))
     return made
@@ -60,7 +62,7 @@ async def test_what_gathers_goes_to_those_who_follow_a_party_in_few_messages_c_2
         gossip.publish(one)
         await trio.sleep(0.1)
     assert mine.messages == []
-    await trio.sleep(60)
+    await trio.sleep(120)
     for peer in (mine, theirs):
         assert peer.messages == [names(*made[:BATCH_MAX]), names(made[-1])]
     assert bob.messages == []  # the other party has it
@@ -77,12 +79,27 @@ async def test_nothing_goes_to_whoever_is_gone_and_lost_ones_are_counted(
 
     gossip.publish(receipt(1, ALICE, BOB))
     del wire.ends[gone.peer_id]
-    await trio.sleep(60)
+    await trio.sleep(120)
     assert gossip.lost == 1
     gossip.forget(peer.peer_id)
     gossip.publish(receipt(2, ALICE, BOB))
-    await trio.sleep(60)
+    await trio.sleep(120)
     assert len(peer.messages) == 1
+
+
+async def test_whoever_follows_no_more_says_so_with_its_answer_c_21(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    wire = Wire()
+    peer = Peer(wire, 10)
+    gossip = gossiper(wire, {ALICE.peer_id: [peer]})
+    nursery.start_soon(gossip.run)
+    for number in range(4):
+        gossip.publish(receipt(number, ALICE, BOB))
+        await trio.sleep(120)
+        if number == 1:
+            peer.interests = b""
+    assert [len(message) for message in peer.messages] == [1, 1, 1]
 
 
 async def test_a_queue_is_bounded(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -92,6 +109,6 @@ async def test_a_queue_is_bounded(nursery: trio.Nursery, autojump_clock: MockClo
     nursery.start_soon(gossip.run)
     for number in range(5):
         gossip.publish(receipt(number, ALICE, BOB))
-    await trio.sleep(60)
+    await trio.sleep(120)
     assert [len(message) for message in peer.messages] == [3]
     assert gossip.lost == 2

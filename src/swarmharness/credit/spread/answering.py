@@ -78,7 +78,7 @@ class Answerer:
         stored = await self._parts.intake.take(message.receipts, sender=request.peer_id, asked=False)
         if stored:
             await self._on_gossip(request.peer_id, stored)
-        return encode(GossipAnswer(len(stored)))
+        return encode(GossipAnswer(len(stored), short_ids(self._parts.near.interests())))
 
     async def _open(self, request: Request) -> bytes:
         theirs = self._decode(Opening, request)

@@ -11,14 +11,14 @@ from itertools import islice
 import trio
 
 from swarmharness.credit.receipt import Receipt, body_digest
-from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, Gossip
-from swarmharness.credit.spread.neighbourhood import short_id
+from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, Gossip, GossipAnswer
+from swarmharness.credit.spread.neighbourhood import short_id, split_ids
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Transport
 from swarmharness.ports import Randomness
-from swarmharness.protocol.codec import encode
+from swarmharness.protocol.codec import decode, encode
 
 SENDS_AT_ONCE = 16
 FOLLOWERS_MAX = 256
@@ -86,11 +86,13 @@ class Gossiper:
                 async with self._slots:
                     message = self._encoded(batch)
                     try:
-                        await self._transport.call(
+                        answer = await self._transport.call(
                             peer, GOSSIP_METHOD, message, timeout_s=self._settings.call_timeout_s
                         )
+                        self.heard(peer, split_ids(decode(GossipAnswer, answer).interests))
                     except SwarmError:
                         self.lost += len(batch) + len(self._queues.pop(peer, ()))
+                        self.forget(peer)
         finally:
             self._queues.pop(peer, None)
             self._sending.discard(peer)

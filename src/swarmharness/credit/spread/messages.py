@@ -53,9 +53,13 @@ class Gossip:
 
 @dataclass(frozen=True, slots=True)
 class GossipAnswer:
-    """How many receipts of a Gossip were new and are stored now."""
+    """How many receipts of a Gossip were new and are stored now, and whose will be welcome from now on."""
+
+    VERSION = 2
 
     stored: Annotated[int, Range(0, BATCH_MAX)]
+    interests: ShortIds
+    """See `Opening`."""
 
 
 @dataclass(frozen=True, slots=True)

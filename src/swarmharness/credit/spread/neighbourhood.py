@@ -17,7 +17,7 @@ from swarmharness.credit.spread.messages import INTERESTS_MAX, SHORT_BYTES
 
 INDEXES_MAX = 8
 """How many sets of peers have their index kept up to date; partners that have the same ones share it."""
-FOLLOWED_MAX = 8
+FOLLOWED_MAX = 4
 """So many partners a node follows."""
 SIGNER_RECEIPTS_MAX = 100_000
 """Of one signer's receipts with others, so many are kept."""

@@ -109,10 +109,10 @@ class SpreadService:
         near = self._parts.near
         near.advance(epoch_of(self._clock.unix_us()))
         other = PeerId(body.requester if body.worker == near.me else body.worker)
-        is_new = not near.is_partner(other)
+        before = near.followed
         if near.add(body.epoch, body_digest(body), body.requester, body.worker):
             self._gossip.publish(receipt)
-            if is_new:  # from now on all of its receipts are wanted
+            if other in near.followed and other not in before:  # from now on all of its receipts are wanted
                 self._meet(other)
 
     def add_imported(self, receipts: Sequence[Receipt]) -> None:
@@ -287,11 +287,11 @@ class SpreadService:
             self._meet(event.peer_id)
 
     def _is_worth_meeting(self, peer: PeerId) -> bool:
-        """Tell whether to compare with a peer that connected: a partner, or one of a few strangers."""
-        if self._parts.near.is_partner(peer):
+        """Tell whether to compare with a peer that connected: one that this node follows, or one of a few others."""
+        if peer in self._parts.near.followed:
             return True
-        strangers = len(self._transport.connected())
-        return self._randomness.below(max(1, strangers)) < self.settings.strangers_met
+        channels = len(self._transport.connected())
+        return self._randomness.below(max(1, channels)) < self.settings.strangers_met
 
     def _meet(self, peer: PeerId) -> None:
         chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))
