@@ -97,7 +97,7 @@ def _peer(peer: str, model: PeerModel) -> dict[str, Any]:
         "skills": {
             skill: {
                 "item_ms": work.typical_us / 1000,
-                "way_ms": work.way_us / 1000,
+                "rest_ms": work.rest_us / 1000,
                 "failures": work.failures_micro / 1e6,
                 "observed": work.observed,
             }

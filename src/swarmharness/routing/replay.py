@@ -183,14 +183,12 @@ class _Run:
         if self.policy is not None and luck % MICRO < work.failures_micro:
             self._at(now_us + work.failure_us, _Sent(flight, peer, view, now_us, 0))
             return
-        service_us = work.service_us(record.items, luck // MICRO)
+        sample = work.sample(now_us, luck // MICRO)
+        service_us = max(1, sample.item_us * record.items)
         free_us = self.free_us[peer]
         slot = min(range(len(free_us)), key=free_us.__getitem__)
-        others_us = model.others_at(now_us) * work.typical_us // model.slots
-        there_us = now_us + work.way_us // 2
-        done_us = max(there_us + others_us, free_us[slot]) + service_us
-        free_us[slot] = done_us
-        self._at(done_us + work.way_us - work.way_us // 2, _Sent(flight, peer, view, now_us, service_us))
+        free_us[slot] = max(now_us, free_us[slot]) + service_us
+        self._at(free_us[slot] + sample.rest_us, _Sent(flight, peer, view, now_us, service_us))
 
     def _end(self, sent: _Sent, now_us: int) -> None:
         record, peer, policy = sent.flight.record, sent.peer, self.policy

@@ -17,6 +17,7 @@ from swarmharness.routing.trace import Trace, TraceRecord
 SLOTS = (1, 2, 4, 8, 16)
 BETTER_PERMILLE = 950
 """More servers are believed only if they leave at most so much of the deviation."""
+NEAR_SAMPLES = 8
 LOAD_KNOWN_US = 10_000_000
 """For so long an account of other people's items counts."""
 SERVICE_UNKNOWN_US = 20_000
@@ -25,15 +26,26 @@ _MASK = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One answered task of a peer."""
+
+    time_us: int
+    item_us: int
+    """Service time of one of its items."""
+    rest_us: int
+    """Time beyond service and own waiting: the way, encoding, others' items, and what nobody measures."""
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What is known of one peer and skill."""
 
-    per_item_us: tuple[int, ...]
-    """Observed times of one item, one for each answered task; scaled from other peers' if it never answered."""
+    samples: tuple[Sample, ...]
+    """By time; made up from its claim and other peers' spread if it never answered."""
     typical_us: int
-    """The one in the middle."""
-    way_us: int
-    """Time beyond waiting and service: the network, encoding, and what nobody measures."""
+    """Time of one item, in the middle."""
+    rest_us: int
+    """`Sample.rest_us` in the middle."""
     failures_micro: int
     """Share of its tasks that failed, in millionths."""
     failure_us: int
@@ -46,9 +58,14 @@ class Work:
     observed: bool
     """It answered at least once in the trace."""
 
-    def service_us(self, items: int, number: int) -> int:
-        """Return the time of so many items; `number` selects one of the observed times."""
-        return max(1, self.per_item_us[number % len(self.per_item_us)] * items)
+    def sample(self, time_us: int, number: int) -> Sample:
+        """Return one of the samples that are nearest in time, which `number` selects: slow times last a while."""
+        if not self.observed:
+            return self.samples[number % len(self.samples)]
+        middle = bisect_right(self.samples, time_us, key=lambda sample: sample.time_us)
+        first = max(0, min(middle - NEAR_SAMPLES // 2, len(self.samples) - NEAR_SAMPLES))
+        near = min(NEAR_SAMPLES, len(self.samples))
+        return self.samples[first + number % near]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +103,20 @@ def fit(trace: Trace) -> dict[str, PeerModel]:
     by_peer: dict[str, list[TraceRecord]] = defaultdict(list)
     for (peer, _), about in seen.items():
         by_peer[peer].extend(about.answered)
-    slots, ways = {}, {}
+    slots: dict[str, int] = {}
+    rests: dict[tuple[str, str], list[int]] = defaultdict(list)
     for peer, records in by_peer.items():
         answered = sorted(records, key=lambda record: record.time_us)
-        slots[peer], ways[peer] = _fit_slots(answered)
+        slots[peer], own_rests = _fit_slots(answered)
+        for record, rest_us in zip(answered, own_rests, strict=True):
+            rests[peer, record.skill].append(rest_us)
     works: dict[str, dict[str, Work]] = defaultdict(dict)
-    typical = {skill: _typical_ratio(seen, skill) for skill in {skill for _, skill in seen}}
+    spread = {skill: _spread(seen, skill) for skill in {skill for _, skill in seen}}
     for (peer, skill), about in seen.items():
-        works[peer][skill] = _work(about, ways[peer].get(skill), typical[skill])
+        works[peer][skill] = _work(about, rests[peer, skill], spread[skill])
     return {
         peer: PeerModel(
-            slots[peer] if by_peer[peer] else max(view.view.slots for view in works[peer].values()),
+            slots[peer] if by_peer[peer] else max(work.view.slots for work in works[peer].values()),
             works[peer],
             _others(by_peer[peer]),
         )
@@ -141,50 +161,53 @@ def _gather(trace: Trace) -> dict[tuple[str, str], _Seen]:
     return seen
 
 
-def _fit_slots(answered: Sequence[TraceRecord]) -> tuple[int, dict[str, int]]:
-    """Return how many servers explain the times of a peer best, and the way for each skill under that."""
-    best: tuple[int, int, dict[str, int]] | None = None
+def _fit_slots(answered: Sequence[TraceRecord]) -> tuple[int, list[int]]:
+    """Return how many servers explain the times of a peer best, and each task's rest (see `Sample`) under that."""
+    best: tuple[int, int, list[int]] | None = None
     for slots in SLOTS:
-        residuals: dict[str, list[int]] = defaultdict(list)
+        rests: list[int] = []
         free_us = [0] * slots
         for record in answered:
             position = min(range(slots), key=free_us.__getitem__)
             start_us = max(record.time_us, free_us[position])
-            residuals[record.skill].append(record.elapsed_us - record.service_us - (start_us - record.time_us))
+            rests.append(record.elapsed_us - record.service_us - (start_us - record.time_us))
             free_us[position] = start_us + record.service_us
-        ways = {skill: max(0, _median(values)) for skill, values in residuals.items()}
-        deviation = sum(abs(value - ways[skill]) for skill, values in residuals.items() for value in values)
+        middle = _median(rests) if rests else 0
+        deviation = sum(abs(rest_us - middle) for rest_us in rests)
         if best is None or deviation * 1000 < best[0] * BETTER_PERMILLE:
-            best = deviation, slots, ways
+            best = deviation, slots, rests
     assert best is not None
-    return best[1], best[2]
+    return best[1], [max(0, rest_us) for rest_us in best[2]]
 
 
-def _typical_ratio(seen: dict[tuple[str, str], _Seen], skill: str) -> tuple[int, ...]:
+def _spread(seen: dict[tuple[str, str], _Seen], skill: str) -> tuple[int, ...]:
     """Return the observed times of an item as parts per thousand of their peer's typical time, over all peers."""
     ratios: list[int] = []
     for (_, name), about in seen.items():
         if name == skill and about.answered:
-            times = [_per_item_us(record) for record in about.answered]
+            times = [_item_us(record) for record in about.answered]
             middle = max(1, _median(times))
             ratios.extend(1000 * time_us // middle for time_us in times)
     return tuple(sorted(ratios)) or (1000,)
 
 
-def _work(about: _Seen, way_us: int | None, ratios: tuple[int, ...]) -> Work:
-    times = tuple(_per_item_us(record) for record in about.answered)
-    if not times:
-        view = about.view
+def _work(about: _Seen, rests: Sequence[int], spread: tuple[int, ...]) -> Work:
+    view, tried = about.view, len(about.answered) + len(about.failed)
+    answered = sorted(about.answered, key=lambda record: record.time_us)
+    samples = tuple(
+        Sample(record.time_us, _item_us(record), rest_us) for record, rest_us in zip(answered, rests, strict=True)
+    )
+    if not samples:
         claimed_us = (view.measured_us if view.measured_us is not None else view.advertised_us) or SERVICE_UNKNOWN_US
-        times = tuple(max(1, claimed_us * ratio // 1000) for ratio in ratios)
-    tried = len(about.answered) + len(about.failed)
+        way_us = view.round_trip_us or 0
+        samples = tuple(Sample(about.first_us, max(1, claimed_us * ratio // 1000), way_us) for ratio in spread)
     return Work(
-        per_item_us=times,
-        typical_us=_median(times),
-        way_us=(about.view.round_trip_us or 0) if way_us is None else way_us,
+        samples=samples,
+        typical_us=_median([sample.item_us for sample in samples]),
+        rest_us=_median([sample.rest_us for sample in samples]),
         failures_micro=1_000_000 * len(about.failed) // tried if tried else 0,
         failure_us=_median([record.elapsed_us for record in about.failed]) if about.failed else 0,
-        view=replace(about.view, outstanding_items=0, sent_since_items=0),
+        view=replace(view, outstanding_items=0, sent_since_items=0),
         first_us=about.first_us,
         last_us=about.last_us,
         observed=bool(about.answered),
@@ -206,7 +229,7 @@ def _others(answered: Iterable[TraceRecord]) -> tuple[tuple[int, int], ...]:
     return tuple(accounts)
 
 
-def _per_item_us(record: TraceRecord) -> int:
+def _item_us(record: TraceRecord) -> int:
     return max(1, record.service_us // record.items)
 
 

@@ -21,6 +21,11 @@ def views(peer_ids: st.SearchStrategy[str]) -> st.SearchStrategy[CandidateView]:
         offers=st.sampled_from([True, True, True, False]),
         reachable=st.sampled_from([True, True, True, False]),
         breaker=st.sampled_from(BreakerState),
+        provider=st.sampled_from(["", "CPUExecutionProvider", "CUDAExecutionProvider"]),
+        loaded=st.booleans(),
+        load_us=times_us,
+        missing_bytes=st.just(0) | st.integers(0, 2**50),
+        bandwidth_bytes_s=st.none() | st.integers(0, 10**10),
         batch_invariant=st.booleans(),
         batch_items_max=st.integers(1, 512),
         price_microcredits=items,
@@ -59,4 +64,6 @@ policies = st.builds(
     additive_latency_weight=weights,
     additive_trust_weight=weights,
     latency_max_ms=st.floats(1, 10_000),
+    gpu_reserve=st.floats(0, 10),
+    bandwidth_unknown_mbit=st.floats(0.001, 10_000),
 )

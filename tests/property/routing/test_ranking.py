@@ -15,7 +15,9 @@ from swarmharness.routing.utility import line, rank
 from tests.property.routing.strategies import policies, snapshots, views
 from tests.unit.registry.samples import offer
 
-requests = st.builds(RouteRequest, skill=st.just("s"), items=st.integers(1, 1000))
+requests = st.builds(
+    RouteRequest, skill=st.just("s"), items=st.integers(1, 1000), input_bytes=st.just(0) | st.integers(0, 2**40)
+)
 
 
 @given(snapshots, policies, requests, st.randoms(use_true_random=False))
@@ -60,6 +62,9 @@ WORSE = {
     "hidden_us": 1,
     "slots": -1,
     "candour_micro": -1,
+    "load_us": 1,
+    "missing_bytes": 1,
+    "bandwidth_bytes_s": -1,
 }
 
 
@@ -68,15 +73,16 @@ def test_the_cost_is_monotone_in_every_term(
     view: CandidateView, policy: RoutingPolicy, items: int, name: str, by: int
 ) -> None:
     before = getattr(view, name)
-    if before is None or (name == "measured_us" and before == 0):
-        return
+    if before is None or (name in ("measured_us", "load_us") and before == 0):
+        return  # unknown, for which something else is assumed
     worse = replace(view, **{name: max(0, before + WORSE[name] * by)})
-    assert line(worse, policy).cost(items) >= line(view, policy).cost(items)
+    assert line(worse, policy).cost(items, 1000) >= line(view, policy).cost(items, 1000)
 
 
 @given(views(st.just("p")), policies, st.integers(1, 1000), st.integers(1, 1000))
 def test_more_items_never_cost_less(view: CandidateView, policy: RoutingPolicy, items: int, more: int) -> None:
     assert line(view, policy).cost(items + more) >= line(view, policy).cost(items)
+    assert line(view, policy).cost(items, more) >= line(view, policy).cost(items)
 
 
 @given(snapshots, policies, requests, st.integers(1, 15))
@@ -87,7 +93,7 @@ def test_the_compiled_table_decides_as_the_plain_function(
     table = SkillTable(choices.values())
     for view in snapshot:
         table.set_row(choices[view.peer_id], view, policy)
-    order = table.order(request.items, limit=limit)
+    order = table.order(request.items, input_bytes=request.input_bytes, limit=limit)
     assert tuple(choice.peer_id for choice in order) == rank(snapshot, policy, request).order[:limit]
 
 

@@ -24,7 +24,7 @@ def test_the_servers_and_the_way_of_a_peer_are_found_from_its_times(slots: int) 
     trace = served({"a": Server(10_000, 3_000, slots)}, ["a"] * 200, gap_us=10_000 // slots - 500)
     model = fit(trace)["a"]
     assert model.slots == slots
-    assert model.work["text-embedding"].way_us == 3_000
+    assert model.work["text-embedding"].rest_us == 3_000
     assert model.work["text-embedding"].typical_us == 10_000
 
 
@@ -106,7 +106,8 @@ def test_a_peer_that_never_answered_takes_its_claim_with_the_spread_of_the_other
         )
     )
     work = fit(seen)["idle"].work["text-embedding"]
-    assert work.per_item_us == (8_000,) * 10
+    assert [sample.item_us for sample in work.samples] == [8_000] * 10
+    assert work.rest_us == 1_000, "the round trip, for want of anything better"
     assert not work.observed
 
 
