@@ -146,7 +146,7 @@ def _broken_wholes(values: list[Any], wire: bytes) -> Iterator[tuple[str, bytes]
     yield "bytes after the end", wire + b"\x00"
     yield "a map", _pack({"version": 1})
     yield "no version", _pack([])
-    yield "a later version", _pack([2, *values[1:]])
+    yield "a later version", _pack([values[0] + 1, *values[1:]])
     yield "a version that is true", _pack([True, *values[1:]])
     yield "an extension type", _pack([*values[:-1], msgpack.ExtType(5, b"")])
     yield "nested too deeply", b"\x91" * 1_100 + b"\x90"
