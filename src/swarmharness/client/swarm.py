@@ -61,8 +61,9 @@ class Swarm:
     ) -> Result:
         """Run the skill on one input and return its result; raises the error if there is none.
 
-        `deadline_s` counts from now (None: as the node is configured); `budget_microcredits` is the most that the job may
-        cost; `verify` and `replicas` are as for `swarmharness submit`. `client.values` says which inputs a task takes, and what it puts out.
+        `deadline_s` counts from now (None: as the node is configured). `budget_microcredits` is the most that the job
+        may cost. `verify` and `replicas` are those of `swarmharness submit`. `client.values` says which inputs a task
+        takes, and what it puts out.
         """
         options = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
         async with self._stream(options, (input,), 1, "return") as stream:

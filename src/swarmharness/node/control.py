@@ -67,12 +67,18 @@ async def open_control(directory: DataDir) -> AsyncIterator[RemoteControl]:
         ) from None
     channel = Channel(stream, _USER, {}, _SETTINGS)
     await channel.handshake()
+    running = trio.CancelScope(shield=True)  # so that whoever is cancelled can still cancel a job
+
+    async def run() -> None:
+        with running:
+            await channel.run()
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(channel.run)
+        nursery.start_soon(run)
         try:
             yield RemoteControl(channel)
         finally:
-            nursery.cancel_scope.cancel()
+            running.cancel()
 
 
 async def serve_control(
