@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
@@ -62,6 +63,21 @@ class _Task:
     """Around its execution."""
 
 
+class Served(Protocol):
+    """Hears of every task that was executed here, and must not wait."""
+
+    def __call__(
+        self, peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int
+    ) -> None:
+        """Times are of the whole task; `found_items` were under way or waited when it came."""
+
+
+def _nobody_asks(
+    peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int
+) -> None:
+    return None
+
+
 class TaskServer:
     """The worker's side of every task."""
 
@@ -86,6 +102,7 @@ class TaskServer:
         self._kept_bytes = 0
         self._next_sweep_us = 0
         self._draining = False
+        self.served: Served = _nobody_asks
         self._closed: str | None = None
         transport.handle("task.run", self._run)
         transport.handle("task.reveal", self._reveal)
@@ -183,6 +200,7 @@ class TaskServer:
     async def _execute(
         self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task
     ) -> None:
+        started_us, found_items = self._clock.monotonic_us(), self._executor.queued_items(skill.name)
         try:
             execution = await self._executor.run(
                 skill.name, proposal.items, timeout_s=request.timeout_s, priority=ticket.priority
@@ -211,6 +229,14 @@ class TaskServer:
                     service_us=execution.service_us,
                 )
             )
+        self.served(
+            request.peer_id,
+            skill.name,
+            items=len(proposal.items),
+            service_us=execution.service_us,
+            elapsed_us=self._clock.monotonic_us() - started_us,
+            found_items=found_items,
+        )
         queued = self._executor.queued_items(skill.name)
         task.commitment = encode(Commitment(proposal.task_id, epoch, commitment, execution.service_us, queued))
         task.reveal = encode(Reveal(proposal.task_id, nonce, outputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,8 +16,10 @@ from swarmharness.errors import SwarmError
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId, Signer
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
+from swarmharness.jobs.hedging import HedgedTasks
 from swarmharness.jobs.journal import Journal
-from swarmharness.jobs.requester import TaskRequester
+from swarmharness.jobs.purse import Purse
+from swarmharness.jobs.requester import TaskAnswer, TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.tracing import TracedTasks
 from swarmharness.jobs.verification.checkers import OWN_PEERS, neighbourhood
@@ -38,10 +40,12 @@ from swarmharness.registry.redemption import Redemption
 from swarmharness.registry.service import LanDiscovery, RegistryService
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore, SequenceStore
+from swarmharness.routing.hedging import HedgeBudget
+from swarmharness.routing.load_reports import LoadReports
 from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.probe import ProbeService
 from swarmharness.routing.router import Router
 from swarmharness.routing.trace import TraceSink
-
 
 HISTORY_SEARCHED = 4096
 """Own receipts among which those of the jobs' last answers are looked for at the start."""
@@ -100,6 +104,11 @@ class NodeParts:
     spread: SpreadService
     tasks: TaskServer
     jobs: JobService
+    hedged: Callable[[Purse], TaskRunner]
+    """Builds what runs single tasks as jobs do, but for checking: whoever takes an answer gives it to `settle`."""
+    settle: Callable[[TaskAnswer], None]
+    hedges: HedgeBudget
+    probes: ProbeService
     verification: Verification
     redemption: Redemption
     owner: OwnerService | None
@@ -179,11 +188,18 @@ async def run_services(
         near=lambda peer: _near(registry, peer, credit.policy),
         trusts=lambda peer: peer in credit.policy.own,
     )
+    load_reports = LoadReports(ports.executor, ports.transport, router, ports.clock)
+    tasks.served = load_reports.note_served
+    probes = ProbeService(router, ports.transport, ports.randomness)
+    hedge_budget = HedgeBudget()
+
+    def hedged(purse: Purse) -> TaskRunner:
+        routed = _traced(RoutedTasks(router, requester, purse), router, ports, unix_offset_us)
+        return HedgedTasks(router, routed, hedge_budget, drop=lambda answer: purse.release(answer.price_microcredits))
+
     jobs = JobService(
         router,
-        lambda context: verification.checked(
-            _traced(RoutedTasks(router, requester, context.purse), router, ports, unix_offset_us), context
-        ),
+        lambda context: verification.checked(hedged(context.purse), context),
         ports.clock,
         settings.jobs,
         journal=ports.journal,
@@ -209,6 +225,8 @@ async def run_services(
             await inner.start(registry.run)
             await inner.start(verification.run)
             inner.start_soon(redemption.run)
+            inner.start_soon(probes.run)
+            inner.start_soon(load_reports.run)
             inner.start_soon(_settle_owed, ports, jobs, credit)
             if owner is not None:
                 inner.start_soon(owner.run)
@@ -222,6 +240,10 @@ async def run_services(
                 spread,
                 tasks,
                 jobs,
+                hedged,
+                requester.settle,
+                hedge_budget,
+                probes,
                 verification,
                 redemption,
                 owner,

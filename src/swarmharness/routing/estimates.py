@@ -26,6 +26,8 @@ class LoadReport:
     """Time of one item there lately, as it claims; 0: not said."""
     source: str = "gossip"
     """Where it comes from: answer, probe, gossip or advert."""
+    latency_us: int = 0
+    """Time in which it answered lately at such a queue, as it claims; 0: not said."""
 
 
 @dataclass(frozen=True, slots=True)

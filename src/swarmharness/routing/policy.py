@@ -111,6 +111,9 @@ class RoutingPolicy:
     hedge_share: float = _key(0.05, "Second copies of late requests, as a share of all requests; 0: none.", 0.0, 1.0)
     hedge_late: float = _key(3.0, "A request is late when it takes so many times as long as predicted.", 1.0, 1000.0)
     hedge_least_ms: float = _key(20.0, "No request is late before this.", 0.0, 3_600_000.0)
+    hedge_items_most: int = _key(
+        4, "Tasks with more items get no second copy: a job's plan hands its chunks to idle peers by itself.", 1, 65_535
+    )
     hedge_load_most: float = _key(
         2.0, "With more work than this under way for each slot of the swarm, no second copies are sent.", 0.0, 1000.0
     )

@@ -77,6 +77,11 @@ class Prediction:
 class Router:
     """See the module. `round_trip_us` and `allowed` ask the network, `shunned` the checks; all must be cheap."""
 
+    probes = True
+    """Whether peers are probed for it."""
+    hedges = True
+    """Whether late requests may get a second copy."""
+
     def __init__(
         self,
         directory: SkillDirectory,
@@ -124,9 +129,7 @@ class Router:
         """
         adverts = await self._directory.candidates(skill)
         rows = self._fresh_rows(skill, adverts)
-        order = rows.order(
-            items, exclude=exclude, model_digest=model_digest, input_bytes=input_bytes, limit=limit
-        )
+        order = rows.order(items, exclude=exclude, model_digest=model_digest, input_bytes=input_bytes, limit=limit)
         if len(order) < 2:
             return order
         first = self._explored(skill, order)
@@ -180,9 +183,7 @@ class Router:
         now_us = self._clock.monotonic_us()
         network_us = 0 if peer_id == self._own_id else self._round_trip_us(peer_id) or 0
         known_us = service_us + network_us + (prediction.wait_us if prediction else 0)
-        self._nearness.note_answer(
-            peer_id, skill, input_bytes=input_bytes, way_us=elapsed_us - known_us, now_us=now_us
-        )
+        self._nearness.note_answer(peer_id, skill, input_bytes=input_bytes, way_us=elapsed_us - known_us, now_us=now_us)
         share_us = max(1, elapsed_us // max(1, items))
         usual_us = self._usual_us.get(skill, share_us)
         self._usual_us[skill] = max(1, usual_us + (share_us - usual_us) // 16)
@@ -234,6 +235,27 @@ class Router:
     def note_queue(self, peer_id: PeerId, skill: str, queued_items: int) -> None:
         """Hear of a peer's queue alone; see `note_load`."""
         self.note_load(peer_id, skill, LoadReport(queued_items))
+
+    def knows(self, peer_id: PeerId, skill: str) -> bool:
+        """Tell whether a decision about the skill considered the peer: others' accounts are of no use."""
+        table = self._tables.get(skill)
+        return table is not None and peer_id in table.rows
+
+    def expected_us(self, peer_id: PeerId, skill: str, items: int) -> int | None:
+        """Return when a task sent now would be answered, counted from now; None if no decision knew the peer."""
+        prediction = self._predict(peer_id, skill, items, self._clock.monotonic_us())
+        return None if prediction is None else prediction.total_us
+
+    def load_milli(self, skill: str) -> int:
+        """Return the usual work under way for each slot of the peers that may get tasks, in thousandths."""
+        table = self._tables.get(skill)
+        milli = slots = 0
+        for peer_id in table.rows.usable() if table is not None else ():
+            estimate = self._records.get(peer_id, skill, self._policy).estimate
+            if estimate.queued_at_us is not None and table is not None:
+                milli += estimate.usual_milli
+                slots += estimate.slots or table.rows.choice(peer_id).skill.slots
+        return milli // slots if slots else 0
 
     def stale_peers(self, skill: str, *, older_than_us: int) -> list[PeerId]:
         """Return the other peers that may get tasks of a skill and whose last account is older; none if never asked."""

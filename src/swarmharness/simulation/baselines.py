@@ -5,11 +5,13 @@ They see what a requester sees: its own tasks under way, the queues that answers
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from swarmharness.identity import PeerId
+from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.fixedpoint import EXP_SCALE, exp_scaled
 from swarmharness.routing.router import CHOICES_MAX, Choice, Prediction, Router
 
@@ -19,6 +21,9 @@ PEAK_DECAY_US = 10_000_000
 
 class BaselineRouter(Router):
     """Orders the peers that the router would consider by `cost`, the first of them drawn by `draw`."""
+
+    probes = False
+    hedges = False
 
     async def choose(
         self,
@@ -146,6 +151,112 @@ class PeakEwmaRouter(BaselineRouter):
         return self.better_of_two(peers, cost)
 
 
+POOL_MOST = 16
+POOL_LEAST = 2
+PROBED = 3
+REMOVED = 1
+AGE_MOST_US = 1_000_000
+HOT_PERCENT = 84
+"""The quantile 2^-0.25 of requests in flight, above which a server is hot."""
+RIFS_KEPT = 128
+REUSE_DELTA = 1
+
+
+@dataclass(slots=True)
+class _Probed:
+    """One answer to a probe, in the pool until it is used up, too old, or removed."""
+
+    peer_id: PeerId
+    in_flight: int
+    latency_us: int
+    at_us: int
+    uses_left: int
+
+
+class PrequalRouter(BaselineRouter):
+    """Prequal (Wydrowski et al., NSDI '24): a pool of asynchronous probes, hot and cold servers.
+
+    Three probes beside each request, to servers drawn by chance. Of the pool's servers, those whose requests in flight
+    exceed a quantile of what probes lately showed are hot. The cold one with the least estimated latency is chosen, or
+    if all are hot, the one with the fewest requests in flight. A probe serves about two requests, which each add
+    one to its requests in flight; beside each request the oldest and the worst are removed in turn.
+    """
+
+    probes = True
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._pools: dict[str, list[_Probed]] = {}
+        self._rifs: deque[int] = deque(maxlen=RIFS_KEPT)
+        self._remove_worst = False
+
+    def stale_peers(self, skill: str, *, older_than_us: int) -> list[PeerId]:
+        """See `Router.stale_peers`: any server may be probed again."""
+        return super().stale_peers(skill, older_than_us=0)
+
+    def note_load(self, peer_id: PeerId, skill: str, report: LoadReport) -> None:
+        """See `Router.note_load`; the answer to a probe joins the pool."""
+        super().note_load(peer_id, skill, report)
+        if report.source != "probe":
+            return
+        pool = self._pools.setdefault(skill, [])
+        self._rifs.append(report.queued_items)
+        known = len(self.stale_peers(skill, older_than_us=0))
+        uses = self._reuses(known)
+        pool[:] = [probed for probed in pool if probed.peer_id != peer_id]
+        pool.append(_Probed(peer_id, report.queued_items, report.latency_us, self._clock.monotonic_us(), uses))
+        if len(pool) > POOL_MOST:
+            del pool[0]
+
+    def pick(self, skill: str, peers: list[Choice]) -> int:
+        """See `BaselineRouter.pick`."""
+        positions = {choice.peer_id: position for position, choice in enumerate(peers)}
+        now_us = self._clock.monotonic_us()
+        pool = self._pools.setdefault(skill, [])
+        pool[:] = [probed for probed in pool if now_us - probed.at_us <= AGE_MOST_US and probed.peer_id in positions]
+        if len(pool) < POOL_LEAST:
+            return self._randomness.below(len(peers))
+        hot = self._hot()
+        cold = [probed for probed in pool if probed.in_flight <= hot]
+        if cold:
+            best = min(cold, key=lambda probed: (probed.latency_us, probed.in_flight))
+        else:
+            best = min(pool, key=lambda probed: (probed.in_flight, probed.latency_us))
+        best.in_flight += 1
+        best.uses_left -= 1
+        if best.uses_left <= 0:
+            pool.remove(best)
+        self._remove(pool, hot)
+        return positions[best.peer_id]
+
+    def _hot(self) -> int:
+        ordered = sorted(self._rifs)
+        return ordered[min(len(ordered) - 1, len(ordered) * HOT_PERCENT // 100)]
+
+    def _remove(self, pool: list[_Probed], hot: int) -> None:
+        self._remove_worst = not self._remove_worst
+        if len(pool) < POOL_LEAST:
+            return
+        if self._remove_worst:
+            above = [probed for probed in pool if probed.in_flight > hot]
+            worst = max(above, key=lambda probed: probed.in_flight) if above else max(pool, key=_latency)
+            pool.remove(worst)
+        else:
+            del pool[0]
+
+    def _reuses(self, servers: int) -> int:
+        """Return the uses of a new probe: b = max(1, (1 + delta) / ((1 - m/n) r_probe - r_remove)), rounded by chance."""
+        rate_milli = max(0, 1000 - 1000 * POOL_MOST // max(1, servers)) * PROBED - 1000 * REMOVED
+        if rate_milli <= 0:
+            return POOL_MOST
+        uses_milli = max(1000, 1_000_000 * (1 + REUSE_DELTA) // rate_milli)
+        return uses_milli // 1000 + (self._randomness.below(1000) < uses_milli % 1000)
+
+
+def _latency(probed: _Probed) -> int:
+    return probed.latency_us
+
+
 ROUTER_CLASSES: dict[str, type[Router]] = {
     "utility": Router,
     "random": RandomRouter,
@@ -153,4 +264,5 @@ ROUTER_CLASSES: dict[str, type[Router]] = {
     "least-outstanding": LeastOutstandingRouter,
     "two-choices": TwoChoicesRouter,
     "peak-ewma": PeakEwmaRouter,
+    "prequal": PrequalRouter,
 }

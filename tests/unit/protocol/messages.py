@@ -30,6 +30,7 @@ from swarmharness.registry.advert import Advert, DeviceInfo, SkillAdvert, sign_a
 from swarmharness.registry.invite import Invite
 from swarmharness.registry.messages import AdvertRequest, FindRequest, FindResponse, Push, PushResponse
 from swarmharness.registry.redemption import RedeemAnswer, RedeemRequest
+from swarmharness.routing.load_messages import Load, LoadHeard, ProbeRequest, SkillLoad
 
 REQUESTER = Identity(bytes(31) + b"\x01")
 WORKER = Identity(bytes(31) + b"\x02")
@@ -107,6 +108,17 @@ def _jobs() -> list[WireMessage]:
     return [WireMessage("jobs", rule, example) for rule, example in examples.items()]
 
 
+def _load() -> list[WireMessage]:
+    skill_load = SkillLoad("text-embedding", queued_items=4, slots=2, service_us=2_500, latency_us=9_000)
+    examples = {
+        "load": Load((skill_load,)),
+        "skill_load": skill_load,
+        "probe_request": ProbeRequest("text-embedding"),
+        "load_heard": LoadHeard(),
+    }
+    return [WireMessage("load", rule, example) for rule, example in examples.items()]
+
+
 def _receipts() -> list[WireMessage]:
     body = ReceiptBody(
         tasks=(bytes(range(16)),),
@@ -177,6 +189,7 @@ MESSAGES = (
     WireMessage("channel", "hello", Hello((1,), "swarmharness/0.1.0", 8 * 2**20)),
     *_registry(),
     *_jobs(),
+    *_load(),
     *_receipts(),
     *_spread(),
     *_items(),

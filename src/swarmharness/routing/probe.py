@@ -1,0 +1,65 @@
+"""Probes the load of peers beside the requests, and tells the router; no request waits for it, an idle node is silent."""
+
+from __future__ import annotations
+
+import trio
+
+from swarmharness.errors import SwarmError
+from swarmharness.identity import PeerId
+from swarmharness.network.ports import Transport
+from swarmharness.ports import Randomness
+from swarmharness.protocol.codec import decode, encode
+from swarmharness.routing.estimates import LoadReport
+from swarmharness.routing.load_messages import METHOD_PROBE, Load, ProbeRequest
+from swarmharness.routing.probing import ProbePlan
+from swarmharness.routing.router import Router
+
+
+class ProbeService:
+    """Follows the router's sends; `run` probes. Only peers with a live channel are asked: a probe never dials."""
+
+    def __init__(self, router: Router, transport: Transport, randomness: Randomness) -> None:
+        self._router = router
+        self._transport = transport
+        self._randomness = randomness
+        self._plan = ProbePlan()
+        self._wanted = trio.Event()
+        self.sent = 0
+        """Probes sent since the start."""
+        self.answered = 0
+        router.watch_sends(self._note_send)
+
+    def _note_send(self, skill: str) -> None:
+        if self._router.probes and self._router.policy.probes_per_request:
+            self._plan.request(skill, self._router.policy.probes_per_request)
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._wanted.wait()
+                self._wanted = trio.Event()
+                fresh_us = round(self._router.policy.probe_fresh_ms * 1000)
+                connected = frozenset(self._transport.connected())
+                for skill in self._plan.skills():
+                    stale = self._router.stale_peers(skill, older_than_us=fresh_us)
+                    peers = [peer for peer in stale if peer in connected]
+                    for peer_id in self._plan.take(skill, peers, self._randomness.below):
+                        nursery.start_soon(self._probe, peer_id, skill)
+
+    async def _probe(self, peer_id: PeerId, skill: str) -> None:
+        self.sent += 1
+        timeout_s = self._router.policy.probe_timeout_ms / 1000
+        try:
+            answer = await self._transport.call(peer_id, METHOD_PROBE, encode(ProbeRequest(skill)), timeout_s=timeout_s)
+            load = decode(Load, answer)
+        except SwarmError:
+            return  # a peer that is gone or too busy to answer shows that with its tasks
+        finally:
+            self._plan.ended(peer_id, skill)
+        self.answered += 1
+        for one in load.skills[:1]:
+            if one.skill == skill:
+                report = LoadReport(one.queued_items, one.slots, one.service_us, "probe", one.latency_us)
+                self._router.note_load(peer_id, skill, report)
