@@ -55,6 +55,8 @@ class Submission:
         self._reader = 1
         self._resumed = False
         self._fed = 0
+        """What the node has of the inputs; while a job is resumed, that is more than was read."""
+        self._read = 0
         self._input_ended = inputs is None
         self._refusal: SwarmError | None = None
         self._answered = 0
@@ -137,7 +139,7 @@ class Submission:
                     f"the input changed since job {self._job} read it, at {inputs.label(index)}: "
                     f"{answer['problem']}; submit it anew"
                 )
-            self._fed += len(batch)
+            self._read += len(batch)
             self._input_ended = last
 
     async def _take(self, control: Control, task: Task) -> None:
@@ -147,11 +149,10 @@ class Submission:
             for result in answer["results"]:
                 self._accept(task, result)
             progress = answer["progress"]
-            if self._inputs is None or self._resumed:
-                self._fed = max(self._fed, progress["items_total"])
+            self._fed = progress["items_total"]
             total, exact = progress["items_total"], True
             if not self._input_ended and self._inputs is not None:
-                total, exact = self._inputs.estimated_total(self._fed), False
+                total, exact = self._inputs.estimated_total(self._read), False
             self._bar.update({**progress, "resumed": self._resumed}, total=total, exact=exact)
             done = answer["done"]
 
@@ -174,7 +175,7 @@ class Submission:
         if line is not None and self._as_json:
             print_json(line)
         elif line is not None and shown:
-            alone = self._input_ended and self._fed == 1
+            alone = self._input_ended and self._read == 1
             print(readable(task, line["output"], self._label(index), alone=alone))
 
     def _miss(self, index: int, reason: str, kind: int) -> None:
