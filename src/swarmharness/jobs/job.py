@@ -254,7 +254,7 @@ class Job:
         results = [
             ItemResult(
                 *(index, output.data, output.error, ErrorKind.INPUT if output.error else None),
-                *(answer.peer_id, service_us, answer.receipt),
+                *(answer.peer_id, service_us, answer.receipt, answer.verified),
             )
             for index, output in zip(indices, answer.outputs, strict=True)
         ]

@@ -97,6 +97,8 @@ class ItemResult:
     peer: str
     service_us: int
     receipt: str
+    verified: bool = False
+    """Whether a second node confirmed this answer before it was handed up, or this node gave it itself."""
 
 
 @dataclass(frozen=True, slots=True)

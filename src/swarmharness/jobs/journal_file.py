@@ -36,7 +36,7 @@ _SCHEMA = (
         job INTEGER NOT NULL, first INTEGER NOT NULL, digests BLOB NOT NULL, PRIMARY KEY (job, first)) WITHOUT ROWID""",
     """CREATE TABLE answers (
         id INTEGER PRIMARY KEY, output BLOB NOT NULL, error TEXT NOT NULL, kind INTEGER, peer TEXT NOT NULL,
-        service_us INTEGER NOT NULL, receipt BLOB NOT NULL)""",
+        service_us INTEGER NOT NULL, receipt BLOB NOT NULL, verified INTEGER NOT NULL)""",
     """CREATE TABLE chunks (
         number INTEGER PRIMARY KEY, job INTEGER NOT NULL, peer TEXT NOT NULL, receipt BLOB NOT NULL,
         items INTEGER NOT NULL, first INTEGER NOT NULL, price INTEGER NOT NULL, service_us INTEGER NOT NULL,
@@ -56,7 +56,9 @@ BEGIN_AGAIN = (
 COUNTS = "UPDATE jobs SET fed = ?, answered = ?, input_ended = ?, spent = ? WHERE id = ?"
 END = "UPDATE jobs SET state = ?, reason = ?, ended_us = ? WHERE id = ?"
 FED = "INSERT OR REPLACE INTO inputs SELECT number, ?, ? FROM jobs WHERE id = ?"
-ANSWERED = f"INSERT OR REPLACE INTO answers SELECT number << {_INDEX_BITS} | ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+ANSWERED = (
+    f"INSERT OR REPLACE INTO answers SELECT number << {_INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+)
 CHUNK = "INSERT INTO chunks SELECT NULL, number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
 VOIDED = f"DELETE FROM answers WHERE id = (SELECT number << {_INDEX_BITS} | ? FROM jobs WHERE id = ?)"
 OWED = "INSERT OR REPLACE INTO owed VALUES (?, ?)"
@@ -218,17 +220,18 @@ class JournalFile:
         found: list[ItemResult] = []
         with self._translated():
             rows = self._connection.execute(
-                "SELECT id, output, error, kind, peer, service_us, receipt FROM answers WHERE id >= ? AND id < ?"
-                " ORDER BY id",
+                "SELECT id, output, error, kind, peer, service_us, receipt, verified FROM answers"
+                " WHERE id >= ? AND id < ? ORDER BY id",
                 (base + first_index, base + first_index + count),
             )
-            for row_id, output, error, kind, peer, service_us, receipt in rows:
+            for row_id, output, error, kind, peer, service_us, receipt, verified in rows:
                 index = row_id - base
                 size_bytes -= len(output)
                 if index != first_index + len(found) or (found and size_bytes < 0):
                     break
                 problem = None if kind is None else ErrorKind(kind)
-                found.append(ItemResult(index, output, error, problem, peer, service_us, receipt.hex()))
+                result = ItemResult(index, output, error, problem, peer, service_us, receipt.hex(), bool(verified))
+                found.append(result)
         return found
 
     def owed(self) -> list[TaskTerms]:

@@ -100,7 +100,7 @@ class SqliteJournal:
             (
                 *(result.index, result.output, result.error),
                 None if result.error_kind is None else int(result.error_kind),
-                *(result.peer, result.service_us, bytes.fromhex(result.receipt), job_id),
+                *(result.peer, result.service_us, bytes.fromhex(result.receipt), result.verified, job_id),
             )
             for result in results
         ]

@@ -5,7 +5,6 @@ It never starts anything and holds no secret: keys lie in files of their own, an
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from swarmharness.credit.admission import STRANGER_BUDGET_MICROCREDITS, Policy
 from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.errors import ConfigurationError
 from swarmharness.identity import PeerId
+from swarmharness.jobs.verification.policy import Mode
+from swarmharness.node.config_file import read_psk, read_text
 from swarmharness.node.config_schema import Source, documented, key, read_table, toml_table
 from swarmharness.node.config_values import (
     complain_about_join,
@@ -28,8 +29,6 @@ from swarmharness.owner.schedule import complain_about_hours, parse_hours
 from swarmharness.routing.policy import RoutingPolicy
 
 VERSION = 1
-FILE_BYTES_MAX = 1024 * 1024
-PSK_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +185,20 @@ class JobsConfig:
         4, "Tries of one item that breaks the worker which runs it, before its error is the answer.", least=1, most=100
     )
     deadline_s: float = key(3600.0, "Deadline of a job that names none, in seconds.", least=0.1, most=604_800)
+    verify: str = key(
+        "adaptive",
+        'How results are checked where a job does not say: "always" delivers nothing that no second node confirmed,\n'
+        '"adaptive" checks all of a new peer and one task in twenty of a proven one, and believes `own_peers`; "none"\n'
+        "believes everybody.",
+        choices=tuple(mode.value for mode in Mode),
+    )
+    replicas: int = key(2, "How many nodes must agree on what is checked.", least=2, most=16)
+    tolerance: float = key(
+        1e-3, "How far apart two tensors may lie and agree, relative to their largest element.", least=0, most=0.1
+    )
+    spot_checks: bool = key(
+        True, "Mix items with known answers, of earlier jobs, into tasks; their new worker sees those items too."
+    )
     keep_days: float = key(
         7.0, "Days after which a job that has ended is forgotten, with its results.", least=0, most=36_500
     )
@@ -338,7 +351,7 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
-    text, mode = _read(path)
+    text, mode = read_text(path)
     source = Source(str(path), text)
     config = parse_config(source)
     if mode & 0o077 and any(not target.startswith("/") for target in config.network.bootstrap):
@@ -354,34 +367,3 @@ def load_config(path: Path | None) -> Config:
     if config.trace.file:
         config = replace(config, trace=replace(config.trace, file=str(path.parent / config.trace.file)))
     return config
-
-
-def read_psk(path: Path) -> bytes:
-    """Return the 32-byte pre-shared key in a file of 64 hexadecimal digits that only its owner can read."""
-    text, mode = _read(path)
-    if mode & 0o077:
-        raise ConfigurationError(f"{path} can be read by others: chmod 600 {path}")
-    try:
-        psk = bytes.fromhex(text.strip())
-    except ValueError:
-        psk = b""
-    if len(psk) != PSK_BYTES:
-        raise ConfigurationError(
-            f"{path} should hold {2 * PSK_BYTES} hexadecimal digits: openssl rand -hex 32 > {path}"
-        )
-    return psk
-
-
-def _read(path: Path) -> tuple[str, int]:
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise ConfigurationError(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a configuration")
-        return data.decode(), mode
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path} does not exist: `swarmharness config init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigurationError(f"{path} cannot be read: {reason}") from None

@@ -78,6 +78,11 @@ class DataDir:
         return self.path / "jobs.sqlite"
 
     @property
+    def reputations_database(self) -> Path:
+        """The SQLite file of what checks of results told of peers."""
+        return self.path / "reputations.sqlite"
+
+    @property
     def skills_folder(self) -> Path:
         """Skills that the user added."""
         return self.path / "skills"

@@ -96,7 +96,8 @@ class JobsApi:
     async def _open(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = param(params, "skill", str)
         settings = replace(self._parts.settings.jobs, deadline_s=self._deadline_s(params))
-        options = _options(params)
+        checks = self._parts.settings.verification
+        options = _options(params, JobOptions(checks.mode.value, checks.replicas))
         source, out = param(params, "source", dict, {}), param(params, "out", str, "")
         if len(json.dumps(source)) > SOURCE_BYTES_MAX:
             raise InputError(f"job.open: the source of the inputs has more than {SOURCE_BYTES_MAX} bytes")
@@ -125,7 +126,7 @@ class JobsApi:
                 await held.gone.wait()
             deadline_s = self._deadline_s(params) if "deadline_s" in params else None
             settings = None if deadline_s is None else replace(self._parts.settings.jobs, deadline_s=deadline_s)
-            budget, out = _options(params).budget_microcredits, param(params, "out", str, "")
+            budget, out = _options(params, JobOptions()).budget_microcredits, param(params, "out", str, "")
             opened = self._parts.jobs.resume(job_id, settings, budget_microcredits=budget, out=out)
             held = await self._hold(job_id, opened)
         record = held.job.record
@@ -273,8 +274,7 @@ def shown_state(record: JobRecord) -> str:
     return "paused" if record.state is JobState.OPEN else str(record.state)
 
 
-def _options(params: Mapping[str, Any]) -> JobOptions:
-    default = JobOptions()
+def _options(params: Mapping[str, Any], default: JobOptions) -> JobOptions:
     verify = param(params, "verify", str, default.verify)
     replicas = param(params, "replicas", int, default.replicas)
     budget = param(params, "budget_microcredits", int) if "budget_microcredits" in params else None
@@ -296,4 +296,5 @@ def _result(result: ItemResult) -> dict[str, Any]:
         "peer": result.peer,
         "service_ms": round(result.service_us / 1000, 3),
         "receipt": result.receipt,
+        "verified": result.verified,
     }

@@ -22,6 +22,8 @@ from swarmharness.identity import PeerId
 from swarmharness.jobs.plan import PlanSettings
 from swarmharness.jobs.service import JobSettings
 from swarmharness.jobs.sqlite_journal import Keeping, open_journal
+from swarmharness.jobs.verification.policy import Mode, VerificationSettings
+from swarmharness.jobs.verification.sqlite_reputations import SqliteReputationStore
 from swarmharness.network.libp2p_broadcast import Libp2pBroadcast
 from swarmharness.network.libp2p_dht import Libp2pDht
 from swarmharness.network.libp2p_transport import Libp2pTransport
@@ -143,6 +145,7 @@ async def open_node(
                 executor=executor,
                 receipts=receipts,
                 journal=journal,
+                reputations=SqliteReputationStore(directory.reputations_database),
                 peers=FilePeerStore(directory.path / "peers.jsonl"),
                 sequence=FileSequenceStore(directory.path / "sequence"),
                 lan=discover_on_lan if config.network.mdns else None,
@@ -257,6 +260,12 @@ def _node_settings(config: Config) -> NodeSettings:
         jobs=JobSettings(plan=plan, deadline_s=jobs.deadline_s),
         price_factor=config.credit.price_factor,
         admission=config.credit.policy,
+        verification=VerificationSettings(
+            mode=Mode(jobs.verify),
+            replicas=jobs.replicas,
+            tolerance=jobs.tolerance,
+            spot_checks=jobs.spot_checks,
+        ),
         owner=config.owner.settings,
         device=describe_device(),
     )

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from swarmharness.errors import InputError
-from swarmharness.jobs.verification.policy import COIN, Mode, answers_max, batch_tasks, check_replicas, must_check
+from swarmharness.jobs.verification.policy import COIN, answers_max, batch_tasks, must_check
 
 
 @pytest.mark.parametrize(("valid", "tasks"), [(0, 1), (9, 1), (10, 10), (13, 13), (20, 20), (10**6, 20)])
@@ -28,9 +27,3 @@ def test_a_part_of_a_batch_is_checked_as_likely_as_its_tasks_together() -> None:
 def test_a_quorum_can_be_reached_however_all_but_a_minority_answer() -> None:
     assert answers_max(2) == 5
     assert answers_max(3) == 7
-
-
-@pytest.mark.parametrize(("replicas", "mode"), [(1, Mode.ALWAYS), (0, Mode.NONE), (9, Mode.ADAPTIVE)])
-def test_an_impossible_quorum_is_refused(replicas: int, mode: Mode) -> None:
-    with pytest.raises(InputError, match="allowed are"):
-        check_replicas(replicas, mode)

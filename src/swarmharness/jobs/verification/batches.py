@@ -1,4 +1,4 @@
-"""Tasks that are answered and not settled, by peer, skill and model: which one is checked, what a failure voids; pure.
+"""Tasks that are answered and not settled: which one is to be checked, what a failure voids; it checks nothing itself.
 
 One task of a batch is drawn uniformly after all were answered. To hold the items of one task instead of twenty, it is
 drawn as they come (reservoir sampling: the n-th takes the place with probability 1/n): the distribution is the same,

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swarmharness.errors import InputError
-
 PROVEN_TASKS = 10
 """Until so many answers in a row were valid, every answer of a peer is checked before anybody gets it."""
 BATCH_TASKS_MAX = 20
 """So many tasks stay unsettled at most, until one of them has been checked; a proven peer's rate is 1 in so many."""
 COIN = 1_000_000
 """A draw is a uniform integer below this."""
-REPLICAS_MAX = 8
 
 
 class Mode(StrEnum):
@@ -31,6 +28,10 @@ class Mode(StrEnum):
 class VerificationSettings:
     """What an operator can tune about checks."""
 
+    mode: Mode = Mode.NONE
+    """What a job gets that does not say what it wants."""
+    replicas: int = 2
+    """How many answers must agree, likewise."""
     tolerance: float = 1e-3
     """How far two tensors may lie apart, relative to their largest element; see `comparison`."""
     patience_s: float = 10.0
@@ -58,11 +59,3 @@ def must_check(valid_in_a_row: int, draw: int, *, tasks: int = 1) -> bool:
 def answers_max(replicas: int) -> int:
     """Return how many answers are compared before the nodes are said to disagree."""
     return 2 * replicas + 1
-
-
-def check_replicas(replicas: int, mode: Mode) -> int:
-    """Return the quorum of a job: how many matching answers are believed; InputError if it cannot be."""
-    least = 1 if mode is Mode.NONE else 2
-    if not least <= replicas <= REPLICAS_MAX:
-        raise InputError(f"{replicas} replicas with verification {mode.value!r}: allowed are {least} to {REPLICAS_MAX}")
-    return replicas
