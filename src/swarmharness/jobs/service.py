@@ -25,6 +25,7 @@ from swarmharness.routing.router import Choice, Router
 
 __all__ = ["InputChangedError", "ItemResult", "Job", "JobService", "JobSettings", "Progress"]
 
+
 class JobService:
     """Opens jobs on this node. Only a job that is opened with a journal id is noted there, and can be resumed."""
 
@@ -90,12 +91,13 @@ class JobService:
         job_id: str,
         settings: JobSettings | None = None,
         *,
+        compare: bool,
         budget_microcredits: int | None = None,
         out: str = "",
     ) -> AsyncIterator[Job]:
         """Go on with a job of the journal for as long as the block lasts, whatever became of it before.
 
-        Its results are handed out from the start. The deadline counts from now. Raises InputError for an unknown job,
+        Its results are handed out from the start. With `compare`, `feed` gets the input from its start. The deadline counts from now. Raises InputError for an unknown job,
         BudgetError if the budget, which may be given anew, is spent already.
         """
         journal = self.journal
@@ -121,16 +123,20 @@ class JobService:
                 " --budget"
             )
         journal.begin_again(record)
-        async with self._running(record, settings, journal) as job:
+        async with self._running(record, settings, journal, compare=compare) as job:
             yield job
 
     @asynccontextmanager
-    async def _running(self, record: JobRecord, settings: JobSettings, journal: Journal | None) -> AsyncIterator[Job]:
+    async def _running(
+        self, record: JobRecord, settings: JobSettings, journal: Journal | None, *, compare: bool = False
+    ) -> AsyncIterator[Job]:
         purse = Purse(record.options.budget_microcredits, record.spent_microcredits)
         context = JobContext(record.options, purse)
         world = JobWorld(self._router, self._clock, self._settle, journal)
         job = Job(record, world, self._layers(context), settings, context)
         await job.recall()
+        if compare:
+            job.read_again(compare=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(job.drive)
             yield job

@@ -120,6 +120,7 @@ class JobsApi:
                     raise InputError(f"job {job_id} runs: {name} cannot be changed; cancel it first, then resume it")
             held.reader += 1
             await journal.flush()
+            held.job.read_again(compare=compare)
         else:
             if held is not None:  # it ended a moment ago
                 held.closed.set()
@@ -127,13 +128,12 @@ class JobsApi:
             deadline_s = self._deadline_s(params) if "deadline_s" in params else None
             settings = None if deadline_s is None else replace(self._parts.settings.jobs, deadline_s=deadline_s)
             budget, out = _options(params, JobOptions()).budget_microcredits, param(params, "out", str, "")
-            opened = self._parts.jobs.resume(job_id, settings, budget_microcredits=budget, out=out)
+            opened = self._parts.jobs.resume(job_id, settings, compare=compare, budget_microcredits=budget, out=out)
             held = await self._hold(job_id, opened)
         record = held.job.record
         if not (compare or (record.input_ended and held.job.has_all)):
             held.closed.set()
             raise InputError(f"job {job_id} has not got all of its inputs: they must be given again from the start")
-        held.job.read_again(compare=compare)
         held.asked_us = self._parts.ports.clock.monotonic_us()
         return {
             "job": job_id,
