@@ -22,7 +22,8 @@ def vector(*numbers: float) -> bytes:
 
 
 def result(index: int, output: bytes) -> dict[str, Any]:
-    return {"index": index, "output": output, "peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab", "error": ""}
+    told = {"peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab", "verified": True}
+    return {"index": index, "output": output, **told, "error": ""}
 
 
 def add(out: OutputFile, task: Task, index: int, output: bytes) -> None:
@@ -31,8 +32,9 @@ def add(out: OutputFile, task: Task, index: int, output: bytes) -> None:
 
 def test_a_json_line_has_the_published_keys_in_order() -> None:
     line = json_line(TEXT, result(3, vector(1, 2)))
-    assert list(line) == ["index", "output", "peer", "service_ms", "receipt"]
-    assert line == {"index": 3, "output": [1.0, 2.0], "peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab"}
+    assert list(line) == ["index", "output", "peer", "service_ms", "receipt", "verified"]
+    told = {"peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab", "verified": True}
+    assert line == {"index": 3, "output": [1.0, 2.0], **told}
     with pytest.raises(ProtocolError):
         json_line(TEXT, result(0, b"junk"))
 
