@@ -118,8 +118,9 @@ class JobsApi:
             for name in ("deadline_s", "budget_microcredits"):
                 if name in params:
                     raise InputError(f"job {job_id} runs: {name} cannot be changed; cancel it first, then resume it")
-            held.reader += 1
             await journal.flush()
+            _check_inputs(held.job, compare=compare)
+            held.reader += 1
             held.job.read_again(compare=compare)
         else:
             if held is not None:  # it ended a moment ago
@@ -130,10 +131,12 @@ class JobsApi:
             budget, out = _options(params, JobOptions()).budget_microcredits, param(params, "out", str, "")
             opened = self._parts.jobs.resume(job_id, settings, compare=compare, budget_microcredits=budget, out=out)
             held = await self._hold(job_id, opened)
+            try:
+                _check_inputs(held.job, compare=compare)
+            except InputError:
+                held.closed.set()
+                raise
         record = held.job.record
-        if not (compare or (record.input_ended and held.job.has_all)):
-            held.closed.set()
-            raise InputError(f"job {job_id} has not got all of its inputs: they must be given again from the start")
         held.asked_us = self._parts.ports.clock.monotonic_us()
         return {
             "job": job_id,
@@ -267,6 +270,11 @@ class JobsApi:
         if not deadline_s > 0:
             raise InputError(f"a deadline of {deadline_s:g} s has passed already; give a positive number of seconds")
         return deadline_s
+
+
+def _check_inputs(job: Job, *, compare: bool) -> None:
+    if not (compare or (job.record.input_ended and job.has_all)):
+        raise InputError(f"job {job.job_id} has not got all of its inputs: they must be given again from the start")
 
 
 def shown_state(record: JobRecord) -> str:
