@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from swarmharness.errors import ConfigurationError
-from swarmharness.node.config import FILE_BYTES_MAX, Config
+from swarmharness.node.config import Config
+from swarmharness.node.config_file import read_text
 from swarmharness.node.config_schema import Source, documented, read_table, suggestion, toml_table
 from swarmharness.routing.policy import ADDITIVE_WEIGHTS, COMPLETION_WEIGHTS, RoutingPolicy
 
 
 def read_policy(path: Path) -> RoutingPolicy:
     """Return the policy in a file; raises ConfigurationError that names file, line, key and what is allowed."""
-    source = Source(str(path), _text(path))
+    source = Source(str(path), read_text(path)[0])
     table = toml_table(source)
     known = {declared.name: declared for declared in fields(Config)}
     for name in table:
@@ -44,15 +45,3 @@ def _whole_policy(table: Mapping[str, Any]) -> RoutingPolicy:
 @dataclass(frozen=True, slots=True)
 class _PolicyFile:
     routing: RoutingPolicy = field(metadata=documented("The policy.", read=_whole_policy))
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise ConfigurationError(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a policy")
-        return data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigurationError(f"{path} cannot be read: {reason}") from None

@@ -117,7 +117,7 @@ class ExecutionConfig:
     fetch_models: bool = key(
         False,
         "Also offer skills whose model is not on this machine; it is fetched from the skill's sources when somebody\n"
-        "first asks. Others then cause downloads here, so name the skills above rather than leave \"*\" there.",
+        'first asks. Others then cause downloads here, so name the skills above rather than leave "*" there.',
     )
     idle_unload_s: float = key(
         600.0, "Seconds without a request after which a model's worker process ends.", least=1, most=86_400

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swarmharness.errors import ConfigurationError
-from swarmharness.node.config import Config, read_psk
+from swarmharness.node.config import Config
+from swarmharness.node.config_file import read_psk
 from swarmharness.node.data_dir import DataDir
 from swarmharness.registry.invite import parse_join_target
 

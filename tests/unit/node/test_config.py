@@ -8,7 +8,8 @@ import pytest
 
 from swarmharness.errors import ConfigurationError
 from swarmharness.identity import Identity
-from swarmharness.node.config import Config, load_config, parse_config, read_psk
+from swarmharness.node.config import Config, load_config, parse_config
+from swarmharness.node.config_file import read_psk
 from swarmharness.node.config_schema import Source, key_of, line_of
 from swarmharness.node.config_template import render
 from swarmharness.registry.invite import Invite, invite_text
