@@ -98,8 +98,8 @@ class JobService:
         """Go on with a job of the journal for as long as the block lasts, whatever became of it before.
 
         Its results are handed out from the start. With `compare`, `feed` gets the input from its start again; without,
-        the journal must have everything. The deadline counts from now. Raises InputError for an unknown job, BudgetError
-        if the budget, which may be given anew, is spent already.
+        the journal must have everything. The deadline counts from now. Raises InputError for an unknown job, and
+        BudgetError if the budget, which may be given anew, is spent already.
         """
         journal = self.journal
         if journal is None:
