@@ -181,3 +181,42 @@ async def test_other_limits_hold_at_once() -> None:
         await until(lambda: log.told == ["close: cpu", "open"])
         service.set_settings(replace(settings, limits=replace(LIMITS, schedule=(parse_hours("tue"),))))
         await until(lambda: log.told[-1] == "close: schedule")
+
+
+async def test_pauses_and_resumes_at_once_leave_file_and_verdict_in_agreement() -> None:
+    class Slow(MemoryPauses):
+        def save(self, pause: Pause | None) -> None:
+            threading.Event().wait(0.001 if pause is None else 0.003)
+            super().save(pause)
+
+    pauses = Slow()
+    async with running(owner_ports(pauses=pauses)) as (service, log):
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                if number % 3:
+                    nursery.start_soon(service.pause, None)
+                else:
+                    nursery.start_soon(service.resume)
+        assert service.verdict.allowed == (pauses.pause is None)
+        assert log.told[-1] == ("open" if pauses.pause is None else "close: paused") or log.told == []
+
+
+async def test_who_waits_until_others_are_served_waits_as_long_as_any_reason_holds() -> None:
+    sensors = FakeSensors(HOT)
+    async with running(owner_ports(sensors)) as (service, _):
+        await service.pause(None)
+        done = trio.Event()
+
+        async def wait() -> None:
+            await service.until_allowed()
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await service.resume()
+            seen = len(sensors.asked)
+            await until(lambda: len(sensors.asked) > seen + 2)
+            assert not done.is_set()
+            sensors.readings = COOL
+            with trio.fail_after(10):
+                await done.wait()
