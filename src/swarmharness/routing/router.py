@@ -1,14 +1,13 @@
 """SwarmRouter: joins the registry's adverts with what was measured, and answers "which peers, in which order".
 
-It keeps the state and the clock; every judgement is made in the pure modules beside it. It sends nothing: probes
-and gossip report through `note_load`.
+It keeps state and clock; the pure modules beside it judge. It sends nothing: probes and gossip report by `note_load`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
 from swarmharness.identity import PeerId
@@ -22,13 +21,14 @@ from swarmharness.routing.explain import Explanation, explain
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.locality import Nearness
 from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.ports import Prediction, SkillDirectory
 from swarmharness.routing.records import Record, Records, view_of
-from swarmharness.routing.rows import peer_row
+from swarmharness.routing.rows import peer_rows
 from swarmharness.routing.table import Choice, SkillTable
 from swarmharness.routing.trust import Trust
 from swarmharness.routing.utility import completion_us
 
-__all__ = ["Choice", "Router", "SkillDirectory"]
+__all__ = ["Choice", "Prediction", "Router", "SkillDirectory"]
 
 CHOICES_MAX = 128
 TABLES_MAX = 64
@@ -36,22 +36,6 @@ AGE_FLOOR_US = 20_000
 AGE_PER_ROW_US = 1_000
 """Rows whose cost changes by time alone are compiled again this seldom, so that it stays near 2% of a core."""
 JITTER_PERMILLE = 200
-
-
-class SkillDirectory(Protocol):
-    """What the router needs of SwarmRegistry."""
-
-    async def candidates(self, skill: str) -> tuple[Advert, ...]:
-        """Return the adverts of the nodes that can serve the skill now; the same object while nothing changes.
-
-        Raises UnavailableError if there is none.
-        """
-
-    def known(self) -> tuple[Known, ...]:
-        """Return every node with an advert, this one included."""
-
-    def note_failure(self, peer_id: PeerId, reason: str) -> None:
-        """Hear that a peer did not answer: it is no candidate until it does."""
 
 
 @dataclass(slots=True)
@@ -62,16 +46,6 @@ class _Table:
     aging: set[PeerId]
     """Rows whose cost changes by time alone: a queue that drains, a breaker that will half-open."""
     aged_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What was expected of a task when it was sent."""
-
-    wait_us: int
-    """Before it would begin, by the peer's own account."""
-    total_us: int
-    """Until its answer would be here, all corrections included."""
 
 
 class Router:
@@ -104,12 +78,10 @@ class Router:
         self._shunned = shunned
         self._records = Records()
         self._tables: dict[str, _Table] = {}
-        self._usual_us: dict[str, int] = {}
-        """By skill: smoothed time of one item from sending to answer, whoever answered."""
+        self._usual_us: dict[str, int] = {}  # by skill: smoothed time of one item from sending to answer
         self._nearness = Nearness()
         self._on_sent: list[Callable[[str], None]] = []
-        self.decisions = DecisionLog()
-        """The last decisions by the id of their task, for whoever asks afterwards."""
+        self.decisions = DecisionLog()  # by the id of their task, for whoever asks afterwards
 
     # -- deciding ---------------------------------------------------------------------------------------------
 
@@ -287,7 +259,7 @@ class Router:
         return Snapshot(skill, tuple(self._known_view(known, skill, now_us) for known in self._directory.known()))
 
     def explain(self, skill: str, items: int = 1, input_bytes: int = 0) -> Explanation:
-        """Return the decision that `choose` would take now, with its reasons."""
+        """Return the decision that `choose` would take now, but for exploration, with its reasons."""
         return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items, input_bytes=input_bytes))
 
     def decision(
@@ -303,8 +275,7 @@ class Router:
         ranked = len(shown)
         if peer_id in rows:
             shown.setdefault(peer_id, rows.choice(peer_id))
-        records = [(choice, self._records.get(peer, skill, self._policy)) for peer, choice in shown.items()]
-        views = tuple(self._view(choice.peer_id, choice.skill, record, now_us) for choice, record in records)
+        views = tuple(self._view_now(choice, now_us) for choice in shown.values())
         return Decision(request, peer_id, views, ranked, len(rows), self._policy, self._clock.unix_us())
 
     def why(self, peer_id: PeerId, skill: str, items: int = 1, *, input_bytes: int = 0) -> dict[str, Any]:
@@ -313,18 +284,14 @@ class Router:
 
     def peers(self) -> list[dict[str, Any]]:
         """Return one row of plain values for each known node, for `swarmharness peers`."""
-        now_us = self._clock.monotonic_us()
-        return [
-            peer_row(
-                known,
-                self._records,
-                self._policy,
-                local=known.advert.peer_id == self._own_id,
-                round_trip_us=self._round_trip_us(PeerId(known.advert.peer_id)),
-                now_us=now_us,
-            )
-            for known in self._directory.known()
-        ]
+        return peer_rows(
+            self._directory.known(),
+            self._records,
+            self._policy,
+            own_id=self._own_id,
+            round_trip_us=self._round_trip_us,
+            now_us=self._clock.monotonic_us(),
+        )
 
     # -- parts ------------------------------------------------------------------------------------------------
 
@@ -347,12 +314,11 @@ class Router:
         table = self._tables.get(skill)
         if table is None or peer_id not in table.rows:
             return None
-        record = self._records.get(peer_id, skill, self._policy)
-        view = self._view(peer_id, table.rows.choice(peer_id).skill, record, now_us)
+        view = self._view_now(table.rows.choice(peer_id), now_us)
         return Prediction(view.promised_wait_us(self._policy), completion_us(view, self._policy, items))
 
     def _fail(self, peer_id: PeerId, skill: str, items: int) -> None:
-        now_us, jitter = self._clock.monotonic_us(), self._randomness.below(JITTER_PERMILLE)
+        jitter, now_us = self._randomness.below(JITTER_PERMILLE), self._clock.monotonic_us()
         self._records.failed(peer_id, skill, self._policy, items=items, now_us=now_us, jitter_permille=jitter)
         self._changed(peer_id, skill)
 
@@ -401,6 +367,10 @@ class Router:
     def _choice(self, peer_id: PeerId, offer: SkillAdvert, record: Record) -> Choice:
         measured = record.estimate.service_us
         return Choice(peer_id, offer, offer.service_us if measured is None else measured, peer_id == self._own_id)
+
+    def _view_now(self, choice: Choice, now_us: int) -> CandidateView:
+        record = self._records.get(choice.peer_id, choice.skill.name, self._policy)
+        return self._view(choice.peer_id, choice.skill, record, now_us)
 
     def _view(
         self, peer_id: PeerId, offer: SkillAdvert, record: Record, now_us: int, unreachable: str | None = None

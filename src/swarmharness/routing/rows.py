@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from swarmharness.identity import PeerId
 from swarmharness.registry.advert import SkillAdvert
 from swarmharness.registry.entry import Known
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import Record, Records
+
+
+def peer_rows(
+    known: Iterable[Known],
+    records: Records,
+    policy: RoutingPolicy,
+    *,
+    own_id: PeerId,
+    round_trip_us: Callable[[PeerId], int | None],
+    now_us: int,
+) -> list[dict[str, Any]]:
+    """Return one row for each node."""
+    rows = []
+    for one in known:
+        peer_id = PeerId(one.advert.peer_id)
+        rows.append(
+            peer_row(one, records, policy, local=peer_id == own_id, round_trip_us=round_trip_us(peer_id), now_us=now_us)
+        )
+    return rows
 
 
 def peer_row(
