@@ -104,6 +104,7 @@ class NodeApi:
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
             "registry": parts.registry.status(),
+            "verification": parts.verification.status(),
             "refused_messages": {
                 **self._refusals(),
                 **{str(key): n for key, n in (parts.credit.refused + parts.spread.refused).items()},

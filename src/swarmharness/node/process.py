@@ -68,6 +68,8 @@ class NodeLaunch:
     """Skills to offer: None is what the configuration says."""
     config: str = "version = 1\n"
     """The configuration, TOML text. Without a table `[owner]`, one is added that lets the node serve on any machine."""
+    program: tuple[str, ...] = ("-m", "swarmharness")
+    """What Python runs; tests have nodes that misbehave."""
 
 
 class NodeGroup:
@@ -105,7 +107,7 @@ class NodeGroup:
         directory = DataDir.at(launch.data_dir)
         directory.create()
         directory.config_file.write_text(launch.config + ("" if "[owner]" in launch.config else SERVES_ANYWHERE))
-        command = [sys.executable, "-m", "swarmharness", "node", "start", "--json", "--data-dir", str(directory.path)]
+        command = [sys.executable, *launch.program, "node", "start", "--json", "--data-dir", str(directory.path)]
         command += [word for target in launch.join for word in ("--join", target)]
         command += [word for skill in launch.skills or () for word in ("--skill", skill)]
         with (directory.path / LOG_NAME).open("ab") as log:

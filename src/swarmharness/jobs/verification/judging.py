@@ -47,8 +47,8 @@ class Judging:
         self, answers: Sequence[TaskAnswer], skill: SkillAdvert, items: tuple[bytes, ...], *, tasks: int = 1
     ) -> None:
         """Note answers to the same items that were right; of the first, a check covers so many tasks."""
-        self.counted["checks passed"] += 1
-        self.counted["items checked"] += len(items)
+        self.counted["checks_passed"] += 1
+        self.counted["items_checked"] += len(items)
         for place, answer in enumerate(answers):
             if answer.terms is not None:
                 self.standings.valid(answer.peer_id, skill.name, 1 if place else tasks)
@@ -60,12 +60,12 @@ class Judging:
 
     def wrong(self, answer: TaskAnswer, skill: SkillAdvert, reason: str) -> None:
         """Note an answer that was wrong."""
-        self.counted["answers found wrong"] += 1
+        self.counted["answers_found_wrong"] += 1
         self.standings.invalid(answer.peer_id, skill.name, reason)
 
     def doubt(self, answer: TaskAnswer, skill: SkillAdvert) -> None:
         """Note an answer that was disputed without end."""
-        self.counted["answers in doubt"] += 1
+        self.counted["answers_in_doubt"] += 1
         if answer.terms is not None:
             self.standings.doubt(answer.peer_id, skill.name)
 

@@ -22,6 +22,14 @@ from swarmharness.ports import Clock, Randomness
 from swarmharness.routing.router import Router
 
 FINISH_S = 2.0
+COUNTED = (
+    "checks_passed",
+    "items_checked",
+    "answers_found_wrong",
+    "answers_in_doubt",
+    "batches_settled",
+    "tasks_voided",
+)
 
 
 class Verification:
@@ -56,7 +64,8 @@ class Verification:
 
     def status(self) -> dict[str, Any]:
         """Return what checks found so far, as plain values."""
-        return {**self.judging.counted, "peers_shunned": self._shunned()}
+        counted = self.judging.counted
+        return {**{name: counted[name] for name in COUNTED}, "peers_shunned": self._shunned()}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work in the background until cancelled; open batches are settled at the end."""

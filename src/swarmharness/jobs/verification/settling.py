@@ -183,7 +183,7 @@ class Settling:
     # -- paying ---------------------------------------------------------------------------------------------------
 
     def _settle_batch(self, batch: Batch, matching: Sequence[TaskTerms]) -> None:
-        self._judging.counted["batches settled"] += 1
+        self._judging.counted["batches_settled"] += 1
         self._settle_alike(batch.terms, batch.drawn.terms, matching)
 
     def _settle_alike(self, tasks: Sequence[TaskTerms], checked: TaskTerms, matching: Sequence[TaskTerms]) -> None:
@@ -202,7 +202,7 @@ class Settling:
             self._credit.settle_task(tasks[0])
 
     def _void(self, batch: Batch) -> None:
-        self._judging.counted["tasks voided"] += len(batch.terms)
+        self._judging.counted["tasks_voided"] += len(batch.terms)
         receipts: defaultdict[Callable[[Collection[str]], None], set[str]] = defaultdict(set)
         for receipt, tell in batch.voids:
             receipts[tell].add(receipt)
