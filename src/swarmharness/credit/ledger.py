@@ -67,6 +67,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._claims)
 
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._claims
+
     def add(self, claim: Claim) -> Outcome:
         """Take a claim into account, once (C-4); the caller has verified its receipt."""
         if claim.digest in self._claims:

@@ -7,6 +7,7 @@ node by node: an audit of a node with n entries is paid for by n events, so that
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -15,21 +16,25 @@ import trio
 
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Floor
+from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Half, body_digest, link_digest, receipt_problem
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
-from swarmharness.routing.records import RECORDS_MAX
+from swarmharness.simulation.audits import Problem, bounded, counted_again, held_again, zero_sum
+from swarmharness.simulation.convergence import counts_what_was_paid, knows_who_serves
+from swarmharness.simulation.disk import replay
 from swarmharness.simulation.trace import Event
 
 if TYPE_CHECKING:
+    from swarmharness.node.parts import NodeParts
     from swarmharness.simulation.node import SimulatedNode
     from swarmharness.simulation.swarm import Swarm
 
+LAST_AUDITS = 64
 EVENTS_PER_ENTRY = 4
 """An audit looks at one entry for so many events."""
 FORGET_SLACK_US = 30_000_000
 GRACE_S = 5.0
-PEERS_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class Checks:
         """Places that their signer's lying disk or old backup knows no more."""
         self._on_disk: set[tuple[bytes, str]] = set()
         self._paid: dict[bytes, bytes] = {}
-        self._counted: set[bytes] = set()
+        self._counted: dict[bytes, int] = {}
+        """When a receipt was on a disk first, by digest."""
         self.moved_microcredits = 0
         self.earned: dict[int, int] = {}
         """Micro-credits by the index of a node, in receipts that count."""
@@ -78,8 +84,11 @@ class Checks:
         self._credit = 0
         self._events = 0
         self.audits = 0
-        self.healed_us = 0
-        """When the last fault ended; a large number while one lasts."""
+        self.faults = 0
+        """How many last."""
+        self.quiet_since_us = 0
+        """When the last one began or ended."""
+        self._replaying: list[SimulatedNode] = []
 
     # -- with each event ------------------------------------------------------------------------------------------
 
@@ -89,7 +98,22 @@ class Checks:
             self._broken("N-3", f"node {node} handles {method} after its deadline")
 
     def started(self, node: SimulatedNode) -> None:
-        """Hear that a session begins."""
+        """Hear that a session begins: a restart is a replay (S-3), which is looked at when it is done."""
+        self._replaying.append(node)
+
+    def ended_session(self, node: SimulatedNode, parts: NodeParts) -> None:
+        """S-3: hear that a session ended; what starts from its disk starts with what it had."""
+        books = parts.credit.books
+        if books.ready.is_set():
+            store = _replay(node)
+            self._found(node, counted_again(books, store, ended=True))
+            if not node.disk.frozen:
+                self._found(node, held_again(books, store, ended=True))
+
+    def fault(self, change: int) -> None:
+        """Hear that a fault begins (1) or ends (-1)."""
+        self.faults += change
+        self.quiet_since_us = self._swarm.now_us()
 
     def committed(self, node: SimulatedNode, entries: Sequence[Entry]) -> None:
         """S-1, S-2, C-4: hear what a node's disk now holds."""
@@ -103,7 +127,7 @@ class Checks:
                 elif half is not None:
                     self._check_other(node, digest, half)
             if entry.receipt is not None and digest not in self._counted:
-                self._counted.add(digest)
+                self._counted[digest] = self._swarm.now_us()
                 moved += entry.body.share_microcredits
                 self._count(node, entry, digest)
         self._swarm.trace.note(Event.RECEIPT, self._swarm.now_us(), node.index, len(entries), moved)
@@ -132,6 +156,14 @@ class Checks:
             lives = watched.node.parts is not None and watched.node.session == watched.session
             if not watched.ended and lives:
                 self._broken("J-1", f"request {watched.number} of node {watched.node.index} is lost")
+        for node in self._replaying:
+            if node.parts is not None and node.parts.credit.books.ready.is_set():
+                store = _replay(node)
+                self._found(node, counted_again(node.parts.credit.books, store))
+                self._found(node, held_again(node.parts.credit.books, store))
+        self._replaying = [
+            node for node in self._replaying if node.parts is not None and not node.parts.credit.books.ready.is_set()
+        ]
         events = self._swarm.trace.events
         self._credit += events - self._events
         self._events = events
@@ -140,13 +172,34 @@ class Checks:
             self._audited += 1
             self._credit -= EVENTS_PER_ENTRY * self.audit(node)
 
+    def last(self) -> None:
+        """Look at nodes once more at the end, when most have been left in peace, but not at more than a few."""
+        nodes = self._swarm.nodes
+        for node in nodes[:: max(1, len(nodes) // LAST_AUDITS)]:
+            self.audit(node)
+
     def audit(self, node: SimulatedNode) -> int:
         """Look at everything that a node keeps; returns how many entries that were."""
         self.audits += 1
         parts = node.parts
         if parts is None:
             return 1
-        return 2 + self._audit_directory(node) + self._audit_sizes(node)
+        self._found(node, bounded(parts))
+        cost = 2 + self._audit_directory(node)
+        if parts.credit.books.ready.is_set() and not node.disk.pending:
+            store = parts.ports.receipts
+            assert isinstance(store, MemoryReceiptStore)
+            self._found(node, zero_sum(parts.credit.books))
+            self._found(node, counted_again(parts.credit.books, store))
+            self._found(node, held_again(parts.credit.books, store))
+            self._found(node, knows_who_serves(self._swarm, node))
+            self._found(node, counts_what_was_paid(self._swarm, node))
+            cost += 3 * len(parts.credit.books.ledger)
+        return cost
+
+    def counted_us(self, digest: bytes) -> int:
+        """Return when a receipt was on a disk first."""
+        return self._counted[digest]
 
     def _audit_directory(self, node: SimulatedNode) -> int:
         assert node.parts is not None
@@ -166,18 +219,6 @@ class Checks:
                 if now_us - other.down_since_us > kept_us and other.down_since_us:
                     self._broken("R-2", f"node {node.index} still sends to node {other.index}, which is long gone")
         return entries
-
-    def _audit_sizes(self, node: SimulatedNode) -> int:
-        assert node.parts is not None
-        registry, router = node.parts.registry, node.parts.router
-        sizes = {
-            "directory": (len(registry._directory), PEERS_MAX),
-            "router": (len(router._records._records), RECORDS_MAX),
-        }
-        for name, (size, most) in sizes.items():
-            if size > most:
-                self._broken("N-2", f"the {name} of node {node.index} has {size} entries, allowed are {most}")
-        return 1
 
     # -- receipts -------------------------------------------------------------------------------------------------
 
@@ -244,5 +285,18 @@ class Checks:
             index = self._swarm.by_peer[PeerId(peer)].index
             total[index] = total.get(index, 0) + share
 
+    def _found(self, node: SimulatedNode, problems: Iterable[Problem]) -> None:
+        for invariant, text in problems:
+            self._broken(invariant, f"node {node.index}: {text}")
+
     def _broken(self, invariant: str, text: str) -> None:
         self.violations.append(Violation(invariant, text, self._swarm.clock.jumps, self._swarm.now_us()))
+
+
+def _replay(node: SimulatedNode) -> MemoryReceiptStore:
+    """Return what is on a node's disk, at once."""
+    store = MemoryReceiptStore()
+    with suppress(StopIteration):
+        replay(node.disk.log, store).send(None)
+        raise AssertionError("a replay waits for nothing")
+    return store

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import trio
+
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Floor
 from swarmharness.credit.forks import ForkProof
@@ -112,6 +114,12 @@ class SimulatedSequence:
         self.disk.sequence = sequence
 
 
+async def replay(log: Sequence[Write], store: MemoryReceiptStore) -> None:
+    """Do to a store in memory what a log says; it never waits for anything."""
+    for write in log:
+        await getattr(MemoryReceiptStore, write.method)(store, *write.arguments)
+
+
 class SimulatedReceiptStore(MemoryReceiptStore):
     """`ReceiptStore` whose changes take the disk's time, and count once they are in its log."""
 
@@ -137,8 +145,7 @@ class SimulatedReceiptStore(MemoryReceiptStore):
     ) -> SimulatedReceiptStore:
         """Return the store that a disk holds."""
         store = cls(disk, sleep, now_us, committed)
-        for write in disk.log:
-            await getattr(MemoryReceiptStore, write.method)(store, *write.arguments)
+        await replay(disk.log, store)
         return store
 
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
@@ -190,6 +197,11 @@ class SimulatedReceiptStore(MemoryReceiptStore):
             raise UnavailableError("the disk is gone")
         write = Write(self._now_us(), method, arguments)
         disk.pending.append(write)
-        await self._sleep(disk.write_s())  # a process that dies meanwhile leaves the write to `crash`
+        try:
+            await self._sleep(disk.write_s())
+        except trio.Cancelled:
+            if disk.frozen:
+                raise  # a process that dies meanwhile leaves the write to `crash`
+            # One that stops waits for its disk, as a thread that writes cannot be cancelled.
         disk.pending.remove(write)
         disk.log.append(write)

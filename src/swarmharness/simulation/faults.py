@@ -15,7 +15,6 @@ from swarmharness.simulation.trace import Event
 from swarmharness.simulation.weather import Partition
 
 _Struck = Sequence[SimulatedNode]
-_NEVER_US = 1 << 60
 
 
 async def run_fault(swarm: Swarm, load: Load, position: int, fault: Fault) -> None:
@@ -26,10 +25,11 @@ async def run_fault(swarm: Swarm, load: Load, position: int, fault: Fault) -> No
     chosen = randomness.sample(len(members), -(-len(members) * fault.percent // 100)) if members else []
     struck = [members[index] for index in chosen]
     swarm.trace.note(Event.FAULT, swarm.now_us(), position, 1, len(struck))
+    swarm.checks.fault(1)
     with _FAULTS[fault.kind](swarm, load, fault, struck):
         await swarm.sleep(fault.for_s)
+    swarm.checks.fault(-1)
     swarm.trace.note(Event.FAULT, swarm.now_us(), position, 0, len(struck))
-    swarm.checks.healed_us = swarm.now_us()
 
 
 @contextmanager

@@ -45,15 +45,19 @@ class SimulatedNode:
     randomness: SeededRandomness
     disk: SimulatedDisk
     speed_permille: int
+    proficiency_permille: dict[str, int]
     ahead_us: int
     drift_ppm: int
     identity: SimulatedIdentity
     session: int = 0
     parts: NodeParts | None = None
+    ended: NodeParts | None = None
+    """The services of the last session, after its end."""
     executor: ModelExecutor | None = None
     clock: NodeClock | None = None
     scope: trio.CancelScope | None = None
     slow_percent: int = 100
+    up_since_us: int = 0
     down_since_us: int = 0
     away_s: float | None = None
     """How long to stay away after this session, if a fault says so."""
@@ -108,12 +112,19 @@ class SimulatedNode:
                 await self._serve(ports)
         self.parts = None
         self.scope = None
+        if self.ended is not None:
+            swarm.checks.ended_session(self, self.ended)
+            self.ended = None
         self.disk.frozen = True
 
     async def _serve(self, ports: NodePorts) -> None:
         swarm, model = self.swarm, self.swarm.scenario.node
         settings = NodeSettings(
-            registry=RegistrySettings(refresh_s=model.refresh_s, peers_per_skill_max=model.peers_per_skill_max),
+            registry=RegistrySettings(
+                refresh_s=model.refresh_s,
+                peers_per_skill_max=model.peers_per_skill_max,
+                enough_peers=model.enough_peers,
+            ),
             policy=swarm.scenario.routing,
             admission=Policy(
                 stranger_budget_microcredits=model.stranger_budget_microcredits, horizon_epochs=model.horizon_hours
@@ -122,7 +133,8 @@ class SimulatedNode:
         )
         async with run_services(ports, settings, router_class=ROUTER_CLASSES[model.router]) as parts:
             async with trio.open_nursery() as nursery:
-                self.parts = parts
+                self.parts = self.ended = parts
+                self.up_since_us = swarm.now_us()
                 swarm.trace.note(Event.NODE_UP, swarm.now_us(), self.index, self.session)
                 swarm.checks.started(self)
                 self._misbehave(parts, nursery)
@@ -148,10 +160,13 @@ class SimulatedNode:
         if self.scope is not None:
             self.swarm.network.kill(self.peer_id)
             self._lose(self.disk.crash(lost_writes=lost_writes))
+            if lost_writes:
+                self.ended = None  # of what is lost nothing can be said
             self.scope.cancel()
 
     def restore(self, before_us: int) -> None:
         """Put an old backup in place of the disk; the node must not run."""
+        self.ended = None
         self._lose(self.disk.restore(before_us))
 
     def _lose(self, writes: list[Write]) -> None:
@@ -172,6 +187,7 @@ class SimulatedNode:
             self.swarm.sleep,
             slots=self.group.slots,
             speed_permille=max(1, self.speed_permille * self.slow_percent // 100),
+            proficiency_permille=self.proficiency_permille,
             behaviour=behaviour_of(
                 self.group.role, self.group_name, self.number, cheats_permille=10 * self.group.cheats_percent
             ),

@@ -56,7 +56,7 @@ FAULTS = (
     "clock",
     "surge",
 )
-ROUTERS = ("utility", "random", "round-robin", "least-outstanding", "two-choices", "peak-ewma")
+ROUTERS = ("utility", "random", "round-robin", "least-outstanding", "two-choices", "peak-ewma", "prequal")
 
 T = TypeVar("T")
 
@@ -84,6 +84,7 @@ class NodeModel:
     router: str = key("utility", "The policy that orders peers; all but the first are baselines.", choices=ROUTERS)
     refresh_s: float = key(60.0, "As in a node's configuration.", least=1, most=3600)
     peers_per_skill_max: int = key(128, "As in a node's configuration.", least=1, most=10_000)
+    enough_peers: int = key(24, "A node that knows so many for a skill searches no more.", least=1, most=10_000)
     task_timeout_s: float = key(60.0, "How long a requester waits for one task.", least=0.1, most=3600)
     stranger_budget_microcredits: int = key(
         600_000_000, "What one node works for all strangers together in an hour.", least=0, most=2**53
@@ -115,9 +116,32 @@ class Group:
     slots: int = key(1, "Items that a node works on at a time.", least=1, most=1024)
     speed: float = key(1.0, "Mean speed, in reference cores a slot.", least=0.001, most=1000)
     speed_spread: float = key(1.0, "The fastest is faster than the slowest by this factor.", least=1, most=1000)
+    speed_sigma: float = key(
+        0.0,
+        "Speeds are spread as a log-normal law of this sigma around `speed`; 0: by `speed_spread`.",
+        least=0,
+        most=3,
+    )
+    proficiency_sigma: float = key(
+        0.0,
+        "How well a node does each skill, log-normal with this sigma; its advert does not show it.",
+        least=0,
+        most=3,
+    )
+    slowed_every_s: float = key(
+        0.0, "Mean time between two slow-downs of a node, exponentially distributed; 0: none.", least=0, most=_MOST_S
+    )
+    slowed_for_s: float = key(15.0, "How long a slow-down lasts.", least=0.001, most=_MOST_S)
+    slowed_percent: int = key(25, "The share of its speed that is left to it then.", least=1, most=100)
     requests_per_hour: float = key(0.0, "Requests that one node makes, at random times.", least=0, most=1e7)
     skill: str = key("", "What they ask for; empty means every skill in turn.")
     items: int = key(1, "Items of one request.", least=1, most=10_000)
+    attempts: int = key(
+        0,
+        "Requests are single tasks, tried so often, the first at most for its share of the deadline; 0: they are jobs.",
+        least=0,
+        most=16,
+    )
     deadline_s: float = key(10.0, "A request that takes longer has failed.", least=0.01, most=3600)
     starts_s: float = key(0.0, "When they start, counted from the start of the simulation.", least=0, most=_MOST_S)
     session_s: float = key(0.0, "Mean time for which a node stays; 0 means always.", least=0, most=_MOST_S)
@@ -156,7 +180,13 @@ class Expectation:
     latency_p99_ms: int = key(0, "The same for the 99th percentile.", least=0, most=3_600_000)
     converges_s: int = key(
         240,
-        "After the last partition healed, registries have forgotten who is gone and know who came.",
+        "After so long without faults, nodes that have run for as long know who serves what they use (R-3).",
+        least=1,
+        most=86_400,
+    )
+    agrees_s: int = key(
+        900,
+        "After so long without faults, both parties of a receipt count it, if both have run for as long (S-4).",
         least=1,
         most=86_400,
     )

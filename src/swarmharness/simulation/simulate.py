@@ -25,6 +25,11 @@ DRAIN_S = 15.0
 """After the last request: time to answer, and to settle."""
 
 
+COLLECTED_EVERY = 10_000
+"""After so many steps what came since and is unreachable is freed: jobs and exceptions hold on to themselves. That
+costs what came since, not what there is."""
+
+
 class StalledError(SwarmError):
     """No task can run, none waits for time, and the simulation has not ended: a deadlock."""
 
@@ -49,7 +54,7 @@ def simulate(scenario: Scenario, seed: int) -> Simulation:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # nodes report hardship, and here it is made on purpose
     collects = gc.isenabled()
-    gc.disable()  # trio makes no cycles, and a collection takes the longer the larger the swarm is
+    gc.disable()  # a full collection takes the longer the larger the swarm is; see `COLLECTED_EVERY`
     try:
         with remembered_signatures(signatures), seeded_scheduling(seed):
             return trio.run(_run, scenario, seed, clock, signatures, clock=clock)
@@ -68,6 +73,8 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
 
             def step() -> None:
                 swarm.checks.step()
+                if clock.jumps % COLLECTED_EVERY == 0:
+                    gc.collect(0)
                 if swarm.checks.violations and not swarm.ending:
                     swarm.ending = True
                     nursery.cancel_scope.cancel()
@@ -77,10 +84,14 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
             swarm.network.nursery = nursery
             for node in swarm.nodes:
                 nursery.start_soon(swarm.live, node)
+                if node.group.slowed_every_s:
+                    nursery.start_soon(swarm.slow_down, node)
             await load.run(nursery, until_us)
             for position, fault in enumerate(scenario.faults.values()):
                 nursery.start_soon(run_fault, swarm, load, position, fault)
             await swarm.sleep(until_us / 1e6 + DRAIN_S)
+            clock.on_jump = swarm.checks.last  # once, with everything at this instant done
+            await swarm.sleep(0.0)
             swarm.ending = True
             nursery.cancel_scope.cancel()
         clock.on_jump = lambda: None

@@ -1,0 +1,59 @@
+"""What nodes agree upon once they have been left in peace: who serves what, and what was paid; it changes nothing.
+
+They need a time of peace, which the scenario states: without any fault, and the nodes running all along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from swarmharness.identity import PeerId
+from swarmharness.simulation.audits import Problem
+
+if TYPE_CHECKING:
+    from swarmharness.simulation.node import SimulatedNode
+    from swarmharness.simulation.swarm import Swarm
+
+
+def settled(swarm: Swarm, node: SimulatedNode, peace_us: int) -> bool:
+    """Tell whether an honest node has had so long a peace."""
+    since_us = max(node.up_since_us, swarm.checks.quiet_since_us)
+    return node.honest and node.parts is not None and not swarm.checks.faults and swarm.now_us() - since_us > peace_us
+
+
+def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
+    """R-3: of each skill that it uses, a settled node knows all settled nodes that serve it, or enough."""
+    peace_us = swarm.scenario.expect.converges_s * 1_000_000
+    if not settled(swarm, node, peace_us):
+        return
+    assert node.parts is not None
+    assert node.clock is not None
+    directory = node.parts.registry._directory
+    for skill in swarm.scenario.skills:
+        if directory.in_use(skill, node.clock.monotonic_us()):
+            serving = [other for other in swarm.nodes if skill in other.group.serves and other is not node]
+            there = sum(settled(swarm, other, peace_us) and not other.group.serves_until_s for other in serving)
+            known = len(directory.candidates(skill))
+            if known < min(there, directory.settings.enough):
+                yield "R-3", f"it knows {known} nodes that serve {skill}, and {there} have been there for long"
+
+
+def counts_what_was_paid(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
+    """S-4: what one settled party of a receipt counts for long, the other counts too."""
+    peace_us = swarm.scenario.expect.agrees_s * 1_000_000
+    if not settled(swarm, node, peace_us):
+        return
+    assert node.parts is not None
+    before_us = swarm.now_us() - peace_us
+    lacking: dict[int, int] = {}
+    for claim in node.parts.credit.books.ledger.claims():
+        if node.peer_id not in (claim.requester, claim.worker):
+            continue
+        other = swarm.by_peer[PeerId(claim.requester if claim.worker == node.peer_id else claim.worker)]
+        if swarm.checks.counted_us(claim.digest) < before_us and settled(swarm, other, peace_us):
+            assert other.parts is not None
+            if claim.digest not in other.parts.credit.books.ledger:
+                lacking[other.index] = lacking.get(other.index, 0) + 1
+    for index, count in lacking.items():
+        yield "S-4", f"node {index} does not count {count} receipts that the two have had for long"
