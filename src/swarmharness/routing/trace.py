@@ -84,19 +84,21 @@ def read_trace(lines: Iterable[str], name: str) -> Trace:
     A last line without its newline that does not parse is what a crash leaves, and is no error.
     """
     records: list[TraceRecord] = []
-    torn = False
+    torn: InputError | None = None
     for number, line in enumerate(lines, 1):
+        if torn is not None:
+            raise torn  # it was not the last line, but one too long to be read at once
         if len(records) >= RECORDS_MAX:
             raise InputError(f"{name} has more than {RECORDS_MAX} records; cut it into pieces")
         try:
             records.append(_record(line))
         except InputError as error:
+            torn = InputError(f"{name}:{number}: {error}")
             if line.endswith("\n"):
-                raise InputError(f"{name}:{number}: {error}") from None
-            torn = True  # lines end at newlines, so that this is the last one
+                raise torn from None
     if not records:
         raise InputError(f"{name} holds no record of a task")
-    return Trace(tuple(sorted(records, key=lambda record: record.time_us)), torn)
+    return Trace(tuple(sorted(records, key=lambda record: record.time_us)), torn is not None)
 
 
 def _record(line: str) -> TraceRecord:
