@@ -100,7 +100,7 @@ def test_books_that_forget_what_is_on_the_disk_are_noticed(monkeypatch: pytest.M
     assert "S-3" in broken()
 
 
-STRUCK = '\n[faults.x]\nkind = "{}"\nat_s = 60\nfor_s = 20\npercent = 50\n'
+STRUCK = '\n[faults.x]\nkind = "{}"\nat_s = 60\nfor_s = 20\npercent = 100\ngroups = ["workers"]\n'
 
 
 def test_a_restart_that_is_no_replay_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
