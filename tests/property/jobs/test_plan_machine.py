@@ -11,7 +11,7 @@ PEERS = ("a", "b", "c")
 class PlanMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.plan = JobPlan(PlanSettings(first_chunk_items=3, chunk_items_max=5, attempts_max=2))
+        self.plan = JobPlan(PlanSettings(first_chunk_items=3, chunk_items_max=5, attempts_max=2, block_items=4))
         self.fed = 0
         self.now_us = 0
         self.flying: list[Chunk] = []
@@ -26,10 +26,17 @@ class PlanMachine(RuleBasedStateMachine):
         self.plan.feed((self.fed + offset, length) for offset, length in enumerate(lengths))
         self.fed += len(lengths)
 
-    @rule(peer=st.sampled_from(PEERS), rates=st.tuples(*[st.floats(0, 1000)] * 3), wait_us=st.integers(0, 10**7))
-    def take(self, peer: str, rates: tuple[float, float, float], wait_us: int) -> None:
+    @rule(
+        peer=st.sampled_from(PEERS),
+        rates=st.tuples(*[st.floats(0, 1000)] * 3),
+        wait_us=st.integers(0, 10**7),
+        items_max=st.none() | st.integers(0, 6),
+    )
+    def take(self, peer: str, rates: tuple[float, float, float], wait_us: int, items_max: int | None) -> None:
         self.now_us += wait_us
-        chunk = self.plan.take(peer, now_us=self.now_us, rates=dict(zip(PEERS, rates, strict=True)))
+        chosen = dict(zip(PEERS, rates, strict=True))
+        chunk = self.plan.take(peer, now_us=self.now_us, rates=chosen, items_max=items_max)
+        assert chunk is None or items_max is None or len(chunk.indices) <= items_max
         if chunk is not None:
             assert chunk.indices
             self.flying.append(chunk)
@@ -44,6 +51,32 @@ class PlanMachine(RuleBasedStateMachine):
     def fail(self, data: st.DataObject, blame_items: bool) -> None:
         failures = self.plan.failed(self._land(data).chunk_id, "why", blame_items=blame_items)
         self.settled.extend(failure.index for failure in failures)
+
+    @precondition(lambda self: self.settled)
+    @rule(data=st.data())
+    def void(self, data: st.DataObject) -> None:
+        """Answers turn out wrong: those items are settled no more."""
+        wrong = data.draw(st.lists(st.sampled_from(self.settled), unique=True, max_size=4))
+        assert self.plan.put_back(wrong) == tuple(wrong)
+        self.settled = [index for index in self.settled if index not in wrong]
+
+    @rule()
+    def restart(self) -> None:
+        """The node dies: what was settled is in the journal, the rest is fed again, what flies is lost."""
+        unanswered = self.plan.unanswered
+        self.plan = JobPlan(self.plan.settings)
+        self.plan.feed((index, 1) for index in sorted(unanswered))
+        self.flying = []
+
+    @rule(rates=st.tuples(*[st.floats(0.001, 1000)] * 3))
+    def somebody_works_if_there_is_work(self, rates: tuple[float, float, float]) -> None:
+        chosen = dict(zip(PEERS, rates, strict=True))
+        if self.flying or self.plan.finished:
+            return
+        chunks = [self.plan.take(peer, now_us=self.now_us, rates=chosen) for peer in PEERS]
+        taken = [chunk for chunk in chunks if chunk is not None]
+        assert taken
+        self.flying.extend(taken)
 
     def _land(self, data: st.DataObject) -> Chunk:
         return self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))

@@ -103,3 +103,69 @@ def test_the_failure_of_one_copy_leaves_the_other_flying() -> None:
     assert plan.failed(copy.chunk_id, "lost", blame_items=False) == ()
     assert plan.take("other", now_us=10**9, rates={"other": 0.0}) is not None  # takes over, does not retry
     assert plan.answered(first.chunk_id) == (0,)
+
+
+def test_a_slow_peer_gets_nothing_that_it_would_finish_last() -> None:
+    rates = {"fast": 100.0, "slow": 1.0}
+    plan = plan_of([1] * 50)
+    slow = plan.take("slow", now_us=0, rates=rates)
+    assert slow is None, "one item takes it a second, and all of them take the other half a second"
+    fast = plan.take("fast", now_us=0, rates=rates)
+    assert fast is not None
+
+
+def test_a_slow_peer_helps_while_there_is_much_to_do() -> None:
+    plan = plan_of([1] * 1000)
+    slow = plan.take("slow", now_us=0, rates={"fast": 100.0, "slow": 10.0})
+    assert slow is not None
+    assert plan.take("slow", now_us=0, rates={"fast": 100.0, "slow": 10.0}) is not None
+
+
+def test_somebody_always_may_take_the_last_item() -> None:
+    rates = {"a": 10.0, "b": 10.0, "c": 10.0}
+    plan = plan_of([1])
+    assert [plan.take(peer, now_us=0, rates=rates) is None for peer in rates] == [False, True, True]
+
+
+def test_short_items_of_an_early_block_do_not_wait_for_all_later_ones() -> None:
+    plan = plan_of([1, 2, 50, 60, 70, 80], block_items=2, first_chunk_items=2)
+    chunks = [plan.take("p", now_us=0, rates={"p": 0.0}) for _ in range(3)]
+    assert [set(chunk.indices) for chunk in chunks if chunk is not None] == [{0, 1}, {2, 3}, {4, 5}]
+
+
+def test_no_more_items_are_taken_than_can_be_paid() -> None:
+    plan = plan_of([1] * 20)
+    rates = {"p": 0.0}
+    chunk = plan.take("p", now_us=0, rates=rates, items_max=3)
+    assert chunk is not None
+    assert len(chunk.indices) == 3
+    assert plan.take("p", now_us=0, rates=rates, items_max=0) is None
+    plan.failed(chunk.chunk_id, "lost", blame_items=False)
+    again = plan.take("q", now_us=0, rates={"q": 0.0}, items_max=1)
+    assert again is not None
+    assert len(again.indices) == 1, "what failed is cut too"
+    assert len(plan) == 20
+
+
+def test_what_is_put_back_is_done_again_before_anything_fresh() -> None:
+    plan = plan_of([1] * 8, first_chunk_items=4)
+    first = plan.take("p", now_us=0, rates={"p": 0.0})
+    assert first is not None
+    plan.answered(first.chunk_id)
+    assert plan.put_back(first.indices[:2]) == first.indices[:2]
+    assert plan.put_back(first.indices[:2]) == (), "they are unanswered now"
+    again = plan.take("p", now_us=0, rates={"p": 0.0})
+    assert again is not None
+    assert again.indices == first.indices[:2]
+
+
+def test_a_late_copy_of_what_was_put_back_settles_nothing() -> None:
+    plan = plan_of([1] * 16)
+    slow = plan.take("slow", now_us=0, rates={"slow": 0.0})
+    assert slow is not None
+    copy = plan.take("fast", now_us=300_000_000, rates={"slow": 0.1, "fast": 100.0})
+    assert copy is not None
+    plan.answered(copy.chunk_id)
+    plan.put_back(copy.indices)
+    assert plan.answered(slow.chunk_id) == ()
+    assert len(plan) == 16
