@@ -24,7 +24,7 @@ from swarmharness.jobs.shelf import Shelf
 from swarmharness.ports import Clock
 from swarmharness.routing.router import Router
 
-VOIDABLE_MAX = 4096
+VOIDABLE_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ class Job:
             self._intake.handed_out(result.index)
         self._handed_out += len(batch)
         if batch:
+            self._forget_handed_out()
             self._bell.ring()
         return batch
 
@@ -293,6 +294,14 @@ class Job:
         if self._world.journal is not None:
             on_kept = lambda: self._shelf.kept([index])  # noqa: E731
             self._world.journal.answered(self.job_id, [result], None, None, self.counts, on_kept)
+
+    def _forget_handed_out(self) -> None:
+        """Drop the oldest answers that can be voided no more."""
+        while self._voidable:
+            receipt, (indices, _) = next(iter(self._voidable.items()))
+            if max(indices) >= self._handed_out:
+                return
+            del self._voidable[receipt]
 
     def _missing(self, count_max: int) -> list[ItemResult]:
         """Return results without output for what has none, now that the job has ended."""
