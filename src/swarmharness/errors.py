@@ -53,6 +53,10 @@ class RefusedError(SwarmError):
     kind = ErrorKind.REFUSED
 
 
+class NoCheckerError(UnavailableError):
+    """Results are to be checked, and there is no second node that could: the job cannot go on."""
+
+
 class BudgetError(RefusedError):
     """What a job may spend does not reach for another task."""
 

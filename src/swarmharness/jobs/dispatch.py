@@ -14,6 +14,7 @@ import trio
 
 from swarmharness.errors import (
     BudgetError,
+    NoCheckerError,
     PeerLostError,
     ProtocolError,
     RefusedError,
@@ -83,13 +84,19 @@ class Dispatcher:
         *,
         explained: bool,
         served: bool,
+        copies: int = 1,
     ) -> None:
-        """`explained` keeps the router's reasons; `served` says that somebody is known to have served the skill."""
+        """`explained` keeps the router's reasons; `served` says that somebody is known to have served the skill.
+
+        `copies` of each task are paid for.
+        """
         self.plan = JobPlan(settings.plan)
         self._skill, self._router, self._tasks, self._clock = skill, router, tasks, clock
         self._settings, self._purse, self._bell, self._job = settings, purse, bell, dispatch
         self._explained = explained
         self._served = served
+        self._copies = copies
+        self._hopeless: NoCheckerError | None = None
         self._flying: dict[ChunkId, trio.CancelScope] = {}
         self._busy: Counter[PeerId] = Counter()
         self._resting_until_us: dict[PeerId, int] = {}
@@ -101,6 +108,8 @@ class Dispatcher:
         while not self._job.over():
             ring = self._bell.next
             choices = await self._choices()
+            if self._hopeless is not None:
+                return self._hopeless
             now_us = self._clock.monotonic_us()
             if choices or self._flying or self.plan.finished:
                 alone_since_us = now_us
@@ -135,7 +144,7 @@ class Dispatcher:
         free = self._purse.free_microcredits
         if free is None or choice.local or not choice.skill.price_microcredits:
             return None
-        return free // choice.skill.price_microcredits
+        return free // (choice.skill.price_microcredits * self._copies)
 
     def _budget_error(self, choices: Sequence[Choice]) -> BudgetError:
         purse = self._purse
@@ -195,6 +204,8 @@ class Dispatcher:
         if superfluous or isinstance(failure, BudgetError):
             return
         self.last_failure = failure
+        if isinstance(failure, NoCheckerError):
+            self._hopeless = failure
         if not isinstance(failure, ProtocolError) and not blames_items(failure):
             rest_s = 1.0 if isinstance(failure, RefusedError) else 0.2
             self._resting_until_us[peer_id] = self._clock.monotonic_us() + round(rest_s * 1e6)

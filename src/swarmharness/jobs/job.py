@@ -75,6 +75,7 @@ class Job:
             Dispatch(self._intake.item, self._accept, self._give_up, self._is_answered),
             explained=world.journal is not None,
             served=record.items_fed > 0,
+            copies=max(2, record.options.replicas) if record.options.verify == "always" else 1,
         )
         self._handed_out = 0
         self._done_by: Counter[str] = Counter()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from swarmharness.credit.admission import Policy
@@ -68,10 +69,9 @@ async def test_always_hands_up_nothing_that_no_second_peer_confirmed(autojump_cl
 async def test_always_without_a_second_node_says_what_is_missing(autojump_clock: MockClock) -> None:
     crew = Crew()
     async with memory_swarm(2, serving=1, skills=crew.skills, settings=RICH) as nodes:
-        settings = replace(nodes[0].parts.settings.jobs, deadline_s=30.0)
-        async with nodes[0].parts.jobs.open("think", settings, options=JobOptions("always", 2)) as job:
-            await job.feed([b"a"], last=True)
-            (result,) = [result async for result in job.results()]
+        (result,) = await submit(nodes[0], [b"a"], "always")
+        assert trio.current_time() < 60
+    assert result.error_kind is ErrorKind.UNAVAILABLE
     assert "no second node serves 'think' with the same model" in result.error
     assert crew.executed == Counter()
 
@@ -173,6 +173,23 @@ async def test_a_failed_check_voids_the_whole_batch(autojump_clock: MockClock) -
         assert len(wrong) <= 20 + 2  # a full batch, and what was under way while it was checked
         after = await submit(nodes[0], items(300), "adaptive")
         assert nodes[1].peer_id not in {result.peer for result in after}
+
+
+async def test_a_budget_pays_for_the_checks_too(autojump_clock: MockClock) -> None:
+    crew = Crew()
+    async with memory_swarm(4, serving=3, skills=crew.skills, settings=RICH) as nodes:
+        settings = replace(nodes[0].parts.settings.jobs, deadline_s=120.0)
+        options = JobOptions("always", 2, budget_microcredits=41 * PRICE)
+        async with nodes[0].parts.jobs.open("think", settings, options=options) as job:
+            await job.feed(items(100), last=True)
+            results = [result async for result in job.results()]
+        answered = [result for result in results if not result.error]
+        assert 0 < len(answered) <= 20
+        assert all("budget" in result.error for result in results if result.error)
+        await nodes[0].parts.verification.finish()
+        await nodes[0].parts.credit.drain()
+        assert (await nodes[0].parts.credit.balance()).spent_microcredits == 2 * PRICE * len(answered)
+    assert crew.executed.total() <= 41
 
 
 @pytest.mark.parametrize("replicas", [2, 3])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from swarmharness.errors import ProtocolError, SwarmError, UnavailableError
+from swarmharness.errors import BudgetError, NoCheckerError, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.asking import TaskRunner
 from swarmharness.jobs.context import JobContext
@@ -54,7 +54,8 @@ class CheckedTasks:
     ) -> TaskAnswer:
         """See `TaskRunner`.
 
-        Raises UnavailableError when `always` finds no second node, SwarmError when the nodes disagree.
+        Raises NoCheckerError when `always` finds no second node, BudgetError when it cannot pay for one, and SwarmError
+        when the nodes disagree.
         """
         mode = self._mode
         if mode is Mode.ADAPTIVE and self._judging.trusts(peer_id):
@@ -65,7 +66,11 @@ class CheckedTasks:
             await self._wait_for_checker(peer_id, skill, len(items))
         spot = self._draw_spot(peer_id, skill, items) if mode is Mode.ADAPTIVE else None
         sent = items if spot is None else (*items[: spot.place], spot.known.item, *items[spot.place :])
-        answer = await self._runner.run(peer_id, skill, sent, timeout_s=timeout_s)
+        aside = await self._set_aside(skill, len(items)) if mode is Mode.ALWAYS else 0
+        try:
+            answer = await self._runner.run(peer_id, skill, sent, timeout_s=timeout_s)
+        finally:
+            self._context.purse.release(aside)  # each checker reserves its own
         question = Question(skill, items, self._quorum, self._runner, self._context.purse, timeout_s)
         try:
             missed = False
@@ -109,7 +114,11 @@ class CheckedTasks:
                 "the items stay without a result rather than with a guess"
             )
         if mode is Mode.ALWAYS:
-            raise _no_checker(question.skill)
+            raise (
+                BudgetError("the budget has nothing left for a check")
+                if finding.unpaid
+                else _no_checker(question.skill)
+            )
         return first
 
     def _winner(self, question: Question, first: TaskAnswer, finding: Finding) -> TaskAnswer:
@@ -146,6 +155,14 @@ class CheckedTasks:
                 await trio.sleep(CHECKER_POLL_S)
         raise _no_checker(skill)
 
+    async def _set_aside(self, skill: SkillAdvert, items: int) -> int:
+        """Reserve what the checks of a task of `always` will cost, before anybody works in vain; raises BudgetError."""
+        price = skill.price_microcredits * items * (self._quorum - 1)
+        if self._context.purse.reserve(price):
+            return price
+        await trio.sleep(CHECKER_POLL_S)  # what is under way may give some back
+        raise BudgetError(f"the checks of {items} items cost {price} micro-credits, more than the budget has left")
+
     # -- spot checks ----------------------------------------------------------------------------------------------
 
     def _draw_spot(self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...]) -> _Spot | None:
@@ -170,8 +187,8 @@ class CheckedTasks:
         return replace(answer, outputs=tuple(outputs)), not right
 
 
-def _no_checker(skill: SkillAdvert) -> UnavailableError:
-    return UnavailableError(
+def _no_checker(skill: SkillAdvert) -> NoCheckerError:
+    return NoCheckerError(
         f"nobody can check the answers: no second node serves {skill.name!r} with the same model "
         f"({skill.model_digest.hex()[:12]}…, {skill.comparison_class}); start one, or use `--verify adaptive`"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from swarmharness.errors import SwarmError, UnavailableError
+from swarmharness.errors import BudgetError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.asking import TaskRunner
 from swarmharness.jobs.purse import Purse
@@ -56,6 +56,8 @@ class Finding:
 
     answers: tuple[TaskAnswer, ...]
     verdict: Verdict
+    unpaid: bool = False
+    """Whether the budget did not reach for an opinion."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class _Opinions:
     asked: set[PeerId]
     agreeing: set[tuple[int, int]] = field(default_factory=set)
     failures: int = 0
+    unpaid: bool = False
 
 
 class Quorum:
@@ -100,9 +103,9 @@ class Quorum:
                     certain=self._certain(opinions),
                 )
                 if verdict.outcome is not Outcome.MORE or opinions.failures > FAILURES_MAX:
-                    return Finding(tuple(opinions.answers), verdict)
+                    return Finding(tuple(opinions.answers), verdict, opinions.unpaid)
                 if not await self._ask(question, opinions, verdict.missing):
-                    return Finding(tuple(opinions.answers), verdict)
+                    return Finding(tuple(opinions.answers), verdict, opinions.unpaid)
         except BaseException:
             for answer in opinions.answers[1:]:
                 question.purse.release(answer.price_microcredits)
@@ -135,8 +138,9 @@ class Quorum:
         async def ask(choice: Choice) -> None:
             try:
                 answer = await question.runner.run(choice.peer_id, choice.skill, question.items, timeout_s=timeout_s)
-            except SwarmError:
+            except SwarmError as error:
                 opinions.failures += 1
+                opinions.unpaid = opinions.unpaid or isinstance(error, BudgetError)
                 return
             came.append(answer)
             if any(answer.peer_id == earlier.peer_id for earlier in (*opinions.answers, *came[:-1])):
