@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 
 from swarmharness.credit.receipt import ReceiptBody, body_digest
@@ -40,6 +41,7 @@ class Outcome(Enum):
     KNOWN = "it was known"
 
 
+@lru_cache(maxsize=4096)
 def claim_of(body: ReceiptBody) -> Claim:
     """Return the claim of a receipt's body."""
     return Claim(body_digest(body), body.requester, body.worker, body.epoch, body.share_microcredits)

@@ -18,9 +18,9 @@ SKILLS_IN_USE_MAX = 256
 USED_FOR_REFRESHES = 10
 """A skill counts as in use for so many refresh periods after somebody asked for it."""
 EVICT_AFTER_REFRESHES = 3
-CALM_MOST = 16
+CALM_MOST = 32
 """A node is asked at least once in so many refresh periods."""
-ASKED_A_PERIOD = 6
+ASKED_A_PERIOD = 4
 """About so many nodes are asked in a refresh period, however many are known, as far as `CALM_MOST` allows."""
 
 

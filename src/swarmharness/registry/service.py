@@ -32,7 +32,9 @@ from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
-PUBLISH_CALM_MOST = 8
+TICK_MOST_S = 16.0
+PUBLISH_CALM_FIRST = 8
+PUBLISH_CALM_MOST = 32
 """Provider records are renewed at least once in so many refresh periods."""
 _NUMBERS = "sequence numbers"
 
@@ -187,14 +189,15 @@ class RegistryService:
             connected = frozenset(self._transport.connected())
             if now_us >= evict_us:
                 self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
-                tick_s = TICK_S * self._directory.calm**2  # more nodes, each asked less often: fewer, fuller turns
+                # More nodes, each asked less often: fewer, fuller turns.
+                tick_s = min(TICK_S * self._directory.calm**2, TICK_MOST_S)
                 evict_us = now_us + round(tick_s * 1e6)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
                     nursery.start_soon(self._exchange.fetch, PeerId(peer))
             self._serving.push_own(nursery)
             await self._reserve()
-            if now_us - self._saved_us > self._directory.calm**2 * self._settings.save_interval_s * 1e6:
+            if now_us - self._saved_us > tick_s / TICK_S * self._settings.save_interval_s * 1e6:
                 self._saved_us = now_us
                 await self._remembered.save(self._directory)
             with trio.move_on_after(tick_s):
@@ -204,16 +207,16 @@ class RegistryService:
     async def _publish(self) -> None:
         """Renew this node's provider records, from the moment somebody is there to hold them."""
         await self._online.wait()
-        calm = 1  # the records of a node that stays need renewing ever less often
+        calm = PUBLISH_CALM_FIRST  # the records of a node that stays need renewing ever less often
         while True:
             if self._publish_now.is_set():
-                self._publish_now, calm = trio.Event(), 1
+                self._publish_now, calm = trio.Event(), PUBLISH_CALM_FIRST
             advert = self._own.current()[0]
             for skill in () if advert.not_serving else advert.skills:
                 await self._dht.provide(skill_key(skill.name))
             with trio.move_on_after(calm * self._settings.refresh_s * (0.75 + self._randomness.below(250) / 1000)):
                 await self._publish_now.wait()
-            calm = min(2 * calm, PUBLISH_CALM_MOST)
+            calm = min(4 * calm, PUBLISH_CALM_MOST)
 
     async def _look_on_lan(self, lan: LanDiscovery, nursery: trio.Nursery) -> None:
         try:

@@ -17,6 +17,8 @@ from swarmharness.simulation.traffic import Count, Traffic
 from swarmharness.simulation.weather import Partition, Weather
 
 DUPLICATE_AFTER_S = 0.05
+_STREAMS_OF_THEIR_OWN = frozenset({"dial", "dht"})
+_UNDER_WAY_MAX = 64
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -51,6 +53,8 @@ class SimulatedNetwork(MemoryNetwork):
         self._sleep = sleep
         self._codes: dict[str, int] = {}
         self._opened_s: dict[int, float] = {}
+        self._latest_us: dict[PeerId, dict[PeerId, int]] = {}
+        """When the latest message from one node to another arrives."""
 
     def admit(self, peer_id: PeerId) -> int:
         """Give a node its number and its place in the network."""
@@ -76,7 +80,10 @@ class SimulatedNetwork(MemoryNetwork):
         """See `MemoryNetwork.travel`; what is lost or blocked never ends, so its call waits for its deadline."""
         weather, sender = self.weather, self.index[left]
         self.traffic.sent(sender, kind, size_bytes)
-        await self._sleep(weather.delay_us(left, right, size_bytes) / 1e6)
+        delay_us = weather.delay_us(left, right, size_bytes)
+        if kind not in _STREAMS_OF_THEIR_OWN and not weather.disturbed:
+            delay_us = self._in_order_us(left, right, delay_us)
+        await self._sleep(delay_us / 1e6)
         if weather.disturbed:
             while (clogged := weather.clogged(left, right)) is not None:
                 await clogged.wait()
@@ -87,6 +94,16 @@ class SimulatedNetwork(MemoryNetwork):
             self._trace.note(Event.LOST, now_us, sender, self.index[right], code, size_bytes)
             await trio.sleep_forever()
         self._trace.note(Event.MESSAGE, now_us, sender, self.index[right], code, size_bytes)
+
+    def _in_order_us(self, left: PeerId, right: PeerId, delay_us: int) -> int:
+        """Return a delay with which this message does not overtake the one before: a channel is one stream."""
+        now_us = round(trio.current_time() * 1e6)
+        latest = self._latest_us.setdefault(left, {})
+        arrives_us = max(now_us + delay_us, latest.get(right, 0) + 1)
+        latest[right] = arrives_us
+        if len(latest) > _UNDER_WAY_MAX:
+            self._latest_us[left] = {peer: at_us for peer, at_us in latest.items() if at_us > now_us}
+        return arrives_us - now_us
 
     def part(self, partition: Partition) -> None:
         """Cut nodes off; their channels to the others end when heartbeats notice."""
