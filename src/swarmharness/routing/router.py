@@ -33,7 +33,7 @@ __all__ = ["Choice", "Prediction", "Router", "SkillDirectory"]
 CHOICES_MAX = 128
 TABLES_MAX = 64
 AGE_FLOOR_US = 20_000
-AGE_PER_ROW_US = 1_000
+AGE_PER_ROW_US = 3_000
 """Rows whose cost changes by time alone are compiled again this seldom, so that it stays near 2% of a core."""
 JITTER_PERMILLE = 200
 

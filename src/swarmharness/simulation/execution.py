@@ -47,7 +47,10 @@ class ModelExecutor:
         slots: int,
         speed_permille: int,
         behaviour: Behaviour,
+        proficiency_permille: Mapping[str, int] | None = None,
     ) -> None:
+        """`proficiency_permille` makes the node faster or slower in single skills than its advert says."""
+        self._proficiency_permille = dict(proficiency_permille or {})
         self._models = dict(skills)
         self._randomness = randomness
         self._sleep = sleep
@@ -82,7 +85,7 @@ class ModelExecutor:
         try:
             with trio.move_on_after(timeout_s):
                 async with self._slots.turn(priority):
-                    honest_us = sum(self._draw_us(model) for _ in items)
+                    honest_us = sum(self._draw_us(skill, model) for _ in items)
                     service_us = honest_us if cheater is None else honest_us * cheater.work_permille(len(items)) // 1000
                     await self._sleep(service_us / 1e6)
                 self.items_done += len(items)
@@ -103,8 +106,9 @@ class ModelExecutor:
         """See `Executor`."""
         return self._queued.get(skill, 0) * self.behaviour.claims_queue_percent // 100
 
-    def _draw_us(self, model: SkillModel) -> int:
+    def _draw_us(self, skill: str, model: SkillModel) -> int:
         mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille
+        mean_us = mean_us * 1000 // self._proficiency_permille.get(skill, 1000)
         return max(1, self._randomness.draw(model.law, mean_us))
 
     def _answers(self, skill: str, items: tuple[bytes, ...], model: SkillModel, cheater: Cheater | None) -> list[bytes]:

@@ -18,6 +18,7 @@ from swarmharness.node.parts import NodeParts
 from swarmharness.simulation.checks import Watched
 from swarmharness.simulation.execution import right_answer
 from swarmharness.simulation.node import SimulatedNode
+from swarmharness.simulation.single_task import ask
 from swarmharness.simulation.swarm import Swarm
 from swarmharness.simulation.trace import Event
 
@@ -47,6 +48,10 @@ class Load:
     swarm: Swarm
     outcomes: list[Answered] = field(default_factory=list)
     requests: int = 0
+    probes: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Probes of load that a requester's session sent."""
+    hedges: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Second copies that it sent."""
     surge_percent: dict[str, int] = field(default_factory=dict)
     """By group: how much of the usual load comes now."""
 
@@ -78,6 +83,18 @@ class Load:
             if node.parts is not None:
                 nursery.start_soon(self._request, self.requests, node, node.parts, skill, padded)
 
+    async def _job(self, node: SimulatedNode, parts: NodeParts, skill: str, items: list[bytes]) -> list[ItemResult]:
+        swarm, group = self.swarm, node.group
+        settings = JobSettings(
+            deadline_s=group.deadline_s,
+            task_timeout_s=swarm.scenario.node.task_timeout_s,
+            patience_s=min(15.0, group.deadline_s),
+        )
+        options = JobOptions(swarm.scenario.node.verify, swarm.scenario.node.replicas)
+        async with parts.jobs.open(skill, settings, options=options) as job:
+            await job.feed(items, last=True)
+            return [result async for result in job.results()]
+
     async def _request(
         self, number: int, node: SimulatedNode, parts: NodeParts, skill: str, items: list[bytes]
     ) -> None:
@@ -88,17 +105,14 @@ class Load:
         swarm.checks.watch(watched, group.deadline_s)
         results: list[ItemResult] = []
         failure = ""
-        settings = JobSettings(
-            deadline_s=group.deadline_s,
-            task_timeout_s=swarm.scenario.node.task_timeout_s,
-            patience_s=min(15.0, group.deadline_s),
-        )
-        options = JobOptions(swarm.scenario.node.verify, swarm.scenario.node.replicas)
         with trio.move_on_after(group.deadline_s + GIVE_UP_S):
             try:
-                async with parts.jobs.open(skill, settings, options=options) as job:
-                    await job.feed(items, last=True)
-                    results = [result async for result in job.results()]
+                if group.attempts:
+                    results = await ask(
+                        parts, skill, items, deadline_s=group.deadline_s, attempts=group.attempts, pays=group.pays
+                    )
+                else:
+                    results = await self._job(node, parts, skill, items)
             except* SwarmError as errors:
                 failure = type(_first(errors)).__name__
         if results:
@@ -122,6 +136,8 @@ class Load:
             sum(not result.error for result in results),
             worker.index if worker is not None else -1,
         )
+        self.probes[node.index, node.session] = parts.probes.sent
+        self.hedges[node.index, node.session] = parts.hedges.sent
         if node.parts is parts:  # else the requester is gone, and nobody waits for the answer
             index = worker.index if worker is not None else -1
             self.outcomes.append(Answered(node.group_name, started_us, latency_us, answered, right, reason, index))

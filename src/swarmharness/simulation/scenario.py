@@ -142,6 +142,7 @@ class Group:
         least=0,
         most=16,
     )
+    pays: bool = key(True, "Whether answers to single tasks are settled; without, credit costs no time of the machine.")
     deadline_s: float = key(10.0, "A request that takes longer has failed.", least=0.01, most=3600)
     starts_s: float = key(0.0, "When they start, counted from the start of the simulation.", least=0, most=_MOST_S)
     session_s: float = key(0.0, "Mean time for which a node stays; 0 means always.", least=0, most=_MOST_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from statistics import NormalDist
 
 import trio
 
@@ -22,6 +23,8 @@ from swarmharness.simulation.weather import Weather
 
 START_WITHIN_US = 10_000_000
 """Nodes that are there from the start come up within this time, not at one instant."""
+
+_PARTS = 1000
 
 
 class Swarm:
@@ -105,6 +108,22 @@ class Swarm:
         else:
             node.stop()
 
+    async def slow_down(self, node: SimulatedNode) -> None:
+        """Make a node slow now and then, for as long as the simulation lasts."""
+        group, randomness = node.group, self.draw(f"{node.group_name}/{node.number}/slow")
+        mean_us = round(group.slowed_every_s * 1e6)
+        while True:
+            await self.sleep((1 + randomness.exponential(mean_us)) / 1e6)
+            node.set_slow(group.slowed_percent)
+            await self.sleep(group.slowed_for_s)
+            node.set_slow(100)
+
+    def _proficiencies(self, name: str, group: Group, number: int) -> dict[str, int]:
+        if not group.proficiency_sigma:
+            return {}
+        randomness = self.draw(f"{name}/{number}/proficiency")
+        return {skill: _log_normal(group.proficiency_sigma, randomness.below(_PARTS), _PARTS) for skill in group.serves}
+
     def _make(self, name: str, group: Group, number: int) -> SimulatedNode:
         randomness = self.draw(f"{name}/{number}")
         seed = hashlib.sha256(f"{self.seed}/{name}/{number}".encode()).digest()
@@ -118,14 +137,23 @@ class Swarm:
             randomness=randomness,
             disk=SimulatedDisk(self.draw(f"{name}/{number}/disk"), round(group.disk_ms * 1000)),
             speed_permille=_speed_permille(group, number),
+            proficiency_permille=self._proficiencies(name, group, number),
             ahead_us=randomness.below(2 * skew_us + 1) - skew_us,
             drift_ppm=randomness.below(2 * group.clock_drift_ppm + 1) - group.clock_drift_ppm,
             identity=SimulatedIdentity(seed, self.signatures),
         )
 
 
+def _log_normal(sigma: float, part: int, parts: int) -> int:
+    """Return, in thousandths, the middle of one of so many equally likely parts of a log-normal law around 1."""
+    normal_micro = round(NormalDist().inv_cdf((2 * part + 1) / (2 * parts)) * 1_000_000)
+    return max(1, 1000 * exp_scaled(round(sigma * 1_000_000) * normal_micro // 1_000_000) // EXP_SCALE)
+
+
 def _speed_permille(group: Group, number: int) -> int:
     """Spread the speeds of a group evenly in their logarithms, around its mean, however many nodes it has."""
+    if group.speed_sigma:
+        return max(1, round(group.speed * _log_normal(group.speed_sigma, number, group.count)))
     spread_permille = round(group.speed_spread * 1000)
     spread_micro = ln_micro(spread_permille) - ln_micro(1000)
     place_micro = (2 * number + 1) * 1_000_000 // (2 * group.count) - 500_000
