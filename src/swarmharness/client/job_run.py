@@ -36,13 +36,14 @@ class JobRun:
         self._unsent: deque[bytes] = deque()
         self._input_ended = False
         self._refusal: SwarmError | None = None
+        self._held: dict[str, Any] = {}
+        """What names the job, and this program as its only reader, in every call."""
         self._scope = trio.CancelScope()
         self._changed = trio.Event()
         self.answers: deque[Mapping[str, Any]] = deque()
         """What the node answered and nobody took yet, in the order of the items."""
         self.task: Task | None = None
         """What kind of items the skill takes, once the job is open."""
-        self.job_id = ""
         self.progress = Progress(0, 0, {}, 0)
         self.over: SwarmError | None = None
         """Once the node gives no more answers: what it would say about an item that has none."""
@@ -106,7 +107,7 @@ class JobRun:
 
     async def _work(self) -> None:
         opened = await self._control.call("job.open", self._params, OPEN_TIMEOUT_S)
-        self.job_id = opened["job"]
+        self._held = {"job": opened["job"], "reader": opened["reader"]}
         lost: SwarmError | None = None
         try:
             self.task = _task(opened["task"])
@@ -127,7 +128,7 @@ class JobRun:
     async def _cancel(self) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT_S):
             with suppress(SwarmError):  # what went wrong before says more
-                await self._control.call("job.cancel", {"job": self.job_id}, CANCEL_TIMEOUT_S)
+                await self._control.call("job.cancel", self._held, CANCEL_TIMEOUT_S)
 
     async def _feed(self) -> None:
         last = False
@@ -147,8 +148,7 @@ class JobRun:
                     await self._send([], last=True)
 
     async def _send(self, batch: list[bytes], *, last: bool) -> None:
-        params = {"job": self.job_id, "items": batch, "last": last}
-        await self._control.call("job.feed", params, FEED_TIMEOUT_S)
+        await self._control.call("job.feed", {**self._held, "items": batch, "last": last}, FEED_TIMEOUT_S)
 
     def _next_batch(self) -> list[bytes]:
         batch: list[bytes] = []
@@ -163,7 +163,7 @@ class JobRun:
         reason: SwarmError | None = None
         done = False
         while not done:
-            answer = await self._control.call("job.results", {"job": self.job_id}, POLL_TIMEOUT_S)
+            answer = await self._control.call("job.results", self._held, POLL_TIMEOUT_S)
             results, done = answer["results"], answer["done"]
             self.progress = progress_of(answer["progress"])
             if results and results[-1]["error"]:

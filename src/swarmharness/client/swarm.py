@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 30.0
 JOBS_AT_ONCE = 128
 """Of one connection; more wait for their turn. A node holds some more, of all its programs together."""
-WINDOW_ITEMS = 4096
+WINDOW_ITEMS = 1024
+"""A node works on long inputs first among those that it has, so a larger window has the first results wait longer."""
 MAP_WINDOW_ITEMS = 65_536
 """`map` keeps all results anyway."""
 

@@ -110,7 +110,7 @@ def test_inputs_are_read_in_the_thread_of_the_caller(node: NodeProcess) -> None:
 async def test_leaving_the_block_in_the_middle_cancels_the_job_and_keeps_the_exception(node: NodeProcess) -> None:
     async def leave() -> None:
         async with swarmharness.connect(data_dir=node.data_dir.path) as swarm:
-            stream = swarm.stream(SKILL, (f"text {number}" for number in range(1_000_000)))
+            stream = swarm.stream(SKILL, (f"text {number}" for number in range(1_000_000)), window=64)
             assert (await anext(stream)).ok
             assert await jobs_open(node) == 1
             raise ZeroDivisionError("mine")
@@ -125,13 +125,28 @@ async def test_leaving_the_block_in_the_middle_cancels_the_job_and_keeps_the_exc
 async def test_a_cancelled_block_cancels_its_jobs_on_the_node(node: NodeProcess) -> None:
     with trio.CancelScope() as scope:
         async with swarmharness.connect(data_dir=node.data_dir.path) as swarm:
-            async for result in swarm.stream(SKILL, (f"text {number}" for number in range(1_000_000))):
+            async for result in swarm.stream(SKILL, (f"text {number}" for number in range(1_000_000)), window=64):
                 if result.index == 20:
                     scope.cancel()
     assert scope.cancelled_caught
     with trio.fail_after(30):
         while await jobs_open(node):
             await trio.sleep(0.05)
+
+
+async def test_a_job_that_another_command_cancels_is_an_error(node: NodeProcess) -> None:
+    async with swarmharness.connect(data_dir=node.data_dir.path) as swarm, open_control(node.data_dir) as control:
+        stream = swarm.stream(SKILL, (f"text {number}" for number in range(1_000_000)), window=64)
+        assert (await anext(stream)).ok
+        (job,) = (await control.call("job.list", {}))["jobs"]
+        await control.call("job.cancel", {"job": job["job"]})
+
+        async def read() -> None:
+            async for result in stream:
+                assert result.ok
+
+        with pytest.raises(swarmharness.SwarmError, match="cancelled"):
+            await read()
 
 
 def test_without_a_node_the_error_says_what_to_start(tmp_path: Path) -> None:

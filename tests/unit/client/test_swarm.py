@@ -16,6 +16,7 @@ from swarmharness.errors import (
     InputError,
     PartialResultError,
     ProtocolError,
+    RefusedError,
     UnavailableError,
 )
 from tests.unit.client.worlds import SKILL, world
@@ -190,6 +191,17 @@ async def test_a_deadline_gives_every_input_a_result_all_the_same(autojump_clock
         await here.until_no_job_is_open()
 
 
+async def test_a_budget_ends_a_job_with_what_it_paid_for(autojump_clock: trio.testing.MockClock) -> None:
+    async with world() as here:
+        results = await here.swarm.map(SKILL, items(50), budget_microcredits=20_000, on_error="return")
+        assert [result.index for result in results] == list(range(50))
+        assert sum(result.ok for result in results) == 20, "a result costs 1,000"
+        assert {type(result.error) for result in results if not result.ok} == {RefusedError}
+        with pytest.raises(RefusedError, match="1000"):
+            await here.swarm.submit(SKILL, b"x", budget_microcredits=999)
+        await here.until_no_job_is_open()
+
+
 async def test_many_tasks_share_a_connection(autojump_clock: trio.testing.MockClock) -> None:
     async with world() as here:
         found: dict[int, str] = {}
@@ -210,6 +222,9 @@ async def test_wrong_options_are_refused_before_anything_is_sent(autojump_clock:
         wrong: Any = "ignore"
         with pytest.raises(ConfigurationError, match='allowed are "raise" and "return"'):
             await here.swarm.map(SKILL, [], on_error=wrong)
+        unknown: Any = "sometimes"
+        with pytest.raises(ConfigurationError, match="none, adaptive, always"):
+            await here.swarm.submit(SKILL, b"x", verify=unknown)
         with pytest.raises(InputError, match="deadline"):
             await here.swarm.submit(SKILL, b"x", deadline_s=-1.0)
         assert await here.jobs_open() == 0
