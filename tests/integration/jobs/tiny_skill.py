@@ -22,7 +22,7 @@ def tiny_skill(folder: Path, *, batch_items: int = 512) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(_model())
     tokenizer = Tokenizer(WordLevel({f"w{number}": number for number in range(_WORDS)}, unk_token="w0"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
     files = "".join(_file_table(folder / name) for name in ("model.onnx", "tokenizer.json"))
     (folder / "skill.toml").write_text(
