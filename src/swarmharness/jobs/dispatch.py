@@ -29,6 +29,7 @@ from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.routing.decisions import Decision
 from swarmharness.routing.router import Choice, Router
 
 CHUNKS_PER_PEER = 2
@@ -131,7 +132,7 @@ class Dispatcher:
         now_us = self._clock.monotonic_us()
         resting = frozenset(peer for peer, until_us in self._resting_until_us.items() if until_us > now_us)
         try:
-            choices = await self._router.choose(self._skill, exclude=resting)
+            choices = await self._router.choose(self._skill, exclude=resting, input_bytes=self.plan.next_bytes)
         except UnavailableError as error:
             if not self._served and not self._flying and self.last_failure is None:
                 raise
@@ -173,7 +174,9 @@ class Dispatcher:
     async def _attempt(self, chunk: Chunk, items: tuple[bytes, ...], peer_id: PeerId, skill: SkillAdvert) -> None:
         answer: TaskAnswer | None = None
         failure: SwarmError = PeerLostError("another peer was faster")
-        why = self._router.decision(peer_id, skill.name, len(items)) if self._explained else None
+        why: Decision | None = None
+        if self._explained:
+            why = self._router.decision(peer_id, skill.name, len(items), input_bytes=sum(map(len, items)))
         with self._flying[chunk.chunk_id]:
             try:
                 answer = await self._tasks.run(peer_id, skill, items, timeout_s=self._settings.task_timeout_s)

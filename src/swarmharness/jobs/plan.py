@@ -104,6 +104,11 @@ class JobPlan:
         """Everything fed so far is settled."""
         return not self._unanswered
 
+    @property
+    def next_bytes(self) -> int:
+        """Length of the item that would be handed out next; 0 if none waits."""
+        return self._blocks[0][-1][0] if self._blocks and self._blocks[0] else 0
+
     def __len__(self) -> int:
         return len(self._unanswered)
 

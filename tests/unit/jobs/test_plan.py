@@ -169,3 +169,13 @@ def test_a_late_copy_of_what_was_put_back_settles_nothing() -> None:
     plan.put_back(copy.indices)
     assert plan.answered(slow.chunk_id) == ()
     assert len(plan) == 16
+
+
+def test_the_length_of_what_is_handed_out_next_is_known_so_that_its_way_can_be_reckoned() -> None:
+    plan = JobPlan()
+    assert plan.next_bytes == 0
+    plan.feed([(0, 10), (1, 300), (2, 20)])
+    assert plan.next_bytes == 300
+    chunk = plan.take("a", now_us=0, rates={"a": 0.0})
+    assert chunk is not None
+    assert plan.next_bytes == 0
