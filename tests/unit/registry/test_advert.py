@@ -114,6 +114,9 @@ def test_the_key_of_a_skill_is_the_digest_of_its_path() -> None:
         ({"service_us": 0}, True),
         ({"price_microcredits": 1}, True),
         ({"model_digest": b"\1" * 32}, True),
+        ({"provider": ""}, True),
+        ({"missing_bytes": 7}, True),
+        ({"load_us": 7}, False),
     ],
 )
 def test_only_what_others_decide_by_is_news(changes: dict[str, Any], news: bool) -> None:
