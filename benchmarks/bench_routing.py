@@ -1,31 +1,47 @@
-"""What one routing decision costs: `Router.choose` on a warm table, among 100 and 5,000 candidates.
+"""What one routing decision costs, and how long requests wait under it, beside other policies.
 
-Each decision follows a task that was sent and one that was answered, as in a running job, so two rows are compiled anew
-every time. The floor is finding the least of as many integers. The table of policies comes with the simulator.
+The cost is that of `Router.choose` on a warm table, among 100 and 5,000 candidates. Each decision follows a task that
+was sent and one that was answered, as in a running job, so two rows are compiled anew every time. The floor is finding
+the least of as many integers. The waiting is that of `routing_table.py`: the real router on the simulator. It prints
+the table on standard error and draws `build/routing.svg`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import trio
 
 from benchmarks.harness import Row, interleave_async, judge, median
+from benchmarks.routing_table import POLICIES, Cell, Outcome, measure, table
 from swarmharness.identity import Identity, PeerId
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.advert import Advert, DeviceInfo, SkillAdvert
 from swarmharness.registry.entry import Known
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.router import Router
+from swarmharness.simulation.svg import line_chart
 
 NAME = "routing"
-DESCRIPTION = "one routing decision among 100 and 5,000 candidates"
+DESCRIPTION = "one decision among 100 and 5,000 candidates; latency and goodput of 50 nodes under eight policies"
 
 SKILL = "text-embedding"
 GOALS_US = {100: 100.0, 5_000: 1_000.0}
 ROUND_TRIPS_US = 300
+P99_RATIO = 0.55
+"""Of least outstanding's."""
+GOODPUT = 0.975
+PROBES = 3.1
+GOSSIP_COST = 2.0
+COMPARED = ("utility", "prequal", "least-outstanding")
+PLOT = Path(__file__).parent.parent / "build" / "routing.svg"
 
 
 class FixedDirectory:
@@ -49,7 +65,56 @@ class FixedDirectory:
 
 def run(quick: bool) -> list[Row]:
     """See `harness.Benchmark`."""
-    return [row for count in GOALS_US for row in trio.run(_measure, count, 5 if quick else 30)]
+    decisions = [row for count in GOALS_US for row in trio.run(_measure, count, 5 if quick else 30)]
+    return decisions + _policies(quick)
+
+
+def _policies(quick: bool) -> list[Row]:
+    cells = [Cell("utility"), Cell("least-outstanding")]
+    if quick:
+        cells += [Cell("random")]
+    else:
+        cells += [Cell(policy) for policy in POLICIES if Cell(policy) not in cells]
+        cells += [Cell(policy, load) for load in (0.5, 0.9) for policy in POLICIES]
+        cells += [Cell("utility", variant="gossip 10 s")]
+        cells += [Cell(policy, variant=variant) for variant in ("proficiency", "liars") for policy in COMPARED]
+    seeds, counted_s = ((1,), 10.0) if quick else ((1, 2), 30.0)
+    outcomes = measure(cells, seeds, counted_s=counted_s, processes=os.cpu_count() or 1)
+    print(table(outcomes), file=sys.stderr, flush=True)
+    _draw(outcomes)
+    by_cell = {outcome.cell: outcome for outcome in outcomes}
+    return [row for cell in cells for row in _rows(cell, by_cell)]
+
+
+def _rows(cell: Cell, by_cell: Mapping[Cell, Outcome]) -> list[Row]:
+    outcome, main = by_cell[cell], cell == Cell("utility")
+    name = ", ".join(filter(None, (cell.policy, f"load {cell.load:g}", cell.variant)))
+    least = by_cell.get(replace(cell, policy="least-outstanding"))
+    rows = [
+        judge(
+            f"p99, {name}",
+            outcome.percentile_ms(99),
+            "ms",
+            floor=least.percentile_ms(99) if least else None,
+            ratio_at_most=P99_RATIO if main else None,
+        ),
+        judge(f"goodput within 2 s, {name}", outcome.goodput, "", at_least=GOODPUT if main else None),
+    ]
+    if main:
+        rows.append(judge(f"probes a request, {name}", outcome.probes, "", at_most=PROBES))
+    if cell.variant == "gossip 10 s":
+        cost = by_cell[Cell("utility")].goodput - outcome.goodput
+        rows.append(judge("goodput that gossip every 10 s costs", 100 * cost, "points", at_most=GOSSIP_COST))
+    return rows
+
+
+def _draw(outcomes: Sequence[Outcome]) -> None:
+    plain = [outcome for outcome in outcomes if not outcome.cell.variant]
+    loads = sorted({outcome.cell.load for outcome in plain})
+    found = {(outcome.cell.policy, outcome.cell.load): outcome.percentile_ms(99) for outcome in plain}
+    lines = {policy: [found.get((policy, load)) for load in loads] for policy in POLICIES if (policy, 0.7) in found}
+    PLOT.parent.mkdir(exist_ok=True)
+    PLOT.write_text(line_chart(loads, lines, x_label="load", y_label="99th percentile, ms", dots=True))
 
 
 async def _measure(count: int, rounds: int) -> list[Row]:

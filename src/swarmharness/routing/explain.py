@@ -56,7 +56,7 @@ class Explanation:
         return "\n".join([head, *(_text(candidate) for candidate in self.candidates), NOTE])
 
 
-NOTE = "trust: the prior of every peer, lowered only by invalid answers; results are not compared yet"
+NOTE = "trust: what this node learnt of each peer from results that were checked; the prior until then"
 
 
 def explain(snapshot: Snapshot, policy: RoutingPolicy, request: RouteRequest) -> Explanation:
@@ -121,6 +121,10 @@ def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
         "outstanding_items": view.outstanding_items,
         "queued_items": view.queued_items,
         "queue_age_ms": None if view.queue_age_us is None else view.queue_age_us / 1000,
+        "queue_source": view.queue_source or None,
+        "usual_items": view.usual_milli / 1000,
+        "slots": view.slots,
+        "wait_hidden_ms": view.hidden_us / 1000,
         "measured_ms": None if view.measured_us is None else view.measured_us / 1000,
         "advertised_ms": view.advertised_us / 1000,
         "round_trip_ms": None if view.round_trip_us is None else view.round_trip_us / 1000,
@@ -142,12 +146,24 @@ def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
     }
 
 
+def _load_text(view: CandidateView) -> str:
+    """Say what is known of a peer's load, and how."""
+    slots = f"{view.slots} slot{'s' if view.slots > 1 else ''}"
+    own = f", {view.outstanding_items} of this node's" if view.outstanding_items else ""
+    if view.queue_age_us is None:
+        return f"load: never heard of{own}; {slots}"
+    age = f"{view.queue_age_us / 1e6:.1f} s ago" + (f" ({view.queue_source})" if view.queue_source else "")
+    hidden = f"; answers took {view.hidden_us / 1000:.0f} ms longer than it had said" if view.hidden_us >= 1000 else ""
+    return f"load: {view.queued_items} items {age}{own}; {slots}{hidden}"
+
+
 def _text(candidate: CandidateExplanation) -> str:
     view = candidate.view
     name = f"{view.peer_id}{' (this node)' if view.local else ''}"
     if not candidate.position:
         return f" -  {name}\n      excluded: {candidate.reason}"
     lines = [f"{candidate.position:2d}  {name}  utility {candidate.utility:.3f}: {candidate.reason}"]
+    lines.append(f"      {_load_text(view)}")
     for term, share in zip(candidate.terms, _shares(candidate.terms), strict=True):
         lines.append(
             f"      {term.name:<16}{_value(term):>16}  x {term.weight:<6g} = {term.contribution:+9.3f}  ({share:.0%})"

@@ -1,4 +1,4 @@
-"""Probes the load of peers beside the requests, and tells the router; no request waits for it, an idle node is silent."""
+"""Probes the load of peers beside the requests, and tells the router; no request waits, and an idle node is silent."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class PrequalRouter(BaselineRouter):
             del pool[0]
 
     def _reuses(self, servers: int) -> int:
-        """Return the uses of a new probe: b = max(1, (1 + delta) / ((1 - m/n) r_probe - r_remove)), rounded by chance."""
+        """Return the uses of a new probe, rounded by chance: max(1, (1 + delta) / ((1 - m/n) r_probe - r_remove))."""
         rate_milli = max(0, 1000 - 1000 * POOL_MOST // max(1, servers)) * PROBED - 1000 * REMOVED
         if rate_milli <= 0:
             return POOL_MOST

@@ -1,4 +1,4 @@
-"""A client that makes its request as one task, tried a few times; jobs do more, and this leaves the router to itself."""
+"""A client that makes its request as one task, tried a few times; jobs do more, and this shows the router alone."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class Swarm:
             number=number,
             randomness=randomness,
             disk=SimulatedDisk(self.draw(f"{name}/{number}/disk"), round(group.disk_ms * 1000)),
-            speed_permille=_speed_permille(group, number),
+            speed_permille=speed_permille_of(group, number),
             proficiency_permille=self._proficiencies(name, group, number),
             ahead_us=randomness.below(2 * skew_us + 1) - skew_us,
             drift_ppm=randomness.below(2 * group.clock_drift_ppm + 1) - group.clock_drift_ppm,
@@ -150,7 +150,7 @@ def _log_normal(sigma: float, part: int, parts: int) -> int:
     return max(1, 1000 * exp_scaled(round(sigma * 1_000_000) * normal_micro // 1_000_000) // EXP_SCALE)
 
 
-def _speed_permille(group: Group, number: int) -> int:
+def speed_permille_of(group: Group, number: int) -> int:
     """Spread the speeds of a group evenly in their logarithms, around its mean, however many nodes it has."""
     if group.speed_sigma:
         return max(1, round(group.speed * _log_normal(group.speed_sigma, number, group.count)))

@@ -40,15 +40,22 @@ def test_the_structured_form_is_json_with_value_weight_and_contribution() -> Non
     explained = json.loads(json.dumps(explain(SNAPSHOT, RoutingPolicy(), RouteRequest("ocr", 4)).as_dict()))
     first = explained["candidates"][0]
     assert (explained["skill"], explained["items"], explained["form"]) == ("ocr", 4, "completion")
-    assert [term["name"] for term in first["terms"]] == ["time", "gpu reserve", "trust", "pheromone", "candour", "price"]
+    assert [term["name"] for term in first["terms"]] == [
+        "time",
+        "gpu reserve",
+        "trust",
+        "pheromone",
+        "candour",
+        "price",
+    ]
     assert abs(sum(term["contribution"] for term in first["terms"]) - first["utility"]) < 1e-5
     assert abs(sum(term["share"] for term in first["terms"]) - 1) < 1e-3
     assert explained["candidates"][-1]["excluded"] == "it does not answer: connection refused"
 
 
-def test_the_text_shows_every_term_and_what_trust_means_so_far() -> None:
+def test_the_text_shows_every_term_and_what_trust_means() -> None:
     text = explain(SNAPSHOT, RoutingPolicy(), RouteRequest("ocr")).text()
-    for part in ("fast", "time", "trust", "price", "excluded: it does not answer", "results are not compared yet"):
+    for part in ("fast", "time", "trust", "price", "excluded: it does not answer", "results that were checked"):
         assert part in text
 
 
@@ -64,3 +71,10 @@ def test_no_candidate_and_a_single_one_are_explained_too() -> None:
     assert "no node is known" in explain(Snapshot("s", ()), RoutingPolicy(), RouteRequest("s")).text()
     alone = explain(Snapshot("s", (view("a"),)), RoutingPolicy(), RouteRequest("s"))
     assert alone.candidates[0].reason == "the only candidate"
+
+
+def test_the_load_is_told_with_its_source_its_age_and_what_it_hid() -> None:
+    probed = view("p", queued_items=3, queue_age_us=1_250_000, queue_source="probe", slots=2, hidden_us=40_000)
+    text = explain(Snapshot("s", (probed, view("q", outstanding_items=2))), RoutingPolicy(), RouteRequest("s")).text()
+    assert "load: 3 items 1.2 s ago (probe); 2 slots; answers took 40 ms longer than it had said" in text
+    assert "load: never heard of, 2 of this node's; 1 slot" in text
