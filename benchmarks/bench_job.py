@@ -1,17 +1,27 @@
-"""Times 2,000 embeddings over two single-threaded workers against half the time of the best single process."""
+"""Times 2,000 embeddings over two workers: against half the time of one, and, one ten times slower, against one.
+
+The second row is the promise that two devices are never slower than one: the same job, from the same client, with and
+without a second worker that has a tenth of the first one's speed.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
 
 from benchmarks.embedding_floor import SKILL, embed, open_model, texts
 from benchmarks.harness import Row, interleave_async, judge
+from swarmharness.identity import PeerId
+from swarmharness.jobs.context import JobOptions
 from swarmharness.node.client import client_node
-from swarmharness.node.config import Config
+from swarmharness.node.config import Config, parse_config
+from swarmharness.node.config_schema import Source
 from swarmharness.node.data_dir import DataDir
 from swarmharness.node.parts import NodeParts
 from swarmharness.node.process import NodeGroup, NodeLaunch
@@ -19,17 +29,29 @@ from swarmharness.node.process import NodeGroup, NodeLaunch
 NAME = "job"
 DESCRIPTION = "2,000 embeddings over two single-threaded worker nodes"
 WORKER = "version = 1\n\n[execution]\nthreads = 1\n"
+SLOW_WORKER = f"{WORKER}cpu_share = 0.1\n"
 WORKERS = 2
 
 
 def run(quick: bool) -> list[Row]:
     """See the harness."""
-    with tempfile.TemporaryDirectory() as base, NodeGroup() as group:
-        (first,) = group.start(NodeLaunch(Path(base) / "worker-0", skills=(SKILL,), config=WORKER))
-        launch = NodeLaunch(Path(base) / "worker-1", (first.join_address,), (SKILL,), WORKER)
+    count, rounds = (400, 1) if quick else (2000, 5)
+    with tempfile.TemporaryDirectory() as base:
+        with _workers(Path(base), WORKER) as joins:
+            rows = trio.run(_measure, Path(base) / "client", joins, count, rounds)
+        with _workers(Path(base) / "uneven", SLOW_WORKER) as joins:
+            rows += trio.run(_measure_uneven, Path(base) / "uneven", joins, count, 3 if quick else 7)
+    return rows
+
+
+@contextmanager
+def _workers(base: Path, second_config: str) -> Iterator[list[str]]:
+    """Run two workers and yield where to join them."""
+    with NodeGroup() as group:
+        (first,) = group.start(NodeLaunch(base / "worker-0", skills=(SKILL,), config=WORKER))
+        launch = NodeLaunch(base / "worker-1", (first.join_address,), (SKILL,), second_config)
         (second,) = group.start(launch)
-        joins = [first.join_address, second.join_address]
-        return trio.run(_measure, Path(base) / "client", joins, 400 if quick else 2000, 1 if quick else 5)
+        yield [first.join_address, second.join_address]
 
 
 async def _measure(data_dir: Path, joins: list[str], count: int, rounds: int) -> list[Row]:
@@ -59,11 +81,52 @@ async def _measure(data_dir: Path, joins: list[str], count: int, rounds: int) ->
     return [judge(f"job.{count}_embeddings_on_two_workers", both, "s", floor=single / WORKERS, ratio_at_most=1.2)]
 
 
-async def _until_known(parts: NodeParts) -> None:
-    """Wait until both workers have loaded and measured their model."""
+async def _measure_uneven(base: Path, joins: list[str], count: int, rounds: int) -> list[Row]:
+    _, items = open_model(), texts(count)
+    fast = PeerId(joins[0].rpartition("/p2p/")[2])
+    alone_config = parse_config(Source("client", f'version = 1\n\n[network]\nallow = ["{fast}"]\n'))
+
+    async with (
+        client_node(DataDir.at(base / "alone"), alone_config, joins[:1]) as one,
+        client_node(DataDir.at(base / "both"), Config(), joins) as two,
+    ):
+        await _until_known(one.parts, 1)
+        await _until_known(two.parts, 2)
+        served: Counter[str] = Counter()
+
+        async def job(parts: NodeParts) -> float:
+            start = time.perf_counter()
+            async with parts.jobs.open(SKILL, options=JobOptions("none")) as running:
+                await running.feed(items, last=True)
+                results = [result async for result in running.results()]
+            elapsed = time.perf_counter() - start
+            assert not any(result.error for result in results)
+            served.update(result.peer for result in results if parts is two.parts)
+            await parts.credit.drain()
+            return elapsed
+
+        async def without() -> float:
+            return await job(one.parts)
+
+        async def with_slow() -> float:
+            return await job(two.parts)
+
+        await without()
+        await with_slow()
+        served.clear()
+        alone, both = await interleave_async(without, with_slow, rounds=rounds)
+    share = 1 - served[fast] / served.total()
+    return [
+        judge(f"job.{count}_embeddings_with_a_worker_ten_times_slower", both, "s", floor=alone, ratio_at_most=1.03),
+        judge("job.share_of_the_slow_worker", share, "of the items"),
+    ]
+
+
+async def _until_known(parts: NodeParts, workers: int = WORKERS) -> None:
+    """Wait until the workers have loaded and measured their model."""
     with trio.fail_after(60):
         while True:
             adverts = await parts.registry.candidates(SKILL)
-            if sum(skill.service_us > 0 for advert in adverts for skill in advert.skills) >= WORKERS:
+            if sum(skill.service_us > 0 for advert in adverts for skill in advert.skills) >= workers:
                 return
             await trio.sleep(0.05)
