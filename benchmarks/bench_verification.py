@@ -32,7 +32,7 @@ _SETTINGS = NodeSettings(admission=Policy(stranger_budget_microcredits=10**15))
 def run(quick: bool) -> list[Row]:
     """Measure over seeds; medians."""
     seeds = range(1 if quick else 3)
-    items = 4_000 if quick else 20_000
+    items = 4_000 if quick else 10_000
     none, adaptive, always = (
         [_in_virtual_time(_work, verify, items, seed) for seed in seeds] for verify in ("none", "adaptive", "always")
     )
@@ -45,7 +45,7 @@ def run(quick: bool) -> list[Row]:
         rows.append(judge(f"{what}.time", elapsed_s, "s", floor=floor_s))
     for verify in ("adaptive", "always"):
         for league, what in ((True, "pair_in_league"), (False, "two_liars_apart")):
-            found = [_in_virtual_time(_attack, verify, 320 if quick else 1_600, league, seed) for seed in seeds]
+            found = [_in_virtual_time(_attack, verify, 320 if quick else 1_000, league, seed) for seed in seeds]
             wrong, late = (median([each[part] for each in found]) for part in (0, 1))
             rows.append(judge(f"verification.{verify}.{what}.wrong_tasks", 100 * wrong, "%"))
             rows.append(judge(f"verification.{verify}.{what}.share_after_200", 100 * late, "%"))

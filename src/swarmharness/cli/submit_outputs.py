@@ -27,7 +27,7 @@ def json_line(task: Task, result: Mapping[str, Any]) -> dict[str, Any]:
         "peer": result["peer"],
         "service_ms": result["service_ms"],
         "receipt": result["receipt"],
-        "verified": result["verified"],
+        "verified": bool(result.get("verified")),
     }
 
 
