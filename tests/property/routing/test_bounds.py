@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +15,12 @@ from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.probing import FLYING_MAX, ProbePlan
 
 MICRO = 1_000_000
+
+
+def _modulo(number: int, limit: int) -> int:
+    return number % limit
+
+
 times_us = st.integers(0, 2**50)
 
 
@@ -71,7 +79,7 @@ def test_probes_never_exceed_what_requests_paid_for(events: list[tuple[str, int]
             plan.request("s", paid)
             requests += 1
         elif kind == "t":
-            chosen = plan.take("s", peers, lambda limit, number=number: number % limit)
+            chosen = plan.take("s", peers, partial(_modulo, number))
             assert not flying & set(chosen)
             flying |= set(chosen)
             taken += len(chosen)
