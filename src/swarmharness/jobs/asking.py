@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import trio
-
 from swarmharness.errors import BudgetError, ErrorKind, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.purse import Purse
@@ -57,13 +55,13 @@ class RoutedTasks:
         prediction = self._router.note_sent(peer_id, skill.name, len(items))
         try:
             answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
-        except trio.Cancelled:
-            self._purse.release(price)
-            self._router.note_given_up(peer_id, skill.name, len(items))
-            raise
         except SwarmError as failure:
             self._purse.release(price)
             self._note_failure(peer_id, skill.name, len(items), failure)
+            raise
+        except BaseException:  # a cancellation leaves the requester's nursery as a group, which is no trio.Cancelled
+            self._purse.release(price)
+            self._router.note_given_up(peer_id, skill.name, len(items))
             raise
         self._router.note_answer(
             peer_id,

@@ -5,8 +5,6 @@ The lowest layer above `RoutedTasks`: every copy of a task that is sent has a re
 
 from __future__ import annotations
 
-import trio
-
 from swarmharness.errors import PeerLostError, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.asking import TaskRunner
@@ -44,11 +42,11 @@ class TracedTasks:
         error = ""
         try:
             answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
-        except trio.Cancelled:
-            error = CANCELLED
-            raise
         except SwarmError as failure:
             error = _name(failure)
+            raise
+        except BaseException:  # a cancellation that passed a nursery is a group
+            error = CANCELLED
             raise
         finally:
             if self._sink.recording:
