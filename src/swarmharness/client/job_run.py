@@ -13,7 +13,14 @@ from typing import Any
 import trio
 
 from swarmharness.client.records import Progress, progress_of
-from swarmharness.errors import ConfigurationError, SwarmError, UnavailableError, error_from_kind
+from swarmharness.errors import (
+    BudgetError,
+    ConfigurationError,
+    DeadlineError,
+    SwarmError,
+    UnavailableError,
+    error_from_kind,
+)
 from swarmharness.execution.skill import Task
 from swarmharness.node.control import Control
 
@@ -160,19 +167,28 @@ class JobRun:
         return batch
 
     async def _take(self) -> None:
-        reason: SwarmError | None = None
+        last_error: SwarmError | None = None
         done = False
         while not done:
             answer = await self._control.call("job.results", self._held, POLL_TIMEOUT_S)
             results, done = answer["results"], answer["done"]
             self.progress = progress_of(answer["progress"])
             if results and results[-1]["error"]:
-                reason = error_from_kind(results[-1]["error_kind"] or SwarmError.kind, results[-1]["error"])
+                last_error = error_from_kind(results[-1]["error_kind"] or SwarmError.kind, results[-1]["error"])
             self.answers.extend(results)
             if results:
                 self.wake()
-        self.over = reason or self._refusal or SwarmError("the job ended before this input was answered")
+        ended = _ENDS.get(answer["state"], SwarmError)(answer["reason"] or "the job ended before its input did")
+        self.over = last_error or self._refusal or ended
         self.wake()
+
+
+_ENDS: dict[str, type[SwarmError]] = {
+    "budget": BudgetError,
+    "cancelled": UnavailableError,
+    "deadline": DeadlineError,
+}
+"""What the state of a job that ended early means for an input that it did not take."""
 
 
 def _task(name: str) -> Task:

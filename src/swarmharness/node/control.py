@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgpack
 import trio
 
-from swarmharness.errors import ConfigurationError, ProtocolError, UnavailableError
+from swarmharness.errors import ConfigurationError, PeerLostError, ProtocolError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
 from swarmharness.network.ports import Handler, Request
@@ -50,7 +50,11 @@ class RemoteControl:
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
         """See `Control`."""
         payload: bytes = msgpack.packb([method, dict(params)])
-        return _unpacked(await self._channel.call(_METHOD, payload, timeout_s=timeout_s))
+        try:
+            answer = await self._channel.call(_METHOD, payload, timeout_s=timeout_s)
+        except PeerLostError as error:
+            raise PeerLostError(f"the node went away: {error}") from None
+        return _unpacked(answer)
 
 
 @asynccontextmanager

@@ -196,7 +196,7 @@ def test_a_node_that_dies_in_the_middle_is_an_error_at_once_and_results_are_kept
     assert swarm.map(SKILL, ["warm"])[0].ok
     stream = swarm.stream(SKILL, texts(), window=4_999)
     assert next(stream).ok
-    with pytest.raises(swarmharness.PeerLostError):
+    with pytest.raises(swarmharness.PeerLostError, match="the node went away"):
         for _ in stream:
             pass
     with pytest.raises(swarmharness.UnavailableError):
