@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -52,7 +52,7 @@ def run(quick: bool) -> list[Row]:
     return rows
 
 
-def _in_virtual_time(measure, *arguments):  # type: ignore[no-untyped-def]
+def _in_virtual_time(measure: Callable[..., Awaitable[tuple[float, float]]], *arguments: object) -> tuple[float, float]:
     return trio.run(partial(measure, *arguments), clock=MockClock(autojump_threshold=0))
 
 

@@ -15,8 +15,10 @@ from swarmharness.execution.memory import MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.service import ItemResult
+from swarmharness.jobs.verification.reputation import Reputation
 from swarmharness.node.parts import NodeSettings
 from swarmharness.simulation.memory_swarm import MemoryNode, memory_swarm
+from swarmharness.simulation.virtual_time import NodeClock
 
 PRICE = 1_000
 RICH = NodeSettings(admission=Policy(stranger_budget_microcredits=10**12))
@@ -215,3 +217,23 @@ async def test_the_own_node_decides_a_dispute_beyond_doubt(autojump_clock: MockC
     async with memory_swarm(3, serving=3, skills=crew.skills, settings=RICH) as nodes:
         results = await submit(nodes[0], items(40), "always")
         assert all(result.peer == nodes[0].peer_id or result.output.startswith(b"wrong") for result in results)
+
+
+async def test_what_a_void_batch_answered_and_nobody_has_read_is_done_again(autojump_clock: MockClock) -> None:
+    crew = Crew({1: lie("turncoat")})
+    async with memory_swarm(5, serving=4, skills=crew.skills, settings=RICH) as nodes:
+        verification = nodes[0].parts.verification
+        for node in nodes[1:]:  # proven, so that answers are handed up before they are checked
+            verification.judging.standings._put(
+                node.peer_id, "think", Reputation(20, changed_s=NodeClock().unix_us() // 10**6)
+            )
+        async with nodes[0].parts.jobs.open("think", options=JobOptions("adaptive", 2)) as job:
+            await job.feed(items(3000), last=False)
+            with trio.fail_after(60):
+                while not verification.judging.counted["tasks_voided"]:
+                    await trio.sleep(0.1)
+            await job.feed(items(3000)[:1], last=True)
+            results = [result async for result in job.results()]
+        wrong = [result for result in results if not result.output.startswith(b"right")]
+        assert verification.judging.standings.shunned(nodes[1].peer_id, "think")
+        assert wrong == []
