@@ -179,6 +179,7 @@ def _show(candidate: dict[str, Any]) -> None:
     print(f"\n{head}expected back in {candidate['expected_ms']:.1f} ms; {candidate['reason']}")
     parts = ", ".join(f"{name} {part:.1f}" for name, part in candidate["parts_ms"].items() if part >= 0.05)
     print(f"    ms: {parts or 'next to nothing'}")
+    print(f"    {candidate['load']}")
     rows = [
         ("   ", term["name"], _value(term), term["weight"], term["contribution"], f"{term['share']:.0%}")
         for term in candidate["terms"]

@@ -118,6 +118,7 @@ def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
         "utility": round(candidate.utility, 6) if candidate.position else None,
         "expected_ms": candidate.expected_us / 1000,
         "parts_ms": {name: part_us / 1000 for name, part_us in candidate.parts_us.items()},
+        "load": _load_text(view),
         "outstanding_items": view.outstanding_items,
         "queued_items": view.queued_items,
         "queue_age_ms": None if view.queue_age_us is None else view.queue_age_us / 1000,
