@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId, parse_peer_id
 from swarmharness.network.addresses import without_peer
 from swarmharness.network.background import Background
+from swarmharness.network.dht_lookup import LOOKUPS_KEPT, Lookup
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.ports import PeerAddress
 
@@ -31,6 +34,16 @@ _ADDRESSES_MAX = 16
 # A peer takes 10 ADD_PROVIDER messages in 10 s from one sender and resets the rest, without saying so.
 _PROVIDES_MAX = 8
 _PROVIDES_WINDOW_S = 10.5
+
+
+@dataclass(slots=True)
+class _Counting:
+    """A look-up under way."""
+
+    hops: int = 0
+    queried: int = 0
+    failed: int = 0
+    under_way: int = 0
 
 
 class Libp2pDht:
@@ -46,9 +59,12 @@ class Libp2pDht:
         self._recent: deque[float] = deque()
         self._pace = trio.Lock()
         self._background = Background()
+        self.lookups: deque[Lookup] = deque(maxlen=LOOKUPS_KEPT)
+        """The last look-ups that this node made, oldest first."""
 
     async def __aenter__(self) -> Self:
         self._dht = KadDHT(self._host, DHTMode.SERVER if self._transport.addresses else DHTMode.CLIENT)
+        self._count_lookups()
         nursery = await self._background.open()
         await nursery.start(self._run)
         return self
@@ -119,6 +135,36 @@ class Libp2pDht:
             if present is not None:
                 addresses = tuple(dict.fromkeys((*present.addresses, *addresses)))[:_ADDRESSES_MAX]
             found[peer_id] = PeerAddress(peer_id, addresses)
+
+    def _count_lookups(self) -> None:
+        """Count the queries of each look-up, and its rounds: in each, KadDHT waits for all before it goes on."""
+        routing = self._dht.peer_routing
+        look_up, ask = routing.find_closest_peers_network, routing._query_peer_for_closest
+        counting: ContextVar[_Counting | None] = ContextVar("counting", default=None)
+
+        async def counted_look_up(*arguments: Any, **more: Any) -> Any:
+            count = _Counting()
+            token = counting.set(count)
+            try:
+                return await look_up(*arguments, **more)
+            finally:
+                counting.reset(token)
+                self.lookups.append(Lookup(count.hops, count.queried, count.failed))
+
+        async def counted_ask(*arguments: Any) -> Any:
+            count = counting.get() or _Counting()
+            count.hops += not count.under_way
+            count.queried += 1
+            count.under_way += 1
+            answer: Any = ()
+            try:
+                answer = await ask(*arguments)
+                return answer
+            finally:
+                count.under_way -= 1
+                count.failed += not answer
+
+        routing.find_closest_peers_network, routing._query_peer_for_closest = counted_look_up, counted_ask
 
     async def _look_around(self) -> None:
         """Fill the routing table: ask the first peer for those closest to this node."""

@@ -1,13 +1,14 @@
 """The in-memory twin of the Kademlia DHT: buckets, iterative look-ups and expiring records; nothing leaves the process.
 
-Distances are XOR over SHA-256 of ids and keys, k = 20 and alpha = 3, as in Maymounkov and Mazieres, "Kademlia" (2002).
+Distances are XOR over SHA-256 of ids and keys, k = 20, as in Maymounkov and Mazieres, "Kademlia" (2002). Alpha, and the
+end of a look-up, are those of libp2p's KadDHT; a test compares the counts of both.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from types import TracebackType
 from typing import Self
@@ -15,27 +16,20 @@ from typing import Self
 import trio
 
 from swarmharness.identity import PeerId
+from swarmharness.network.dht_lookup import LOOKUPS_KEPT, Lookup
 from swarmharness.network.memory import MemoryNetwork, MemoryTransport
 from swarmharness.network.ports import PeerAddress
 
 K = 20
-ALPHA = 3
+ALPHA = 10
+PEERS_FEW = 5
+"""With fewer in its buckets, a node also asks whom it is connected to."""
 PROVIDER_TTL_S = 48 * 3600.0
 _QUERY_TIMEOUT_S = 4.0
-_ROUNDS_MAX = 64
+_ROUNDS_MAX = 20
 QUERY_BYTES = 100
 ANSWER_BYTES = 1600
 """About what a message with K peers of one address each takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What one iterative look-up took."""
-
-    hops: int
-    """Rounds of at most `ALPHA` parallel queries."""
-    queried: int
-    failed: int
 
 
 class MemoryDht:
@@ -51,8 +45,8 @@ class MemoryDht:
         self._buckets: dict[int, dict[PeerId, tuple[str, ...]]] = {}
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
-        self.lookups: list[Lookup] = []
-        """Every look-up that this node made, oldest first."""
+        self.lookups: deque[Lookup] = deque(maxlen=LOOKUPS_KEPT)
+        """The last look-ups that this node made, oldest first."""
 
     async def __aenter__(self) -> Self:
         self._network.dhts[self._transport.peer_id] = self
@@ -113,34 +107,43 @@ class MemoryDht:
     # -- looking up -----------------------------------------------------------------------------------------------
 
     async def _closest(self, place: int) -> list[PeerId]:
-        """Return the k peers closest to a place that answered, asking ever closer ones until none is closer."""
-        candidates = {peer_id for peer_id, _ in self._nearest(place)}
-        answered: set[PeerId] = set()
+        """Return the k peers closest to a place that this node heard of, asking as libp2p does.
+
+        It asks, `ALPHA` at a time, the closest of which it has heard, and ends with the first round that brings no
+        closer one, whether or not all of the k were asked by then.
+        """
+        closest = [peer_id for peer_id, _ in self._nearest(place)]
+        if len(closest) < PEERS_FEW:
+            closest = _sorted({*closest, *self._transport.connected()}, place)[:K]
+        queried: set[PeerId] = set()
         failed: set[PeerId] = set()
         hops = 0
-        for hops in range(_ROUNDS_MAX):  # noqa: B007
-            nearest = sorted(candidates - failed, key=lambda peer_id: _place(peer_id) ^ place)[:K]
-            batch = [peer_id for peer_id in nearest if peer_id not in answered][:ALPHA]
+        while hops < _ROUNDS_MAX:
+            batch = [peer_id for peer_id in closest if peer_id not in queried][:ALPHA]
             if not batch:
                 break
+            hops += 1
+            queried.update(batch)
+            heard: set[PeerId] = set()
             async with trio.open_nursery() as nursery:
                 for peer_id in batch:
-                    nursery.start_soon(self._ask, peer_id, place, candidates, answered, failed)
-        self.lookups.append(Lookup(hops, len(answered) + len(failed), len(failed)))
-        return sorted(answered, key=lambda peer_id: _place(peer_id) ^ place)[:K]
+                    nursery.start_soon(self._ask, peer_id, place, heard, failed)
+            known = _sorted({*closest, *heard}, place)[:K]
+            if heard and known == closest:
+                break
+            closest = known
+        self.lookups.append(Lookup(hops, len(queried), len(failed)))
+        return closest
 
-    async def _ask(
-        self, peer_id: PeerId, place: int, candidates: set[PeerId], answered: set[PeerId], failed: set[PeerId]
-    ) -> None:
+    async def _ask(self, peer_id: PeerId, place: int, heard: set[PeerId], failed: set[PeerId]) -> None:
         other = await self._reach(peer_id)
         if other is None:
             failed.add(peer_id)
             self._forget(peer_id)
             return
-        answered.add(peer_id)
         for closer, addresses in other._nearest(place):
             if closer != self._transport.peer_id:
-                candidates.add(closer)
+                heard.add(closer)
                 self._note(closer, addresses)
 
     async def _reach(self, peer_id: PeerId) -> MemoryDht | None:
@@ -170,6 +173,10 @@ class MemoryDht:
         bucket = self._buckets.get((_place(peer_id) ^ self._place).bit_length())
         if bucket is not None:
             bucket.pop(peer_id, None)
+
+
+def _sorted(peers: Iterable[PeerId], place: int) -> list[PeerId]:
+    return sorted(peers, key=lambda peer_id: _place(peer_id) ^ place)
 
 
 @lru_cache(maxsize=65_536)

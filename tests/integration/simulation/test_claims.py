@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from swarmharness.node.config_schema import Source
 from swarmharness.simulation.load import Answered
-from swarmharness.simulation.scenario import Scenario, load_scenario
+from swarmharness.simulation.scenario import Scenario, load_scenario, parse_scenario
 from swarmharness.simulation.simulate import Simulation, simulate
 
 ATTACK = Path(__file__).parents[3] / "configs" / "scenarios" / "attack-on-credit.toml"
@@ -53,3 +54,72 @@ def test_free_riders_starve_and_many_identities_together_get_no_more_than_one(
 def test_credit_is_conserved_between_kinds_of_nodes(attacked: Simulation) -> None:
     checks = attacked.swarm.checks
     assert sum(checks.earned.values()) == sum(checks.spent.values()) == checks.moved_microcredits > 0
+
+
+IDLE = """version = 1
+title = "idle nodes lose priority"
+hours = 1.7
+[network]
+delay_ms = 5.0
+[node]
+refresh_s = 300.0
+task_timeout_s = 300.0
+horizon_hours = 1
+stranger_budget_microcredits = 100_000_000_000
+[skills.reading]
+work_ms = 10_000.0
+[skills.writing]
+work_ms = 10_000.0
+[nodes.others]
+count = 2
+serves = ["reading"]
+skill = "writing"
+requests_per_hour = 240
+deadline_s = 600
+[nodes.steady]
+count = 2
+serves = ["writing"]
+skill = "reading"
+requests_per_hour = 60
+deadline_s = 600
+[nodes.idle]
+count = 2
+serves = ["writing"]
+skill = "reading"
+serves_until_s = 2400
+requests_per_hour = 60
+deadline_s = 600
+[nodes.strangers]
+count = 2
+skill = "reading"
+requests_per_hour = 180
+deadline_s = 600
+[faults.idle]
+kind = "stop"
+groups = ["idle"]
+percent = 100
+at_s = 2400
+for_s = 1300
+"""
+
+
+def test_idle_nodes_lose_priority() -> None:
+    """Two nodes stop working for others; when they are back, their credit has melted, and they wait with the strangers.
+
+    Two others went on. Both ask equally much, and the servers are busy for four fifths of the time.
+    """
+    simulation = simulate(parse_scenario(Source("idle.toml", IDLE)), 2)
+    assert simulation.violations == ()
+
+    def wait_us(group: str, from_s: int, until_s: int) -> int:
+        waits = [
+            outcome.latency_us
+            for outcome in simulation.load.outcomes
+            if outcome.group == group and outcome.answered and from_s * 1_000_000 < outcome.at_us < until_s * 1_000_000
+        ]
+        assert len(waits) > 20
+        return sum(waits) // len(waits)
+
+    assert wait_us("idle", 600, 2400) < 1.4 * wait_us("steady", 600, 2400), "as long as both work, they wait alike"
+    assert wait_us("idle", 3800, 6120) > 1.4 * wait_us("steady", 3800, 6120)
+    assert wait_us("idle", 3800, 6120) > 0.6 * wait_us("strangers", 3800, 6120)
