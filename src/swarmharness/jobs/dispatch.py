@@ -163,7 +163,8 @@ class Dispatcher:
                 continue
             now_us = self._clock.monotonic_us()
             most = self._payable_items(choice)
-            chunk = self.plan.take(choice.peer_id, now_us=now_us, rates=rates, items_max=most)
+            best = choice is choices[0]
+            chunk = self.plan.take(choice.peer_id, now_us=now_us, rates=rates, items_max=most, soonest=best)
             if chunk is not None:
                 self._busy[choice.peer_id] += 1
                 self._flying[chunk.chunk_id] = trio.CancelScope()

@@ -116,18 +116,27 @@ class JobPlan:
         """Whether an item was fed and is neither answered nor failed for good."""
         return index in self._unanswered
 
-    def take(self, peer: str, *, now_us: int, rates: Mapping[str, float], items_max: int | None = None) -> Chunk | None:
+    def take(
+        self,
+        peer: str,
+        *,
+        now_us: int,
+        rates: Mapping[str, float],
+        items_max: int | None = None,
+        soonest: bool = False,
+    ) -> Chunk | None:
         """Return the next chunk for an idle peer, or None if it has nothing useful to do.
 
         `rates` holds items per second of every peer in use, this one included; 0 where unmeasured. `items_max` is
-        what can be paid there.
+        what can be paid there. `soonest` says that one item would be back from there first: rates know nothing of
+        queues and ways, so that peer may always take one.
         """
         if items_max is not None and items_max < 1:
             return None
         rate = rates.get(peer, 0.0)
         unit = (
             self._next_retry(peer, rates, items_max)
-            or self._cut(peer, rate, rates, items_max)
+            or self._cut(peer, rate, rates, items_max, soonest)
             or self._take_over(peer, rate, now_us, items_max)
         )
         return None if unit is None else self._launch(peer, unit, rate, now_us)
@@ -185,7 +194,9 @@ class JobPlan:
                 return unit
         return None
 
-    def _cut(self, peer: str, rate: float, rates: Mapping[str, float], items_max: int | None) -> _Unit | None:
+    def _cut(
+        self, peer: str, rate: float, rates: Mapping[str, float], items_max: int | None, soonest: bool
+    ) -> _Unit | None:
         if not self._fresh:
             return None
         wanted = self.settings.first_chunk_items
@@ -193,7 +204,7 @@ class JobPlan:
             share = self._fresh * rate / sum(rates.values())
             target, floor = (rate * us / 1e6 for us in (self.settings.chunk_target_us, self.settings.chunk_floor_us))
             wanted = max(1, round(min(target, max(floor, share / 2 if len(rates) > 1 else share))))
-            wanted = min(wanted, self._in_time(peer, rates))
+            wanted = min(wanted, max(self._in_time(peer, rates), int(soonest)))
         most = self.settings.chunk_items_max if items_max is None else min(items_max, self.settings.chunk_items_max)
         return _Unit(self._pop_longest(min(wanted, most))) if wanted >= 1 else None
 

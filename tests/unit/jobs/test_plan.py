@@ -179,3 +179,13 @@ def test_the_length_of_what_is_handed_out_next_is_known_so_that_its_way_can_be_r
     chunk = plan.take("a", now_us=0, rates={"a": 0.0})
     assert chunk is not None
     assert plan.next_bytes == 0
+
+
+def test_a_single_item_goes_where_it_would_be_back_first_and_not_to_the_fastest_whatever_waits_there() -> None:
+    rates = {"fast but busy": 100.0, "slow and idle": 10.0}
+    plan = JobPlan()
+    plan.feed([(0, 10)])
+    assert plan.take("slow and idle", now_us=0, rates=rates) is None
+    chunk = plan.take("slow and idle", now_us=0, rates=rates, soonest=True)
+    assert chunk is not None
+    assert chunk.indices == (0,)
