@@ -9,10 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
+from swarmharness.credit.recall import Recall
+from swarmharness.credit.receipt import Half
+from swarmharness.simulation.node import SimulatedNode
 from swarmharness.simulation.scenario import Scenario
 from swarmharness.simulation.simulate import Simulation, simulate
 from swarmharness.simulation.summary import summary_of
+from swarmharness.simulation.swarm import Swarm
 from tests.unit.simulation.samples import SMALL, small
 
 ROOT = Path(__file__).parents[3]
@@ -127,6 +132,31 @@ def test_whole_groups_of_nodes_whose_disks_lose_what_they_signed_for_each_other_
         written = {write.method for node in simulation.swarm.nodes for write in node.disk.log}
         assert "set_floor" in written
         assert "keep_fork" not in written
+
+
+def test_a_node_that_restarts_knows_where_its_partners_are_when_it_asks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found with any seed: the question of C-17 failed at once: remembered addresses came only with the join."""
+    asked: list[tuple[bool, float]] = []
+
+    async def ask(self: Recall, head: Half) -> tuple[list[Half], bool]:
+        began_s = trio.current_time()
+        answers, answered = await kept(self, head)
+        asked.append((answered, trio.current_time() - began_s))
+        return answers, answered
+
+    kept = Recall._ask
+    monkeypatch.setattr(Recall, "_ask", ask)
+    # After the crash nobody tells the clients of anybody: they have what they remember.
+    friends = Swarm.some_running
+
+    def few(self: Swarm, count: int, *, besides: SimulatedNode) -> list[SimulatedNode]:
+        return friends(self, count, besides=besides) if self.now_us() < 80_000_000 else []
+
+    monkeypatch.setattr(Swarm, "some_running", few)
+    fault = '\n[faults.x]\nkind = "crash"\nat_s = 90\nfor_s = 10\ngroups = ["clients"]\npercent = 100\n'
+    run(small(fault), 1)
+    assert len(asked) == 2
+    assert all(answered and waited_s < 2 for answered, waited_s in asked)
 
 
 def test_the_swarm_routes_around_nodes_that_crash() -> None:
