@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from swarmharness.credit.accounts import Balance, Entry, balance_of
-from swarmharness.credit.chain import Floor, highest
+from swarmharness.credit.chain import Floor
 from swarmharness.credit.forks import ForkProof, fork_proof
 from swarmharness.credit.holds import Hold, Holds
 from swarmharness.credit.incarnations import Sighting
@@ -48,13 +48,16 @@ class MemoryReceiptStore:
         proofs: list[ForkProof] = []
         for entry in entries:
             digest = body_digest(entry.body)
-            known = self._entries.setdefault(digest, Entry(entry.body, None, None, entry.stored_us))
-            self._entries[digest] = Entry(
-                known.body,
-                _earlier(known.requester_half, entry.requester_half),
-                _earlier(known.worker_half, entry.worker_half),
-                known.stored_us,
-            )
+            known = self._entries.get(digest)
+            if known is None:
+                self._entries[digest] = entry
+            else:
+                self._entries[digest] = Entry(
+                    known.body,
+                    _earlier(known.requester_half, entry.requester_half),
+                    _earlier(known.worker_half, entry.worker_half),
+                    known.stored_us,
+                )
             for half in filter(None, (entry.requester_half, entry.worker_half)):
                 content = half.content
                 place = self._halves.setdefault((content.signer, content.incarnation, content.number), [])
@@ -81,7 +84,7 @@ class MemoryReceiptStore:
 
     async def head(self, signer: PeerId) -> Half | None:
         """See `ReceiptStore`."""
-        return highest(place[0] for (peer, _, _), place in self._halves.items() if peer == signer)
+        return next(iter(await self.heads([signer])), None)
 
     async def entry(self, digest: bytes) -> Entry | None:
         """See `ReceiptStore`."""
@@ -156,7 +159,7 @@ class MemoryReceiptStore:
         old = set(islice(found, limit))
         for digest in old:
             del self._entries[digest]
-        for place, halves in list(self._halves.items()):
+        for place, halves in list(self._halves.items()) if old else ():
             self._halves[place] = [half for half in halves if half.content.body_digest not in old]
             if not self._halves[place]:
                 del self._halves[place]

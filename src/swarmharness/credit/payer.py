@@ -223,6 +223,5 @@ class Payer:
         )
 
     def _on_peer(self, event: PeerEvent) -> None:
-        if event.connected:
-            self._retries.hasten(event.peer_id, now_us=self._clock.monotonic_us())
+        if event.connected and self._retries.hasten(event.peer_id, now_us=self._clock.monotonic_us()):
             self._changed.set()

@@ -39,11 +39,14 @@ class RetrySchedule:
         if len(self._waiting) > self.most:
             del self._waiting[next(iter(self._waiting))]
 
-    def hasten(self, worker: PeerId, *, now_us: int) -> None:
-        """Make everything that waits for this worker due now: it has just connected."""
+    def hasten(self, worker: PeerId, *, now_us: int) -> bool:
+        """Make everything that waits for this worker due now: it has just connected. Tell whether that is anything."""
+        found = False
         for settlement, attempts, due_us in list(self._waiting.values()):
             if settlement.body.worker == worker and due_us > now_us:
                 self._plan(settlement, attempts, now_us)
+                found = True
+        return found
 
     def take_due(self, *, now_us: int, limit: int) -> list[tuple[Settlement, int]]:
         """Return and forget up to `limit` settlements that are due, each with the number of tries so far."""

@@ -240,12 +240,12 @@ class RegistryService:
         if not event.connected:
             reason = event.reason or "its connection ended"
             self._directory.suspect(event.peer_id, reason, now_us=self._clock.monotonic_us())
+            self._wake_up()
         elif self._nursery is not None:
             entry = self._directory.get(event.peer_id)
             if entry is None or not entry.usable:
                 self._nursery.start_soon(self._exchange.fetch, event.peer_id)
         self._joining.changed()
-        self._wake_up()
 
     def _learned(self, advert: Advert, signed: SignedAdvert, learned: Learned) -> None:
         """A node stood for its advert: end searches, keep it in the DHT's table, tell those who look for it."""

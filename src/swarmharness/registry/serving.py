@@ -35,7 +35,7 @@ RELAYED_TO_MAX = 2
 
 
 class AdvertServing:
-    """Sets the handlers of the registry's three methods; `pushed` is called after each push that arrives."""
+    """Sets the handlers of the registry's three methods; `pushed` is called after a push of a node to ask now."""
 
     def __init__(
         self,
@@ -109,6 +109,8 @@ class AdvertServing:
         now_us = self._clock.monotonic_us()
         if not self._limit.admit(request.peer_id, now_us):
             raise RefusedError("too many adverts were pushed in ten seconds; this node will ask by itself")
-        self._exchange.receive(decode(Push, request.payload).advert, sender=request.peer_id, due_us=now_us)
-        self._pushed()
+        advert = self._exchange.receive(decode(Push, request.payload).advert, sender=request.peer_id, due_us=now_us)
+        entry = None if advert is None else self._directory.get(advert.peer_id)
+        if entry is not None and not entry.usable:
+            self._pushed()
         return encode(PushResponse())
