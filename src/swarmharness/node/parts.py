@@ -219,6 +219,7 @@ async def run_services(
         credit.watch_uncovered(spread.be_shown, spread.be_shown_later)
         spread.watch_receipts(credit.received)
         spread.watch_bans(credit.ban)
+        await registry.remember()  # the chain asks those with whom it has receipts, and they must be found
         await outer.start(credit.run)
         await outer.start(spread.run)
         async with trio.open_nursery() as inner:

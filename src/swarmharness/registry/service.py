@@ -69,6 +69,7 @@ class RegistryService:
         )
         self._joining = Joining(transport, clock, randomness, settings)
         self._remembered = RememberedPeers(peers, self._joining)
+        self._has_remembered = False
         self._look_ups = LookUps(transport, dht, directory, exchange, clock, randomness, settings)
         self._serving = AdvertServing(
             transport, own, directory, exchange, clock, randomness, settings, pushed=self._wake_up
@@ -158,10 +159,16 @@ class RegistryService:
 
     # -- running ----------------------------------------------------------------------------------------------
 
+    async def remember(self) -> None:
+        """Take in the peers of an earlier run; `run` does so, unless others needed their addresses before (C-17)."""
+        if not self._has_remembered:
+            self._has_remembered = True
+            self._joining.remember(await self._remembered.load())
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; raises OSError if the advert's numbering cannot be kept."""
         await self._own.open()
-        self._joining.remember(await self._remembered.load())
+        await self.remember()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
