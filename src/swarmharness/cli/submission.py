@@ -155,6 +155,8 @@ class Submission:
                 total, exact = self._inputs.estimated_total(self._read), False
             self._bar.update({**progress, "resumed": self._resumed}, total=total, exact=exact)
             done = answer["done"]
+            if done and not self._input_ended and self._refusal is None and answer.get("reason_kind"):
+                self._refusal = error_from_kind(answer["reason_kind"], answer["reason"])
 
     def _accept(self, task: Task, result: Mapping[str, Any]) -> None:
         from swarmharness.cli.submit_outputs import json_line, readable

@@ -176,6 +176,11 @@ class Job:
         return self._end is not None or self._traffic.plan.finished
 
     @property
+    def failure(self) -> SwarmError | None:
+        """What ended it, unless it is done or goes on."""
+        return None if self._end is None else self._end[1]
+
+    @property
     def progress(self) -> Progress:
         """See `Progress`."""
         counts = self.counts

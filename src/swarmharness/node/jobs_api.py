@@ -9,7 +9,8 @@ for whoever resumes the job), out (a path, likewise) | job (its id), task, reade
 | `job.feed` | job, items (in order), last; reader | {}; or, while an input is read again: differs (the index of the \
 first item that is another one), problem |
 | `job.results` | job; reader | results (index, output, error, error_kind, peer, service_ms, receipt; in input order), \
-done, state, reason, progress (items_total: fed so far, items_done, peers, spent_microcredits) |
+done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed so far, items_done, peers, \
+spent_microcredits) |
 | `job.cancel` | job | {} |
 | `job.resume` | job; compare: whether the input will be fed again from its start; optional: deadline_s, \
 budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answered |
@@ -196,6 +197,7 @@ class JobsApi:
             "done": job.done,
             "state": str(record.state),
             "reason": record.reason,
+            "reason_kind": None if job.failure is None else int(job.failure.kind),
             "progress": asdict(job.progress),
         }
 
