@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from swarmharness.identity import PeerId
-from swarmharness.jobs.verification.checkers import CHECKERS_MAX, comparable, neighbourhood, pick
+from swarmharness.jobs.verification.checkers import comparable, neighbourhood, pick
 from swarmharness.registry.advert import SkillAdvert
 from swarmharness.routing.table import Choice
 
@@ -50,11 +50,11 @@ def test_the_own_node_is_asked_last_and_to_decide_first() -> None:
     assert pick([], asked=[], near=[], decider=False, draw=0) is None
 
 
-def test_the_checker_is_drawn_among_the_best() -> None:
+def test_the_checker_is_drawn_among_all_for_cheats_are_quick_and_would_be_the_best() -> None:
     choices = [choice(f"peer {number:02}") for number in range(20)]
     drawn: Counter[str] = Counter()
-    for draw in range(CHECKERS_MAX * 10):
+    for draw in range(200):
         found = pick(choices, asked=[], near=[NOWHERE] * 20, decider=False, draw=draw)
         assert found is not None
         drawn[found.peer_id] += 1
-    assert drawn == {f"peer {number:02}": 10 for number in range(CHECKERS_MAX)}
+    assert drawn == {f"peer {number:02}": 10 for number in range(20)}

@@ -1,8 +1,9 @@
 """Whom to ask for a second opinion: of the same model and comparison class, apart from those asked before; pure.
 
-The choice is random among the best, so that two peers in league cannot arrange to check each other. It prefers peers
-whose addresses share no prefix (/24 of IPv4, /48 of IPv6) and no group with those that answered before. This node
-itself is asked last, unless two others disagree already: then its answer decides.
+The choice is random among all that the router names, not among its best: peers that answer without work are quick, and
+those in league would soon be the best, and check each other. It prefers peers whose addresses share no prefix (/24 of
+IPv4, /48 of IPv6) and no group with those that answered before. This node itself is asked last, unless two others
+disagree already: then its answer decides.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from collections.abc import Collection, Iterable, Sequence
 from swarmharness.registry.advert import SkillAdvert
 from swarmharness.routing.table import Choice
 
-CHECKERS_MAX = 8
-"""One of so many is drawn, the router's best."""
 OWN_PEERS = "own peers"
 """The group of the operator's other nodes."""
 
@@ -56,7 +55,7 @@ def pick(
     own = next((choice for choice in choices if choice.local), None)
     if decider and own is not None:
         return own
-    others = [(choice, where) for choice, where in zip(choices, near, strict=True) if not choice.local][:CHECKERS_MAX]
+    others = [(choice, where) for choice, where in zip(choices, near, strict=True) if not choice.local]
     apart = [choice for choice, where in others if not any(where & known for known in asked)]
     pool = apart or [choice for choice, _ in others]
     return pool[draw % len(pool)] if pool else own
