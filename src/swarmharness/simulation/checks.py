@@ -6,10 +6,12 @@ node by node: an audit of a node with n entries is paid for by n events, so that
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import trio
@@ -145,6 +147,13 @@ class Checks:
             )
         if unnamed:
             self._broken("J-1", f"request {watched.number}: {unnamed} items have neither an output nor an error")
+
+    def crashed(self, error: BaseException) -> None:
+        """X-1: hear that a service ended with an error that nobody expected, which ends the simulation."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        self._broken("X-1", f"{type(error).__name__}: {error}, in {last.name} of {PurePath(last.filename).name}")
 
     # -- after each step ------------------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ COLLECTED_EVERY = 10_000
 """After so many steps what came since and is unreachable is freed: jobs and exceptions hold on to themselves. That
 costs what came since, not what there is."""
 
+_log = logging.getLogger(__name__)
+
 
 class StalledError(SwarmError):
     """No task can run, none waits for time, and the simulation has not ended: a deadlock."""
@@ -69,31 +71,35 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
     load = Load(swarm)
     until_us = round(scenario.hours * 3_600_000_000)
     async with swarm.network:
-        async with trio.open_nursery() as nursery:
+        try:
+            async with trio.open_nursery() as nursery:
 
-            def step() -> None:
-                swarm.checks.step()
-                if clock.jumps % COLLECTED_EVERY == 0:
-                    gc.collect(0)
-                if swarm.checks.violations and not swarm.ending:
-                    swarm.ending = True
-                    nursery.cancel_scope.cancel()
+                def step() -> None:
+                    swarm.checks.step()
+                    if clock.jumps % COLLECTED_EVERY == 0:
+                        gc.collect(0)
+                    if swarm.checks.violations and not swarm.ending:
+                        swarm.ending = True
+                        nursery.cancel_scope.cancel()
 
-            clock.on_jump = step
-            clock.on_stall = nursery.cancel_scope.cancel
-            swarm.network.nursery = nursery
-            for node in swarm.nodes:
-                nursery.start_soon(swarm.live, node)
-                if node.group.slowed_every_s:
-                    nursery.start_soon(swarm.slow_down, node)
-            await load.run(nursery, until_us)
-            for position, fault in enumerate(scenario.faults.values()):
-                nursery.start_soon(run_fault, swarm, load, position, fault)
-            await swarm.sleep(until_us / 1e6 + DRAIN_S)
-            clock.on_jump = swarm.checks.last  # once, with everything at this instant done
-            await swarm.sleep(0.0)
-            swarm.ending = True
-            nursery.cancel_scope.cancel()
+                clock.on_jump = step
+                clock.on_stall = nursery.cancel_scope.cancel
+                swarm.network.nursery = nursery
+                for node in swarm.nodes:
+                    nursery.start_soon(swarm.live, node)
+                    if node.group.slowed_every_s:
+                        nursery.start_soon(swarm.slow_down, node)
+                await load.run(nursery, until_us)
+                for position, fault in enumerate(scenario.faults.values()):
+                    nursery.start_soon(run_fault, swarm, load, position, fault)
+                await swarm.sleep(until_us / 1e6 + DRAIN_S)
+                clock.on_jump = swarm.checks.last  # once, with everything at this instant done
+                await swarm.sleep(0.0)
+                swarm.ending = True
+                nursery.cancel_scope.cancel()
+        except* Exception as crashed:
+            _log.critical("a service ended with an error", exc_info=crashed)
+            swarm.checks.crashed(crashed)
         clock.on_jump = lambda: None
         if clock.stalled:
             raise StalledError("every task of the simulation waits for another one")

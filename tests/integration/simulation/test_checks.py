@@ -151,3 +151,12 @@ def test_parties_that_never_agree_about_what_was_paid_are_noticed(monkeypatch: p
     monkeypatch.setattr(ChainWriter, "keep", keep)
     monkeypatch.setattr(SpreadService, "reconcile", alone)
     assert "S-4" in broken(extra=PEACE)
+
+
+def test_a_service_that_ends_with_an_error_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: Books) -> bool:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Books, "_prune", fail)
+    found = {one.invariant: one.text for one in simulate(small(), 1).violations}
+    assert found["X-1"] == "RuntimeError: a mistake, in fail of test_checks.py"
