@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from swarmharness.cli.options import ConfigOption, DataDirOption, JoinOption, JsonOption, checked, new_app
-from swarmharness.errors import ConfigurationError
+from swarmharness.errors import ConfigurationError, SwarmError
 
 OPEN_TIMEOUT_S = 60.0
 DEADLINE_S_MAX = 30 * 86_400.0
@@ -63,16 +63,22 @@ def submit(
     replicas: Annotated[
         int | None, typer.Option("--replicas", metavar="N", help="How many peers answer what is checked.")
     ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option("--known", metavar="FILE", help="JSONL of inputs with known outputs, to spot-check workers with."),
+    ] = None,
     progress: ProgressOption = "auto",
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run SKILL on inputs, somewhere in the swarm; results come in input order."""
+    from swarmharness.cli.known_answers import read_known
     from swarmharness.cli.submission import Submission
     from swarmharness.cli.submit_inputs import Inputs
     from swarmharness.cli.submit_outputs import OutputFile
     from swarmharness.cli.submit_progress import progress_bar
+    from swarmharness.execution.skill import Task
     from swarmharness.node import config_values
 
     params = terms(deadline, budget)
@@ -104,6 +110,14 @@ def submit(
         async def run() -> None:
             async with open_session(data_dir, config, targets) as control:
                 opened = await control.call("job.open", {"skill": skill, **params}, OPEN_TIMEOUT_S)
+                if known is not None:
+                    job = {"job": opened["job"]}
+                    try:
+                        pairs = read_known(known, Task(opened["task"]))
+                        await control.call("job.know", {**job, "known": pairs}, OPEN_TIMEOUT_S)
+                    except SwarmError:
+                        await control.call("job.cancel", job, OPEN_TIMEOUT_S)
+                        raise
                 await submission.run(control, opened)
 
         run_async(run)

@@ -8,9 +8,10 @@ Parameters and answers are maps of plain values; items and outputs are bytes in 
 for whoever resumes the job), out (a path, likewise) | job (its id), task, reader |
 | `job.feed` | job, items (in order), last; reader | {}; or, while an input is read again: differs (the index of the \
 first item that is another one), problem |
-| `job.results` | job; reader | results (index, output, error, error_kind, peer, service_ms, receipt; in input order), \
-done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed so far, items_done, peers, \
-spent_microcredits) |
+| `job.know` | job, known: pairs (item, output) whose outputs are certain | {} |
+| `job.results` | job; reader | results (index, output, error, error_kind, peer, service_ms, receipt, verified; in \
+input order), done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed so far, \
+items_done, peers, spent_microcredits) |
 | `job.cancel` | job | {} |
 | `job.resume` | job; compare: whether the input will be fed again from its start; optional: deadline_s, \
 budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answered |
@@ -34,10 +35,10 @@ from typing import Any
 
 import trio
 
-from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
+from swarmharness.errors import ConfigurationError, InputChangedError, InputError, SwarmError, UnavailableError
 from swarmharness.jobs.context import VERIFY, JobOptions
 from swarmharness.jobs.journal import JobRecord, JobState
-from swarmharness.jobs.service import InputChangedError, ItemResult, Job
+from swarmharness.jobs.service import ItemResult, Job
 from swarmharness.node.call_params import param
 from swarmharness.node.parts import NodeParts
 
@@ -49,6 +50,7 @@ SOURCE_BYTES_MAX = 1 << 20
 LISTED_MAX = 1000
 REPLICAS_MAX = 9
 BUDGET_MAX = 2**53
+KNOWN_MAX = 64
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class JobsApi:
         self.methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "job.open": self._open,
             "job.feed": self._feed,
+            "job.know": self._know,
             "job.results": self._results,
             "job.cancel": self._cancel,
             "job.resume": self._resume,
@@ -180,6 +183,20 @@ class JobsApi:
             await self._asked(params).job.feed(items, last=param(params, "last", bool, False))
         except InputChangedError as error:
             return {"differs": error.index, "problem": str(error)}
+        return {}
+
+    async def _know(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        known = param(params, "known", list)
+        if len(known) > KNOWN_MAX or not all(
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, bytes) for part in pair)
+            for pair in known
+        ):
+            raise InputError(f"job.know: at most {KNOWN_MAX} pairs of byte strings, an item and its output")
+        skill = self._asked(params).job.skill
+        models = {choice.skill.model_digest for choice in await self._parts.router.choose(skill)}
+        for item, output in known:
+            for digest in models:
+                self._parts.verification.know(skill, digest, item, output)
         return {}
 
     async def _results(self, params: Mapping[str, Any]) -> dict[str, Any]:

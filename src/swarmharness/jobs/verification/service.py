@@ -8,12 +8,15 @@ from typing import Any
 import trio
 
 from swarmharness.credit.service import CreditService
+from swarmharness.errors import InputError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.asking import TaskRunner
 from swarmharness.jobs.context import JobContext
+from swarmharness.jobs.messages import Output
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.verification.checked import CheckedTasks
 from swarmharness.jobs.verification.judging import Judging
+from swarmharness.jobs.verification.known import ITEM_BYTES_MAX
 from swarmharness.jobs.verification.policy import VerificationSettings
 from swarmharness.jobs.verification.quorum import Quorum
 from swarmharness.jobs.verification.settling import Settling
@@ -61,6 +64,11 @@ class Verification:
     def settle(self, answer: TaskAnswer) -> None:
         """Pay for an answer that its job accepted, now or with its batch; never waits and never raises."""
         self._settling.settle(answer)
+
+    def know(self, skill: str, model_digest: bytes, item: bytes, output: bytes) -> None:
+        """Use an item whose output the user knows for certain as a spot check; InputError if it is too large."""
+        if not self.judging.known.add((skill, model_digest), item, Output(output, ""), seen=(), certain=True):
+            raise InputError(f"a known item and its output have at most {ITEM_BYTES_MAX} bytes each")
 
     def status(self) -> dict[str, Any]:
         """Return what checks found so far, as plain values."""

@@ -1,0 +1,51 @@
+"""Turns the JSON form of an output back into its bytes, the inverse of `items.to_json`; it never imports numpy."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from swarmharness.errors import InputError
+from swarmharness.execution.items import pack
+from swarmharness.execution.skill import Task
+from swarmharness.execution.tensor_codec import ITEM_SIZES_BYTES, Tensor, encode_tensors
+
+ELEMENTS_MAX = 2**20
+_FORMATS = dict(zip(ITEM_SIZES_BYTES, "?efdbhiqBHIQ", strict=True))
+
+
+def from_json(task: Task, value: Any) -> bytes:
+    """Return the bytes of an output as `submit --json` prints it; InputError for anything else."""
+    try:
+        match task:
+            case Task.TEXT_EMBEDDING:
+                return encode_tensors((_tensor("embedding", "float32", [len(value)], value),))
+            case Task.IMAGE_OCR:
+                return pack(
+                    [[str(line["text"]), list(map(int, line["box"])), float(line["confidence"])] for line in value]
+                )
+            case Task.FILE_TYPE:
+                return pack([str(value["label"]), float(value["score"]), str(value["mime"]), str(value["group"])])
+            case Task.TENSOR:
+                return encode_tensors(tuple(_tensor(name, **_parts(part)) for name, part in value.items()))
+            case _:
+                assert_never(task)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
+        raise InputError(f"not an output of the task {task.value}: {error or type(error).__name__}") from None
+
+
+def _parts(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {"dtype": part["dtype"], "shape": part["shape"], "data": part["data"]}
+
+
+def _tensor(name: str, dtype: str, shape: list[int], data: list[Any]) -> Tensor:
+    if not isinstance(data, list) or not isinstance(shape, list):
+        raise ValueError("the elements, and the shape, are lists")
+    if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(data):
+        raise ValueError(f"the shape {shape} does not fit {len(data)} elements")
+    if len(data) > ELEMENTS_MAX or dtype not in _FORMATS:
+        raise ValueError(f"{len(data)} elements of type {dtype!r}")
+    numbers = [math.nan if number is None else number for number in data]
+    return Tensor(name, dtype, tuple(shape), struct.pack(f"<{len(numbers)}{_FORMATS[dtype]}", *numbers))
