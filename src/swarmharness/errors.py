@@ -41,6 +41,14 @@ class InputError(SwarmError):
     kind = ErrorKind.INPUT
 
 
+class InputChangedError(InputError):
+    """A job's input is not what it was when the job first read it; `index` is the first item that differs."""
+
+    def __init__(self, message: str, index: int = -1) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class UnavailableError(SwarmError):
     """There is no node, peer or skill to do this; trying again later or elsewhere may help."""
 

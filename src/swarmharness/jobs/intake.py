@@ -7,18 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarmharness.errors import InputError
+from swarmharness.errors import InputChangedError
 from swarmharness.jobs.journal import DIGEST_BYTES, Journal, input_digest
 
 Numbered = list[tuple[int, bytes]]
-
-
-class InputChangedError(InputError):
-    """The input is not what it was when the job first read it; `index` is the first item that differs."""
-
-    def __init__(self, index: int, problem: str) -> None:
-        super().__init__(problem)
-        self.index = index
 
 
 class Intake:
@@ -52,12 +44,13 @@ class Intake:
             for place, (index, item) in enumerate(known):
                 if input_digest(item) != digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]:
                     problem = f"input {index} is not what it was when job {self._job_id} first read it"
-                    raise InputChangedError(index, problem)
+                    raise InputChangedError(problem, index)
         if new and self.ended:
-            raise InputChangedError(self.fed, f"the input had {self.fed} items before, and goes on after them now")
+            problem = f"the input had {self.fed} items before, and goes on after them now"
+            raise InputChangedError(problem, self.fed)
         end = self.cursor + len(items)
         if last and end < self.fed:
-            raise InputChangedError(end, f"the input ends after {end} items now, and had {self.fed} before")
+            raise InputChangedError(f"the input ends after {end} items now, and had {self.fed} before", end)
         return known, new
 
     def take_in(self, items: Sequence[bytes], wanted: Numbered, new: Numbered, *, last: bool) -> None:

@@ -15,7 +15,6 @@ from swarmharness.errors import BudgetError, InputError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.context import JobContext, JobOptions, TaskLayers
 from swarmharness.jobs.dispatch import JobSettings, prices_text
-from swarmharness.jobs.intake import InputChangedError
 from swarmharness.jobs.job import Job, JobWorld, Progress
 from swarmharness.jobs.journal import ItemResult, JobRecord, JobState, Journal
 from swarmharness.jobs.purse import Purse
@@ -23,7 +22,7 @@ from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
 from swarmharness.routing.router import Choice, Router
 
-__all__ = ["InputChangedError", "ItemResult", "Job", "JobService", "JobSettings", "Progress"]
+__all__ = ["ItemResult", "Job", "JobService", "JobSettings", "Progress"]
 
 
 class JobService:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from swarmharness.credit.receipt import epoch_of
-from swarmharness.errors import BudgetError, ErrorKind, InputError, SwarmError
+from swarmharness.errors import BudgetError, ErrorKind, InputChangedError, InputError, SwarmError
 from swarmharness.execution.memory import MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
@@ -21,7 +21,7 @@ from swarmharness.jobs.job import Job
 from swarmharness.jobs.journal import ItemResult, JobState
 from swarmharness.jobs.memory_journal import MemoryJournal
 from swarmharness.jobs.requester import TaskAnswer, TaskRequester
-from swarmharness.jobs.service import InputChangedError, JobService, JobSettings
+from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.simulation.memory_swarm import MemoryNode, memory_swarm
 
 SLOW_ECHO = MemorySkill("echo", ItemOutput, service_us=20_000)
