@@ -80,7 +80,7 @@ async def submit(node: NodeProcess, items: list[bytes], **options: Any) -> list[
     return results
 
 
-async def test_always_lets_no_lie_through_and_a_third_decides(tmp_path: Path, group: NodeGroup) -> None:
+async def test_always_lets_no_lie_through_and_a_third_decides_v_1(tmp_path: Path, group: NodeGroup) -> None:
     swarm = Swarm(tmp_path, group, ["one", "two"], honest=3)
     await swarm.ready()
     items = inputs(120)

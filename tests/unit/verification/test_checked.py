@@ -61,7 +61,7 @@ def items(count: int) -> list[bytes]:
     return [f"item {number}".encode() for number in range(count)]
 
 
-async def test_always_hands_up_nothing_that_no_second_peer_confirmed(autojump_clock: MockClock) -> None:
+async def test_always_hands_up_nothing_that_no_second_peer_confirmed_v_1(autojump_clock: MockClock) -> None:
     crew = Crew({1: lie("one"), 2: lie("two")})
     async with memory_swarm(6, serving=5, skills=crew.skills, settings=RICH) as nodes:
         results = await submit(nodes[0], items(200), "always")
@@ -143,7 +143,7 @@ async def test_adaptive_checks_all_of_a_new_peer_and_one_batch_in_twenty_of_a_pr
         assert paid == PRICE * (20 + crew.executed.total())
 
 
-async def test_a_failed_check_voids_the_whole_batch(autojump_clock: MockClock) -> None:
+async def test_a_failed_check_voids_the_whole_batch_v_2(autojump_clock: MockClock) -> None:
     cheat = {"now": False}
 
     def turncoat(item: bytes) -> bytes:
