@@ -52,7 +52,7 @@ class RoutedTasks:
         price = self._tasks.price_microcredits(peer_id, skill, len(items))
         if not self._purse.reserve(price):
             raise BudgetError(f"{len(items)} items cost {price} micro-credits there, more than the budget has left")
-        prediction = self._router.note_sent(peer_id, skill.name, len(items))
+        prediction = self._router.note_sent(peer_id, skill.name, len(items), input_bytes=sum(map(len, items)))
         try:
             answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
         except SwarmError as failure:

@@ -38,7 +38,7 @@ class HedgedTasks:
         """See `TaskRunner`; if neither copy is answered, the failure of the first is raised."""
         policy = self._router.policy
         self._budget.request(policy)
-        expected_us = self._router.expected_us(peer_id, skill.name, len(items))
+        expected_us = self._router.expected_us(peer_id, skill.name, len(items), input_bytes=sum(map(len, items)))
         if (
             not self._router.hedges
             or not policy.hedge_share

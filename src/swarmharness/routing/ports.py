@@ -32,5 +32,7 @@ class Prediction:
 
     wait_us: int
     """Before it would begin, by the peer's own account."""
+    way_us: int
+    """On the way, moving the input, opening the model."""
     total_us: int
     """Until its answer would be here, all corrections included."""

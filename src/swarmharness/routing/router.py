@@ -18,6 +18,7 @@ from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
 from swarmharness.routing.decisions import SHOWN_MAX, Decision, DecisionLog
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.explain import Explanation, explain
+from swarmharness.routing.exploring import preferred
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.locality import Nearness
 from swarmharness.routing.policy import RoutingPolicy
@@ -26,7 +27,7 @@ from swarmharness.routing.records import Record, Records, view_of
 from swarmharness.routing.rows import peer_rows
 from swarmharness.routing.table import Choice, SkillTable
 from swarmharness.routing.trust import Trust
-from swarmharness.routing.utility import completion_us
+from swarmharness.routing.utility import time_parts_us
 
 __all__ = ["Choice", "Prediction", "Router", "SkillDirectory"]
 
@@ -104,7 +105,11 @@ class Router:
         order = rows.order(items, exclude=exclude, model_digest=model_digest, input_bytes=input_bytes, limit=limit)
         if len(order) < 2:
             return order
-        first = self._explored(skill, order)
+
+        def newcomers() -> list[int]:
+            return [place for place, choice in enumerate(order) if self._is_new(choice, skill)]
+
+        first = preferred(len(order), newcomers, self._policy, self._randomness.below)
         return order if not first else (order[first], *order[:first], *order[first + 1 :])
 
     @property
@@ -119,13 +124,13 @@ class Router:
 
     # -- hearing what happened --------------------------------------------------------------------------------
 
-    def note_sent(self, peer_id: PeerId, skill: str, items: int) -> Prediction | None:
+    def note_sent(self, peer_id: PeerId, skill: str, items: int, *, input_bytes: int = 0) -> Prediction | None:
         """Hear that a task was sent; exactly one of the next four follows it.
 
         Returns what was expected of it, to be compared with its answer; None if no decision knew the peer.
         """
         now_us = self._clock.monotonic_us()
-        prediction = self._predict(peer_id, skill, items, now_us)
+        prediction = self._predict(peer_id, skill, items, input_bytes, now_us)
         self._records.sent(peer_id, skill, self._policy, items=items, now_us=now_us)
         self._changed(peer_id, skill)
         for listener in self._on_sent:
@@ -168,7 +173,7 @@ class Router:
             queued_items=queued_items,
             elapsed_us=elapsed_us,
             now_us=now_us,
-            network_us=network_us,
+            network_us=network_us if prediction is None else prediction.way_us,
             predicted_wait_us=None if prediction is None else prediction.wait_us,
             quality_micro=usual_us * MICRO // share_us,
         )
@@ -213,18 +218,20 @@ class Router:
         table = self._tables.get(skill)
         return table is not None and peer_id in table.rows
 
-    def expected_us(self, peer_id: PeerId, skill: str, items: int) -> int | None:
+    def expected_us(self, peer_id: PeerId, skill: str, items: int, *, input_bytes: int = 0) -> int | None:
         """Return when a task sent now would be answered, counted from now; None if no decision knew the peer."""
-        prediction = self._predict(peer_id, skill, items, self._clock.monotonic_us())
+        prediction = self._predict(peer_id, skill, items, input_bytes, self._clock.monotonic_us())
         return None if prediction is None else prediction.total_us
 
     def load_milli(self, skill: str) -> int:
         """Return the usual work under way for each slot of the peers that may get tasks, in thousandths."""
         table = self._tables.get(skill)
+        if table is None:
+            return 0
         milli = slots = 0
-        for peer_id in table.rows.usable() if table is not None else ():
+        for peer_id in table.rows.usable():
             estimate = self._records.get(peer_id, skill, self._policy).estimate
-            if estimate.queued_at_us is not None and table is not None:
+            if estimate.queued_at_us is not None:
                 milli += estimate.usual_milli
                 slots += estimate.slots or table.rows.choice(peer_id).skill.slots
         return milli // slots if slots else 0
@@ -295,27 +302,18 @@ class Router:
 
     # -- parts ------------------------------------------------------------------------------------------------
 
-    def _explored(self, skill: str, order: tuple[Choice, ...]) -> int:
-        """Return the position of whom to prefer: the best, the best of a sample, or now and then a newcomer."""
-        policy, first = self._policy, 0
-        if policy.explore_share and self._randomness.below(MICRO) < round(policy.explore_share * MICRO):
-            newcomers = [position for position, choice in enumerate(order) if self._is_new(choice, skill)]
-            if newcomers:
-                return newcomers[self._randomness.below(len(newcomers))]
-        if 0 < policy.sample < len(order):
-            first = min(self._randomness.below(len(order)) for _ in range(policy.sample))
-        return first
-
     def _is_new(self, choice: Choice, skill: str) -> bool:
         estimate = self._records.get(choice.peer_id, skill, self._policy).estimate
         return not choice.local and estimate.service_us is None and not estimate.outstanding_items
 
-    def _predict(self, peer_id: PeerId, skill: str, items: int, now_us: int) -> Prediction | None:
+    def _predict(self, peer_id: PeerId, skill: str, items: int, input_bytes: int, now_us: int) -> Prediction | None:
         table = self._tables.get(skill)
         if table is None or peer_id not in table.rows:
             return None
         view = self._view_now(table.rows.choice(peer_id), now_us)
-        return Prediction(view.promised_wait_us(self._policy), completion_us(view, self._policy, items))
+        parts = time_parts_us(view, self._policy, items, input_bytes)
+        way_us = parts["network"] + parts["input"] + parts["model"]
+        return Prediction(view.promised_wait_us(self._policy), way_us, sum(parts.values()))
 
     def _fail(self, peer_id: PeerId, skill: str, items: int) -> None:
         jitter, now_us = self._randomness.below(JITTER_PERMILLE), self._clock.monotonic_us()
