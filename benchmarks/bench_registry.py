@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
 
 from benchmarks.harness import Row, judge, median
+from swarmharness.identity import PeerId
+from swarmharness.network.dht_lookup import Lookup
+from swarmharness.network.libp2p_dht import Libp2pDht
+from swarmharness.network.memory import MemoryNetwork
+from swarmharness.network.memory_dht import MemoryDht
+from swarmharness.network.ports import Dht, PeerAddress
 from swarmharness.node.client import client_node
 from swarmharness.node.config import Config
 from swarmharness.node.data_dir import DataDir
@@ -32,6 +39,8 @@ SILENT = "version = 1\n\n[execution]\nskills = []\n"
 SERVING = "version = 1\n\n[execution]\nthreads = 1\n"
 SETTLE_TIMEOUT_S = 120.0
 CALLS = 1000
+KEY = b"\x07" * 32
+FOUND_MAX = 32
 
 
 def run(quick: bool) -> list[Row]:
@@ -57,6 +66,11 @@ async def _measure(base: Path, first: NodeProcess, workers: list[NodeProcess], k
             started = time.perf_counter()
             await api.parts.registry.candidates(SKILL)
             cold_ms.append((time.perf_counter() - started) * 1000)
+    async with client_node(DataDir.at(base / "asking"), Config(), [first.join_address]) as api:
+        await _all_known(api.parts, len(workers))
+        await api.parts.ports.dht.find_providers(KEY, limit=FOUND_MAX)
+        asked = _last_lookup(api.parts.ports.dht)
+    modelled = await _modelled([first.peer_id, *(worker.peer_id for worker in workers)])
     async with client_node(DataDir.at(base / "busy"), Config(), [first.join_address]) as api:
         await _job_s(api.parts)
         await trio.sleep(1)
@@ -70,6 +84,8 @@ async def _measure(base: Path, first: NodeProcess, workers: list[NodeProcess], k
     return [
         judge(f"cold, {total} processes", median(cold_ms), "ms", floor=median(call_ms), at_most=300.0),
         judge("cold, the slowest", max(cold_ms), "ms", floor=median(call_ms)),
+        judge("queries of a DHT look-up; floor: its twin", asked.queried, "", floor=modelled.queried),
+        judge("rounds of a DHT look-up; floor: its twin", asked.hops, "", floor=modelled.hops),
         judge("warm", warm_us, "us", floor=dictionary_us, at_most=1000.0),
         judge(f"first result after SIGKILL of {killed}, busy client", busy_s, "s", at_most=2.0),
         judge(f"first result after SIGKILL of {killed}, new client", fresh_s, "s", at_most=2.0),
@@ -86,6 +102,35 @@ async def _settled(base: Path, first: NodeProcess, workers: int) -> None:
                 if measured >= workers:
                     return
                 await trio.sleep(0.2)
+
+
+async def _all_known(parts: NodeParts, workers: int) -> None:
+    with trio.fail_after(SETTLE_TIMEOUT_S):
+        while True:
+            if len(await parts.registry.candidates(SKILL)) >= workers:
+                return
+            await trio.sleep(0.2)
+
+
+def _last_lookup(dht: Dht) -> Lookup:
+    assert isinstance(dht, Libp2pDht)
+    return dht.lookups[-1]
+
+
+async def _modelled(peer_ids: list[str]) -> Lookup:
+    """Return what the same look-up takes in the DHT's twin, where the same nodes know each other."""
+    async with MemoryNetwork() as network, AsyncExitStack() as stack:
+        dhts = []
+        transports = []
+        for peer_id in [*peer_ids, "newcomer"]:
+            transports.append(await stack.enter_async_context(network.node(PeerId(peer_id))))
+            dhts.append(await stack.enter_async_context(MemoryDht(transports[-1])))
+        for dht in dhts:
+            for transport in transports[:-1]:
+                if transport is not transports[dhts.index(dht)]:
+                    await dht.add_peer(PeerAddress(transport.peer_id, transport.addresses))
+        await dhts[-1].find_providers(KEY, limit=FOUND_MAX)
+        return dhts[-1].lookups[-1]
 
 
 async def _call_ms(parts: NodeParts, first: NodeProcess) -> float:

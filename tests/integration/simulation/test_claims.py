@@ -14,19 +14,21 @@ from swarmharness.node.config_schema import Source
 from swarmharness.simulation.load import Answered
 from swarmharness.simulation.scenario import Scenario, load_scenario, parse_scenario
 from swarmharness.simulation.simulate import Simulation, simulate
+from swarmharness.simulation.summary import unmet
 
 ATTACK = Path(__file__).parents[3] / "configs" / "scenarios" / "attack-on-credit.toml"
 
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    return load_scenario(ATTACK).scaled(nodes=40, hours=0.2)
+    return load_scenario(ATTACK).scaled(nodes=40, hours=0.15)
 
 
 @pytest.fixture(scope="module")
 def attacked(scenario: Scenario) -> Simulation:
     simulation = simulate(scenario, 7)
     assert simulation.violations == ()
+    assert unmet(simulation) == []
     return simulation
 
 
