@@ -39,12 +39,14 @@ RENEWED = frozenset({"sybil"})
 """Roles whose nodes start each session with another key."""
 
 
-def behaviour_of(role: str, group: str, number: int, *, cheats_permille: int = 1000) -> Behaviour:
+def behaviour_of(
+    role: str, group: str, number: int, *, cheats_permille: int = 1000, cheats_after: int = 0
+) -> Behaviour:
     """Return how the executor of a node with this role behaves; a cheat about results cheats on that share of tasks."""
     if role in list(Cheat):
         mark = f"cartel {group}" if role == Cheat.CARTEL else f"wrong {group} {number}"
         randomness = SeededRandomness(f"cheat {group} {number}")
-        return Behaviour(cheater=Cheater(Cheat(role), mark.encode(), cheats_permille, randomness))
+        return Behaviour(cheater=Cheater(Cheat(role), mark.encode(), cheats_permille, randomness, cheats_after))
     match role:
         case "load-liar":
             return Behaviour(claims_queue_percent=0)

@@ -42,10 +42,15 @@ class Cheater:
     """What makes the wrong answers of this node, or of its cartel, its own."""
     share_permille: int = 1000
     randomness: SeededRandomness = field(default_factory=lambda: SeededRandomness("cheat"))
+    honest_tasks: int = 0
+    """So many it does honestly first."""
     _last: bytes = b""
 
     def cheats_now(self) -> bool:
         """Decide about the next task."""
+        if self.honest_tasks:
+            self.honest_tasks -= 1
+            return False
         return self.randomness.chance(self.share_permille)
 
     def work_permille(self, items: int) -> int:

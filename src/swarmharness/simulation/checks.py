@@ -293,6 +293,7 @@ class Checks:
         for total, peer in ((self.earned, body.worker), (self.spent, body.requester)):
             index = self._swarm.by_peer[PeerId(peer)].index
             total[index] = total.get(index, 0) + share
+        self._swarm.work.paid(self._swarm.by_peer[PeerId(body.worker)].index, share)
 
     def _found(self, node: SimulatedNode, problems: Iterable[Problem]) -> None:
         for invariant, text in problems:

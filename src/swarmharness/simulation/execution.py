@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -48,8 +48,13 @@ class ModelExecutor:
         speed_permille: int,
         behaviour: Behaviour,
         proficiency_permille: Mapping[str, int] | None = None,
+        done: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
-        """`proficiency_permille` makes the node faster or slower in single skills than its advert says."""
+        """`proficiency_permille` makes the node faster or slower in single skills than its advert says.
+
+        `done` hears of the skill, items and busy microseconds of each task.
+        """
+        self._done = done
         self._proficiency_permille = dict(proficiency_permille or {})
         self._models = dict(skills)
         self._randomness = randomness
@@ -90,6 +95,7 @@ class ModelExecutor:
                     await self._sleep(service_us / 1e6)
                 self.items_done += len(items)
                 self.busy_us += service_us
+                self._done(skill, len(items), service_us)
                 outputs = tuple(map(ItemOutput, self._answers(skill, items, model, cheater)))
                 # A cheat claims the time of the work that it is paid for.
                 return Execution(outputs, honest_us * self.behaviour.claims_speed_percent // 100)
@@ -132,7 +138,7 @@ class ModelExecutor:
             comparison_class="exact",
             batch_invariant=True,
             batch_items_max=64,
-            work_microcredits=round(model.work_ms * 1000),
+            work_microcredits=max(1, round(model.work_ms * 1000) * model.price_percent // 100),
             service_us=max(1, mean_us * self.behaviour.claims_speed_percent // 100),
             provider="simulated",
             slots=self._slot_count,

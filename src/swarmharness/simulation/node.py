@@ -189,8 +189,13 @@ class SimulatedNode:
             speed_permille=max(1, self.speed_permille * self.slow_percent // 100),
             proficiency_permille=self.proficiency_permille,
             behaviour=behaviour_of(
-                self.group.role, self.group_name, self.number, cheats_permille=10 * self.group.cheats_percent
+                self.group.role,
+                self.group_name,
+                self.number,
+                cheats_permille=10 * self.group.cheats_percent,
+                cheats_after=self.group.cheats_after,
             ),
+            done=lambda skill, items, busy_us: self.swarm.work.done(self.index, skill, items, busy_us),
         )
 
     async def _retire(self) -> None:

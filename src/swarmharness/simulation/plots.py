@@ -31,7 +31,13 @@ class Bars:
 
 def plots_of(summary: Mapping[str, Any]) -> list[Lines | Bars]:
     """Return what a report shows of a summary."""
-    return [*_over_time(summary["series"]), *_by_kind_of_node(summary), _by_kind_of_message(summary["traffic"])]
+    return [
+        *_over_time(summary["series"]),
+        *_of_cheats(summary["series"]),
+        *_of_specialisation(summary["series"]),
+        *_by_kind_of_node(summary),
+        _by_kind_of_message(summary["traffic"]),
+    ]
 
 
 def _over_time(series: Mapping[str, Any]) -> list[Lines | Bars]:
@@ -47,6 +53,39 @@ def _over_time(series: Mapping[str, Any]) -> list[Lines | Bars]:
         Lines("Goodput over time", minutes, rates, "minutes", "requests a second"),
         Lines("Latency over time", minutes, waits, "minutes", "milliseconds"),
     ]
+
+
+def _of_cheats(series: Mapping[str, Any]) -> list[Lines | Bars]:
+    """Who got the work, and what was wrong of it, in a scenario in which somebody answers wrongly."""
+    if "answered_by" not in series:
+        return []
+    minutes = [at_s / 60 for at_s in series["at_s"]]
+    answered = series["answered"]
+    shares = {
+        name: [100 * count / total if total else None for count, total in zip(counts, answered, strict=True)]
+        for name, counts in series["answered_by"].items()
+    }
+    wrong = [
+        100 * (total - right) / total if total else None for total, right in zip(answered, series["right"], strict=True)
+    ]
+    return [
+        Lines("Answers by kind of worker, over time", minutes, shares, "minutes", "percent"),
+        Lines("Wrong answers that users got", minutes, {"wrong": wrong}, "minutes", "percent of answers"),
+    ]
+
+
+def _of_specialisation(series: Mapping[str, Any]) -> list[Lines | Bars]:
+    if "specialised_permille" not in series:
+        return []
+    shares = {
+        name: [None if value is None else value / 10 for value in series[column]]
+        for name, column in (
+            ("in the node's best skill", "specialised_permille"),
+            ("if all nodes did alike", "even_permille"),
+        )
+    }
+    minutes = [at_s / 60 for at_s in series["at_s"]]
+    return [Lines("Work in the skill that pays the node most", minutes, shares, "minutes", "percent")]
 
 
 def _by_kind_of_node(summary: Mapping[str, Any]) -> list[Lines | Bars]:

@@ -99,6 +99,7 @@ class SkillModel:
     """`[skills.NAME]`: one kind of work."""
 
     work_ms: float = key(50.0, "Mean time of one item on a reference core; also its price.", least=0.001, most=1e6)
+    price_percent: int = key(100, "What an item costs, in percent of its work.", least=1, most=10_000)
     law: str = key("exponential", "How the time of an item is distributed.", choices=LAWS)
     item_bytes: int = key(512, "Size of one item.", least=16, most=2**20)
     output_bytes: int = key(64, "Size of one output.", least=8, most=2**20)
@@ -111,6 +112,7 @@ class Group:
     count: int = key(1, "How many there are.", least=0, most=NODES_MAX)
     role: str = key("honest", "How they behave.", choices=ROLES)
     cheats_percent: int = key(100, "On how many of its tasks a cheat about results cheats.", least=0, most=100)
+    cheats_after: int = key(0, "So many tasks it does honestly first, to be believed.", least=0, most=1_000_000)
     serves: tuple[str, ...] = key((), "The skills that they serve.")
     serves_until_s: float = key(0.0, "From then on they serve nothing more; 0 means never.", least=0, most=_MOST_S)
     slots: int = key(1, "Items that a node works on at a time.", least=1, most=1024)
@@ -193,6 +195,16 @@ class Expectation:
     )
     starved_permille: int = key(
         0, "Requests of free riders (`sybil`, and groups that serve nothing) answered, at most.", least=0, most=1000
+    )
+    wrong_permille: int = key(0, "Answers to honest nodes that were wrong, at most.", least=0, most=1000)
+    cheats_income_permille: int = key(
+        0, "What a cheat about results earns, against what an honest worker earns, at most.", least=0, most=100_000
+    )
+    specialised_permille: int = key(
+        0,
+        "In the last third of the time, the part of a node's work that is in the skill that it does best, at least.",
+        least=0,
+        most=1000,
     )
 
 

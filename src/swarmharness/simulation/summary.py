@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swarmharness.simulation.adversaries import is_free_rider
+from swarmharness.simulation.gains import cheats_income_permille, over_time, specialised_permille
 from swarmharness.simulation.load import Answered
 from swarmharness.simulation.simulate import Simulation
+from swarmharness.simulation.work import PARTS
 
-BUCKETS = 60
+BUCKETS = PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,11 @@ def summary_of(simulation: Simulation) -> dict[str, Any]:
         "honest": _requests(honest),
         "groups": {name: _group(simulation, name) for name in scenario.nodes},
         "traffic": _traffic(simulation),
-        "credit": {"moved_microcredits": swarm.checks.moved_microcredits},
-        "series": series_of(simulation),
+        "credit": {
+            "moved_microcredits": swarm.checks.moved_microcredits,
+            "cheats_income_permille": cheats_income_permille(simulation),
+        },
+        "series": series_of(simulation) | over_time(simulation),
         "violations": [asdict(violation) for violation in simulation.violations],
         "unmet": unmet(simulation),
     }
@@ -103,6 +108,25 @@ def unmet(simulation: Simulation) -> list[str]:
     ridden = permille(sum(outcome.answered for outcome in riders), len(riders))
     if expect.starved_permille and ridden > expect.starved_permille:
         found.append(f"answered {ridden} of 1000 requests of free riders, expected at most {expect.starved_permille}")
+    return found + _unmet_gains(simulation, honest)
+
+
+def _unmet_gains(simulation: Simulation, honest: Sequence[Answered]) -> list[str]:
+    expect, found = simulation.scenario.expect, []
+    wrong = permille(sum(each.answered and not each.right for each in honest), sum(each.answered for each in honest))
+    if expect.wrong_permille and wrong > expect.wrong_permille:
+        found.append(f"{wrong} of 1000 answers to honest nodes were wrong, expected at most {expect.wrong_permille}")
+    income = cheats_income_permille(simulation)
+    if expect.cheats_income_permille and (income is None or income > expect.cheats_income_permille):
+        found.append(
+            f"a cheat earned {income} of 1000 of an honest worker, expected at most {expect.cheats_income_permille}"
+        )
+    special = specialised_permille(simulation)
+    if expect.specialised_permille and (special is None or special[0] < expect.specialised_permille):
+        share = special[0] if special else 0
+        found.append(
+            f"{share} of 1000 of the work is in the nodes' best skills, expected at least {expect.specialised_permille}"
+        )
     return found
 
 
@@ -132,6 +156,7 @@ def _group(simulation: Simulation, name: str) -> dict[str, Any]:
         "served": served,
         "earned_microcredits": sum(swarm.checks.earned.get(node.index, 0) for node in members),
         "spent_microcredits": sum(swarm.checks.spent.get(node.index, 0) for node in members),
+        "busy_us": sum(busy for (_, index, _), busy in swarm.work.busy_us.items() if index in indices),
         "sessions": sum(node.session for node in members),
         "messages": sum(count.messages for count in sent),
         "bytes": sum(count.size_bytes for count in sent),

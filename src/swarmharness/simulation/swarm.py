@@ -20,6 +20,7 @@ from swarmharness.simulation.trace import Trace
 from swarmharness.simulation.traffic import Traffic
 from swarmharness.simulation.virtual_time import VirtualClock
 from swarmharness.simulation.weather import Weather
+from swarmharness.simulation.work import Work
 
 START_WITHIN_US = 10_000_000
 """Nodes that are there from the start come up within this time, not at one instant."""
@@ -38,6 +39,7 @@ class Swarm:
         self.signatures = signatures
         self.trace = Trace()
         self.traffic = Traffic()
+        self.work = Work(self.now_us, round(scenario.hours * 3_600_000_000))
         self.checks = Checks(self)
         weather = Weather(scenario.network, self.draw("weather"))
         self.network = SimulatedNetwork(weather, self.trace, self.traffic, self.checks, clock.sleep)
