@@ -17,7 +17,7 @@ from swarmharness.node.parts import NodeParts
 from swarmharness.node.process import NodeGroup, NodeLaunch
 
 NAME = "embedding"
-DESCRIPTION = "one embedding: client process, router, worker process, co-signed receipt"
+DESCRIPTION = "(--verify none) one embedding: client process, router, worker process, co-signed receipt"
 WORKER = "version = 1\n\n[execution]\nthreads = 1\n"
 
 

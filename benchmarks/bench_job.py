@@ -27,7 +27,7 @@ from swarmharness.node.parts import NodeParts
 from swarmharness.node.process import NodeGroup, NodeLaunch
 
 NAME = "job"
-DESCRIPTION = "2,000 embeddings over two single-threaded worker nodes"
+DESCRIPTION = "2,000 embeddings over two single-threaded worker nodes, --verify none"
 WORKER = "version = 1\n\n[execution]\nthreads = 1\n"
 SLOW_WORKER = f"{WORKER}cpu_share = 0.1\n"
 WORKERS = 2

@@ -192,7 +192,7 @@ class JobsConfig:
         "believes everybody.",
         choices=tuple(mode.value for mode in Mode),
     )
-    replicas: int = key(2, "How many nodes must agree on what is checked.", least=2, most=16)
+    replicas: int = key(2, "How many nodes must agree on what is checked.", least=2, most=9)
     tolerance: float = key(
         1e-3, "How far apart two tensors may lie and agree, relative to their largest element.", least=0, most=0.1
     )

@@ -27,14 +27,14 @@ count = 8
 serves = ["think"]
 
 [nodes.cheats]
-count = 2
+count = {cheats}
 role = "{role}"
 serves = ["think"]
 """
 
 
-def right_share(role: str, verify: str) -> float:
-    simulation = simulated_swarm(SCENARIO.format(role=role, verify=verify), seed=1)
+def right_share(role: str, verify: str, cheats: int = 1) -> float:
+    simulation = simulated_swarm(SCENARIO.format(role=role, verify=verify, cheats=cheats), seed=1)
     answered = [outcome for outcome in simulation.load.outcomes if outcome.answered]
     assert len(answered) > 30
     return sum(outcome.right for outcome in answered) / len(answered)
@@ -46,4 +46,9 @@ def test_in_a_whole_swarm_no_cheat_that_acts_alone_gets_a_wrong_answer_past_alwa
 
 
 def test_what_is_not_checked_is_believed() -> None:
-    assert right_share("noise", "none") < 1
+    assert right_share("noise", "none", cheats=3) < 1
+
+
+@pytest.mark.parametrize("role", ["noise", "wrong"])
+def test_nor_do_several_whose_wrong_answers_differ(role: str) -> None:
+    assert right_share(role, "always", cheats=3) == 1
