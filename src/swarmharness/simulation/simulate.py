@@ -27,7 +27,7 @@ DRAIN_S = 15.0
 
 COLLECTED_EVERY = 10_000
 """After so many steps what came since and is unreachable is freed: jobs and exceptions hold on to themselves. That
-costs what came since, not what there is."""
+costs what came since, not what there is. What ended sessions leave is freed when a quarter of all nodes had one."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +76,11 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
 
                 def step() -> None:
                     swarm.checks.step()
-                    if clock.jumps % COLLECTED_EVERY == 0:
-                        gc.collect(0)
+                    if clock.jumps >= swarm.tidied_step + COLLECTED_EVERY:
+                        swarm.tidied_step = clock.jumps
+                        many_ended = 4 * swarm.ended_sessions > len(swarm.nodes)
+                        swarm.ended_sessions *= not many_ended
+                        gc.collect(2 if many_ended else 0)
                     if swarm.checks.violations and not swarm.ending:
                         swarm.ending = True
                         nursery.cancel_scope.cancel()

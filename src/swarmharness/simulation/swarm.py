@@ -46,6 +46,9 @@ class Swarm:
         self.nodes: list[SimulatedNode] = []
         self.by_peer: dict[PeerId, SimulatedNode] = {}
         self.ending = False
+        self.ended_sessions = 0
+        """Since memory was tidied up thoroughly."""
+        self.tidied_step = 0
         self._choosing = self.draw("choosing")
         for name, group in scenario.nodes.items():
             for number in range(group.count):
