@@ -182,7 +182,7 @@ class Expectation:
     latency_p50_ms: int = key(0, "Median latency of honest nodes' answered requests, at most.", least=0, most=3_600_000)
     latency_p99_ms: int = key(0, "The same for the 99th percentile.", least=0, most=3_600_000)
     converges_s: int = key(
-        240,
+        900,
         "After so long without faults, nodes that have run for as long know who serves what they use (R-3).",
         least=1,
         most=86_400,
