@@ -119,8 +119,8 @@ class Dispatcher:
             payable = [choice for choice in choices if self._payable_items(choice) != 0]
             if choices and not payable and not self._flying:
                 return self._budget_error(choices)
-            for _ in range(CHUNKS_PER_PEER):
-                self._assign(nursery, payable)
+            for turn in range(CHUNKS_PER_PEER):
+                self._assign(nursery, payable, ranked=turn == 0)
             with trio.move_on_after(1.0 if choices or self._flying else 0.2):
                 await ring.wait()
         return None
@@ -154,7 +154,8 @@ class Dispatcher:
             f" one more item costs {prices_text(choices)}"
         )
 
-    def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice]) -> None:
+    def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice], *, ranked: bool) -> None:
+        """Give each of them a chunk; `ranked` says that nothing was sent since they were put in order."""
         rates: dict[str, float] = {
             choice.peer_id: 1e6 / choice.service_us if choice.service_us else 0.0 for choice in choices
         }
@@ -163,14 +164,23 @@ class Dispatcher:
                 continue
             now_us = self._clock.monotonic_us()
             most = self._payable_items(choice)
-            best = choice is choices[0]
-            chunk = self.plan.take(choice.peer_id, now_us=now_us, rates=rates, items_max=most, soonest=best)
+            chunk = self.plan.take(
+                choice.peer_id,
+                now_us=now_us,
+                rates=rates,
+                items_max=most,
+                soonest=ranked and choice is choices[0],
+                begins_us=self._begins_us,
+            )
             if chunk is not None:
                 self._busy[choice.peer_id] += 1
                 self._flying[chunk.chunk_id] = trio.CancelScope()
                 # Now, because another peer may answer them before the attempt begins.
                 items = tuple(map(self._job.item, chunk.indices))
                 nursery.start_soon(self._attempt, chunk, items, choice.peer_id, choice.skill)
+
+    def _begins_us(self, peer_id: str) -> int:
+        return self._router.expected_us(PeerId(peer_id), self._skill, 0) or 0
 
     async def _attempt(self, chunk: Chunk, items: tuple[bytes, ...], peer_id: PeerId, skill: SkillAdvert) -> None:
         answer: TaskAnswer | None = None

@@ -5,21 +5,25 @@ Chunks follow each peer's measured speed (guided self-scheduling): a chunk is wh
 most half of its share of what is left, so that the last chunks are small, and never so much that the peer would
 finish after all others could have done everything: a slow peer gets less towards the end, and then nothing. Items are
 taken block by block in input order, and within a block the long ones go first and like lengths together, because a
-batch is padded to its longest item. When nothing is left to hand out, an idle peer repeats the chunk that would
-otherwise finish last; the first answer wins (J-1).
+batch is padded to its longest item. A block is what all peers do in two seconds, so that first results come soon. When
+nothing is left to hand out, a peer that has done its part repeats what would otherwise finish last; the first answer
+wins (J-1). Single requests are not repeated here while they are not very late: that is hedging's part (`hedging.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NewType
 
 ChunkId = NewType("ChunkId", int)
 
 _RATE_MIN = 1e-6
 """Items per second below which a rate says nothing."""
+_NEXT_ITEMS = 64
+"""Of a block that is not cut yet, so many are looked at for what comes next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,14 @@ class PlanSettings:
     """Chunk size for a peer whose speed nobody has measured."""
     chunk_items_max: int = 512
     chunk_bytes_max: int = 32 * 2**20
-    block_items: int = 4096
-    """Items are sorted by length within so many that follow each other, so that no short one waits for all others."""
+    block_us: int = 2_000_000
+    """Items are sorted by length within what all peers do in this time, so that no early one waits for all others,"""
+    block_items_min: int = 256
+    """but within so many at least, and as long as no speed is known,"""
+    block_items_max: int = 4096
+    """and within so many at most."""
+    very_late_us: int = 2_000_000
+    """Who answered nothing of the job repeats a chunk only if it is late by this and three times its expected time."""
     attempts_max: int = 4
     """Tries of one item that broke its worker, before the error becomes its answer."""
 
@@ -75,8 +85,9 @@ class JobPlan:
     """The state of one job."""
 
     settings: PlanSettings = field(default_factory=PlanSettings)
-    _blocks: deque[list[tuple[int, int]]] = field(default_factory=deque)  # (length in bytes, index), ascending
-    _fresh: int = 0
+    _waiting: deque[tuple[int, int]] = field(default_factory=deque)  # (length in bytes, index), in input order
+    _block: list[tuple[int, int]] = field(default_factory=list)  # the same, ascending
+    _at_work: set[str] = field(default_factory=set)  # peers that answered something of the job
     _retry: deque[_Unit] = field(default_factory=deque)
     _flying: dict[ChunkId, tuple[Chunk, _Unit]] = field(default_factory=dict)
     _unanswered: set[int] = field(default_factory=set)
@@ -86,13 +97,7 @@ class JobPlan:
         """Add items as (index, length in bytes); every index is new."""
         arrived = [(length, index) for index, length in items]
         self._unanswered.update(index for _, index in arrived)
-        self._fresh += len(arrived)
-        room = self.settings.block_items - len(self._blocks[-1]) if self._blocks else 0
-        if room > 0 and arrived:
-            self._blocks[-1] = sorted([*self._blocks[-1], *arrived[:room]])
-            arrived = arrived[room:]
-        for start in range(0, len(arrived), self.settings.block_items):
-            self._blocks.append(sorted(arrived[start : start + self.settings.block_items]))
+        self._waiting.extend(arrived)
 
     @property
     def unanswered(self) -> frozenset[int]:
@@ -106,8 +111,15 @@ class JobPlan:
 
     @property
     def next_bytes(self) -> int:
-        """Length of the item that would be handed out next; 0 if none waits."""
-        return self._blocks[0][-1][0] if self._blocks and self._blocks[0] else 0
+        """Length of the item that would be handed out next, or about that; 0 if none waits."""
+        if self._block:
+            return self._block[-1][0]
+        return max((length for length, _ in islice(self._waiting, _NEXT_ITEMS)), default=0)
+
+    @property
+    def _fresh(self) -> int:
+        """How many items were never handed out."""
+        return len(self._waiting) + len(self._block)
 
     def __len__(self) -> int:
         return len(self._unanswered)
@@ -124,12 +136,14 @@ class JobPlan:
         rates: Mapping[str, float],
         items_max: int | None = None,
         soonest: bool = False,
+        begins_us: Callable[[str], int] = lambda _: 0,
     ) -> Chunk | None:
         """Return the next chunk for an idle peer, or None if it has nothing useful to do.
 
         `rates` holds items per second of every peer in use, this one included; 0 where unmeasured. `items_max` is
         what can be paid there. `soonest` says that one item would be back from there first: rates know nothing of
-        queues and ways, so that peer may always take one.
+        queues and ways, so that peer may always take one. `begins_us` tells how long a peer would need before it
+        began, what it does for others included.
         """
         if items_max is not None and items_max < 1:
             return None
@@ -137,13 +151,14 @@ class JobPlan:
         unit = (
             self._next_retry(peer, rates, items_max)
             or self._cut(peer, rate, rates, items_max, soonest)
-            or self._take_over(peer, rate, now_us, items_max)
+            or self._take_over(peer, rate, now_us, items_max, begins_us)
         )
-        return None if unit is None else self._launch(peer, unit, rate, now_us)
+        return None if unit is None else self._launch(peer, unit, rate, now_us, begins_us)
 
     def answered(self, chunk_id: ChunkId) -> tuple[int, ...]:
         """Record a chunk's answer; returns the indices that it settles: all of them, or none if a rival was first."""
         chunk, unit = self._flying.pop(chunk_id)
+        self._at_work.add(chunk.peer)
         if unit.done:
             return ()
         unit.done = True
@@ -206,7 +221,7 @@ class JobPlan:
             wanted = max(1, round(min(target, max(floor, share / 2 if len(rates) > 1 else share))))
             wanted = min(wanted, max(self._in_time(peer, rates), int(soonest)))
         most = self.settings.chunk_items_max if items_max is None else min(items_max, self.settings.chunk_items_max)
-        return _Unit(self._pop_longest(min(wanted, most))) if wanted >= 1 else None
+        return _Unit(self._pop_longest(min(wanted, most), rates)) if wanted >= 1 else None
 
     def _in_time(self, peer: str, rates: Mapping[str, float]) -> int:
         """Return how many more items this peer finishes before the others could have finished everything.
@@ -224,42 +239,58 @@ class JobPlan:
         # A hair more, because quotients of floats must not keep the soonest from taking its one.
         return int(max(all_done_s, soonest_s) * rates[peer] * (1 + 1e-9)) - ahead[peer]
 
-    def _pop_longest(self, wanted: int) -> tuple[int, ...]:
+    def _pop_longest(self, wanted: int, rates: Mapping[str, float]) -> tuple[int, ...]:
         taken: list[int] = []
         size_bytes = 0
-        while self._blocks and len(taken) < wanted:
-            block = self._blocks[0]
-            size_bytes += block[-1][0]
+        while len(taken) < wanted and (self._block or self._waiting):
+            if not self._block:
+                self._block = self._next_block(rates)
+            size_bytes += self._block[-1][0]
             if taken and size_bytes > self.settings.chunk_bytes_max:
                 break
-            taken.append(block.pop()[1])
-            if not block:
-                self._blocks.popleft()
-        self._fresh -= len(taken)
+            taken.append(self._block.pop()[1])
         return tuple(taken)
 
-    def _take_over(self, peer: str, rate: float, now_us: int, items_max: int | None) -> _Unit | None:
-        """Pick the unit that this idle peer would finish sooner than its only holder is expected to."""
+    def _next_block(self, rates: Mapping[str, float]) -> list[tuple[int, int]]:
+        settings = self.settings
+        wanted = max(settings.block_items_min, round(sum(rates.values()) * settings.block_us / 1e6))
+        count = min(wanted, settings.block_items_max, len(self._waiting))
+        return sorted(self._waiting.popleft() for _ in range(count))
+
+    def _take_over(
+        self, peer: str, rate: float, now_us: int, items_max: int | None, begins_us: Callable[[str], int]
+    ) -> _Unit | None:
+        """Pick the unit that this idle peer would finish sooner, by most, than its only holder is expected to."""
         holders: dict[int, int] = {}
         for _, unit in self._flying.values():
             holders[id(unit)] = holders.get(id(unit), 0) + 1
+        before_us: int | None = None
         best_gain_us, best = 0, None
         for chunk, unit in self._flying.values():
             if unit.done or chunk.peer == peer or holders[id(unit)] > 1:
                 continue
             if items_max is not None and len(unit.indices) > items_max:
                 continue
-            mine_us = self._duration_us(len(unit.indices), rate)
+            late_us = now_us - chunk.started_us - chunk.expected_us
+            if peer not in self._at_work and late_us <= 3 * chunk.expected_us + self.settings.very_late_us:
+                continue
+            before_us = begins_us(peer) if before_us is None else before_us
+            mine_us = before_us + self._duration_us(len(unit.indices), rate)
             # Nobody knows how long a late chunk will still take: suppose, as long as it is late already.
-            left_us = abs(chunk.expected_us - (now_us - chunk.started_us))
-            if left_us - mine_us > best_gain_us:
-                best_gain_us, best = left_us - mine_us, unit
+            gain_us = abs(late_us) - mine_us
+            if late_us <= 0 and gain_us < max(mine_us, self.settings.chunk_floor_us):
+                continue  # it is not late, and what is predicted is not so certain
+            if gain_us > best_gain_us:
+                best_gain_us, best = gain_us, unit
         return best
 
-    def _launch(self, peer: str, unit: _Unit, rate: float, now_us: int) -> Chunk:
+    def _launch(self, peer: str, unit: _Unit, rate: float, now_us: int, begins_us: Callable[[str], int]) -> Chunk:
         self._next_id += 1
         ahead = sum(len(chunk.indices) for chunk, _ in self._flying.values() if chunk.peer == peer)
-        expected_us = self._duration_us(ahead + len(unit.indices), rate)
+        before_us = begins_us(peer)
+        if ahead:  # of which the router may not know yet
+            before_us = max(before_us, self._duration_us(ahead, rate))
+        expected_us = before_us + self._duration_us(len(unit.indices), rate)
         chunk = Chunk(ChunkId(self._next_id), peer, unit.indices, now_us, expected_us)
         self._flying[chunk.chunk_id] = (chunk, unit)
         return chunk

@@ -11,7 +11,7 @@ PEERS = ("a", "b", "c")
 class PlanMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.plan = JobPlan(PlanSettings(first_chunk_items=3, chunk_items_max=5, attempts_max=2, block_items=4))
+        self.plan = JobPlan(PlanSettings(first_chunk_items=3, chunk_items_max=5, attempts_max=2, block_items_max=4))
         self.fed = 0
         self.now_us = 0
         self.flying: list[Chunk] = []

@@ -128,7 +128,7 @@ def test_somebody_always_may_take_the_last_item() -> None:
 
 
 def test_short_items_of_an_early_block_do_not_wait_for_all_later_ones() -> None:
-    plan = plan_of([1, 2, 50, 60, 70, 80], block_items=2, first_chunk_items=2)
+    plan = plan_of([1, 2, 50, 60, 70, 80], block_items_max=2, first_chunk_items=2)
     chunks = [plan.take("p", now_us=0, rates={"p": 0.0}) for _ in range(3)]
     assert [set(chunk.indices) for chunk in chunks if chunk is not None] == [{0, 1}, {2, 3}, {4, 5}]
 
@@ -189,3 +189,50 @@ def test_a_single_item_goes_where_it_would_be_back_first_and_not_to_the_fastest_
     chunk = plan.take("slow and idle", now_us=0, rates=rates, soonest=True)
     assert chunk is not None
     assert chunk.indices == (0,)
+
+
+def test_a_single_request_is_not_repeated_while_its_peer_is_not_very_late() -> None:
+    rates = {"holder": 10.0, "idle": 100.0}
+    plan = plan_of([1])
+    holder = plan.take("holder", now_us=0, rates=rates, soonest=True)
+    assert holder is not None
+    late_us = holder.expected_us
+    assert late_us == 100_000
+    for now_us in (0, late_us, 3 * late_us):
+        assert plan.take("idle", now_us=now_us, rates=rates) is None, "second copies of requests are hedging's part"
+    assert plan.take("idle", now_us=4 * late_us + 2_000_001, rates=rates) is not None
+
+
+def test_what_a_peer_does_for_others_counts_in_when_its_chunk_is_late() -> None:
+    rates = {"holder": 10.0, "idle": 100.0}
+    plan = plan_of([1])
+    holder = plan.take("holder", now_us=0, rates=rates, soonest=True, begins_us={"holder": 3_000_000}.__getitem__)
+    assert holder is not None
+    assert holder.expected_us == 3_100_000
+
+
+def test_a_peer_that_has_done_its_part_repeats_what_it_would_clearly_finish_sooner() -> None:
+    def end_of_a_job(begins_us: int) -> bool:
+        plan = plan_of([1] * 17)
+        slow = plan.take("slow", now_us=0, rates={"slow": 0.0})
+        assert slow is not None
+        fast = plan.take("fast", now_us=0, rates={"fast": 0.0})
+        assert fast is not None
+        assert plan.take("fast", now_us=0, rates={"fast": 100.0}) is None, "it has answered nothing yet"
+        plan.answered(fast.chunk_id)
+        again = plan.take("fast", now_us=10_000, rates={"fast": 100.0}, begins_us=lambda _: begins_us)
+        return again is not None
+
+    assert end_of_a_job(begins_us=0), "160 ms against 390"
+    assert not end_of_a_job(begins_us=40_000), "200 ms against 390 is not clear"
+
+
+def test_a_block_is_what_all_peers_do_in_two_seconds_so_that_first_results_come_soon() -> None:
+    def first_taken(rate: float) -> int:
+        plan = plan_of(list(range(10_000)))
+        chunk = plan.take("p", now_us=0, rates={"p": rate, "q": rate})
+        assert chunk is not None
+        return chunk.indices[0]
+
+    # The longest of the first block goes first, and lengths grow with the index here.
+    assert [first_taken(rate) for rate in (0.0, 10.0, 500.0, 1e6)] == [255, 255, 1999, 4095]
