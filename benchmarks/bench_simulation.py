@@ -1,7 +1,7 @@
-"""What a simulation costs: an event in a swarm of 100 and of 1,000 nodes, and the shipped home.
+"""What a simulation costs, and what a node sends: swarms of 100, 1,000 and 10,000 nodes, and the shipped home.
 
-Seconds are of one core. Both swarms start, join and work for some minutes of virtual time. The floor of an event is one
-sleeper woken by the virtual clock.
+Seconds are of one core (processor time, not wall time). The swarms start, join and work. The floor of an event is one
+sleeper woken by the virtual clock. Heartbeats of idle channels are no events and are counted apart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import trio
 from benchmarks.harness import Row, judge
 from swarmharness.simulation.scenario import load_scenario
 from swarmharness.simulation.simulate import Simulation, simulate
+from swarmharness.simulation.traffic import HEARTBEAT
 from swarmharness.simulation.virtual_time import VirtualClock
 
 NAME = "simulation"
@@ -28,19 +29,26 @@ def run(quick: bool) -> list[Row]:
     """See `harness.Benchmark`."""
     floor_us = _sleeper_us()
     home_s, _ = _timed("home", None, None)
-    hours = 0.02 if quick else 0.1
+    hours = 0.02 if quick else 1.0
     rows = [judge("home scenario", home_s, "s", at_most=12)]
     costs = {}
     for nodes in (30, 100) if quick else (100, 1000):
         spent_s, simulation = _timed("internet-1000", nodes, hours)
         costs[nodes] = spent_s / simulation.swarm.trace.events * 1e6
         rows.append(judge(f"event, {nodes} nodes", costs[nodes], "us", floor=floor_us))
-        rows.append(judge(f"messages for a node and hour, {nodes} nodes", _messages(simulation, hours), "messages"))
+        rows += _traffic(simulation, hours, nodes)
+        if nodes == 1000:
+            rows.append(judge("1,000 nodes, one hour", spent_s, "s", at_most=300))
+            rows.append(judge("memory until here", _memory_mib(), "MiB", at_most=2048))
     small, large = costs
     rows.append(
         judge(f"cost of an event, {large} against {small} nodes", costs[large] / costs[small], "x", at_most=1.5)
     )
-    rows.append(judge("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", at_most=2048))
+    if not quick:
+        spent_s, simulation = _timed("internet-10000", None, None)
+        rows.append(judge("10,000 nodes, registry and gossip", spent_s, "s"))
+        rows += _traffic(simulation, simulation.scenario.hours, 10_000)
+        rows.append(judge("memory", _memory_mib(), "MiB"))
     return rows
 
 
@@ -51,9 +59,20 @@ def _timed(name: str, nodes: int | None, hours: float | None) -> tuple[float, Si
     return time.process_time() - started, simulation
 
 
-def _messages(simulation: Simulation, hours: float) -> float:
-    sent = sum(count.messages for count in simulation.swarm.traffic.by_kind.values())
-    return sent / simulation.scenario.count / hours
+def _traffic(simulation: Simulation, hours: float, nodes: int) -> list[Row]:
+    kinds = simulation.swarm.traffic.by_kind
+    sent = [count for kind, count in kinds.items() if kind != HEARTBEAT]
+    share = simulation.scenario.count * hours
+    figures = {
+        "messages for a node and hour": sum(count.messages for count in sent) / share,
+        "heartbeats for a node and hour": kinds[HEARTBEAT].messages / share,
+        "kB for a node and hour, without heartbeats": sum(count.size_bytes for count in sent) / share / 1e3,
+    }
+    return [judge(f"{name}, {nodes} nodes", value, "") for name, value in figures.items()]
+
+
+def _memory_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _sleeper_us() -> float:
