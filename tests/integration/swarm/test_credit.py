@@ -102,7 +102,8 @@ async def served(client: NodeProcess, workers: int = 1) -> None:
     async def enough() -> bool:
         known = 0
         try:
-            known = len((await call(client, "router.explain", skill=SKILL))["candidates"])
+            candidates = (await call(client, "router.explain", skill=SKILL))["candidates"]
+            known = sum(candidate["position"] is not None for candidate in candidates)
         except* UnavailableError:
             pass  # those that it remembers have not come back yet
         return known >= workers

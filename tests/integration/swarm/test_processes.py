@@ -56,7 +56,7 @@ async def wait_until_served(client: NodeProcess, skill: str, workers: int) -> No
     with trio.fail_after(60):
         while True:
             answer = await call(client, "router.explain", skill=skill)
-            if len(answer["candidates"]) >= workers:
+            if sum(candidate["position"] is not None for candidate in answer["candidates"]) >= workers:
                 return
             await trio.sleep(0.05)
 
