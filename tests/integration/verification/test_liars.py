@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from swarmharness.errors import UnavailableError
 from swarmharness.execution.items import shorten_file, to_json
 from swarmharness.execution.skill import Task
 from swarmharness.node.control import open_control
@@ -44,13 +45,15 @@ class Swarm:
         self.count = len(started)
 
     async def ready(self) -> None:
+        known = 0
         with trio.fail_after(60):
-            while True:
-                async with open_control(self.client.data_dir) as control:
-                    explained = await control.call("router.explain", {"skill": SKILL})
-                    if len(explained["candidates"]) >= self.count:
-                        return
+            while known < self.count:
                 await trio.sleep(0.1)
+                try:
+                    async with open_control(self.client.data_dir) as control:
+                        known = len((await control.call("router.explain", {"skill": SKILL}))["candidates"])
+                except* UnavailableError:
+                    pass  # nobody has called back yet
 
     def lied(self, result: dict[str, Any]) -> bool:
         return result["peer"] in {liar.peer_id for liar in self.liars}
