@@ -21,7 +21,7 @@ ATTACK = Path(__file__).parents[3] / "configs" / "scenarios" / "attack-on-credit
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    return load_scenario(ATTACK).scaled(nodes=40, hours=0.15)
+    return load_scenario(ATTACK).scaled(nodes=40, hours=0.12)
 
 
 @pytest.fixture(scope="module")

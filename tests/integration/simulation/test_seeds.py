@@ -19,7 +19,7 @@ SEEDS = [
     ("office", None, 0.25, 2),
     ("campus-200", 40, 0.25, 3),
     ("internet-1000", 40, 0.12, 4),
-    ("flash-crowd", 30, 0.2, 6),
+    ("flash-crowd", 20, 0.12, 6),
 ]
 
 
