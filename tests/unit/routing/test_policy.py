@@ -46,6 +46,10 @@ def test_integers_are_accepted_where_numbers_are() -> None:
         ({"breaker_failures": 0}, "breaker_failures is 0; allowed is 1 to 1000"),
         ({"form": 3}, "form must be a string"),
         ({"smoothing": 0}, "smoothing is 0.0"),
+        ({"candour_weight": float("nan")}, "candour_weight is nan; allowed is 0 to 1000"),
+        ({"hedge_share": -0.1}, "hedge_share is -0.1; allowed is 0 to 1"),
+        ({"probes_per_request": 17}, "probes_per_request is 17; allowed is 0 to 16"),
+        ({"gossip_s": -1}, "gossip_s is -1.0; allowed is 0 to 3600"),
         ({"breaker_backoff_ms": 5000, "breaker_backoff_max_ms": 10}, "breaker_backoff_max_ms is below"),
         (
             {"time_weight": 0, "trust_weight": 0, "price_weight": 0, "pheromone_weight": 0, "candour_weight": 0},
