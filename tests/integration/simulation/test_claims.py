@@ -16,6 +16,7 @@ from swarmharness.simulation.scenario import Scenario, load_scenario, parse_scen
 from swarmharness.simulation.simulate import Simulation, simulate
 from swarmharness.simulation.summary import unmet
 
+pytestmark = pytest.mark.timeout(600)  # a machine may be busy
 ATTACK = Path(__file__).parents[3] / "configs" / "scenarios" / "attack-on-credit.toml"
 
 

@@ -10,6 +10,7 @@ from swarmharness.simulation.scenario import load_scenario
 from swarmharness.simulation.simulate import simulate
 from swarmharness.simulation.summary import unmet
 
+pytestmark = pytest.mark.timeout(600)  # a machine may be busy
 SCENARIOS = Path(__file__).parents[3] / "configs" / "scenarios"
 REGRESSIONS = Path(__file__).parent / "regressions"
 
