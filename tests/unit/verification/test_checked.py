@@ -14,6 +14,7 @@ from swarmharness.errors import ErrorKind
 from swarmharness.execution.memory import MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.jobs.context import JobOptions
+from swarmharness.jobs.plan import PlanSettings
 from swarmharness.jobs.service import ItemResult
 from swarmharness.jobs.verification.reputation import Reputation
 from swarmharness.node.parts import NodeSettings
@@ -227,7 +228,8 @@ async def test_what_a_void_batch_answered_and_nobody_has_read_is_done_again(auto
             verification.judging.standings._put(
                 node.peer_id, "think", Reputation(20, changed_s=NodeClock().unix_us() // 10**6)
             )
-        async with nodes[0].parts.jobs.open("think", options=JobOptions("adaptive", 2)) as job:
+        many = replace(nodes[0].parts.settings.jobs, plan=PlanSettings(first_chunk_items=8, chunk_items_max=8))
+        async with nodes[0].parts.jobs.open("think", many, options=JobOptions("adaptive", 2)) as job:
             await job.feed(items(3000), last=False)
             with trio.fail_after(60):
                 while not verification.judging.counted["tasks_voided"]:

@@ -15,8 +15,9 @@ from swarmharness.credit.terms import TaskTerms
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.verification.quorum import Question
 
-BATCHES_MAX = 1_024
-"""Beyond it, the oldest batch is settled."""
+BATCHES_MAX = 256
+DRAWN_BYTES_MAX = 128 * 2**20
+"""Beyond so many batches, or so many bytes of the tasks drawn in them, the oldest batch is settled."""
 AMOUNT_MAX = AMOUNT_MICROCREDITS_MAX // 64
 """A batch that moves more is settled early, so that what one receipt and its game can say always suffices."""
 
@@ -33,6 +34,11 @@ class Unsettled:
     question: Question
     void: Callable[[Collection[str]], None]
     """Tells its job that its answer is not to be believed."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping it takes."""
+        return sum(map(len, self.question.items)) + sum(len(output.data) for output in self.answer.outputs)
 
 
 @dataclass(slots=True)
@@ -75,9 +81,12 @@ class Batches:
         batch.amount_microcredits += task.terms.share_microcredits
         full = len(batch.terms) >= limit or batch.amount_microcredits > AMOUNT_MAX
         leaving = [self._open.pop(key)] if full else []
-        if len(self._open) > self._most:
+        while len(self._open) > self._most or self._drawn_bytes() > DRAWN_BYTES_MAX:
             leaving.append(self._open.pop(next(iter(self._open))))
         return leaving
+
+    def _drawn_bytes(self) -> int:
+        return sum(batch.drawn.size_bytes for batch in self._open.values())
 
     def take(self, key: Key) -> Batch | None:
         """Take the open batch of a key out, if there is one."""

@@ -28,7 +28,8 @@ from swarmharness.jobs.verification.settlement import checked_game
 from swarmharness.jobs.verification.verdict import Outcome
 from swarmharness.ports import Clock
 
-EXPECTED_MAX = 4_096
+EXPECTED_BYTES_MAX = 128 * 2**20
+EXPECTED_MAX = 1_024
 """Answers that were handed up and not accepted yet; the oldest are forgotten, and settled without a check."""
 
 
@@ -38,6 +39,7 @@ class Settling:
     def __init__(self, credit: CreditService, judging: Judging, clock: Clock) -> None:
         self._credit, self._judging, self._clock = credit, judging, clock
         self._expected: dict[str, Unsettled] = {}
+        self._expected_bytes = 0
         self._batches = Batches()
         self._complete: list[Batch] = []
         self._checking = 0
@@ -48,8 +50,9 @@ class Settling:
     def expect(self, task: Unsettled) -> None:
         """Keep what a later check of this answer needs, until its job accepts it."""
         self._expected[task.answer.receipt] = task
-        if len(self._expected) > EXPECTED_MAX:
-            del self._expected[next(iter(self._expected))]
+        self._expected_bytes += task.size_bytes
+        while len(self._expected) > EXPECTED_MAX or self._expected_bytes > EXPECTED_BYTES_MAX:
+            self._expected_bytes -= self._expected.pop(next(iter(self._expected))).size_bytes
 
     def settle(self, answer: TaskAnswer) -> None:
         """Pay for an answer that was accepted, now or with its batch; never waits and never raises."""
@@ -62,6 +65,7 @@ class Settling:
         if task is None:
             self._credit.settle_task(answer.terms)
             return
+        self._expected_bytes -= task.size_bytes
         key = key_of(task.terms)
         self._complete += self._batches.add(
             key,
