@@ -110,3 +110,43 @@ def test_a_missing_unreadable_or_unfitting_path_is_named(tmp_path: Path) -> None
         list(Inputs([str(tmp_path / "bad.npz")], []).items(Task.TENSOR))
     with pytest.raises(InputError, match="cannot read"):
         Inputs([], ["a\0b"])
+
+
+@pytest.mark.parametrize("change", ["grows", "is replaced", "is written over"])
+def test_a_file_of_texts_that_changes_while_it_is_read_is_found_out_at_its_end(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"text {number}\n" for number in range(10)))
+    items = Inputs([], [str(path)]).items(TEXT)
+    assert next(items) == b"text 0"
+    if change == "grows":
+        with path.open("a") as file:
+            file.write("text 10\n")
+    elif change == "is replaced":
+        other = tmp_path / "other.txt"
+        other.write_bytes(path.read_bytes())
+        other.replace(path)
+    else:
+        path.write_text(path.read_text().upper())
+        os.utime(path, ns=(0, 0))  # whatever the resolution of the clock of the file system
+    with pytest.raises(InputError, match=r"texts\.txt changed while it was read, no later than at text") as caught:
+        list(items)
+    assert "swarmharness jobs resume" in str(caught.value)
+
+
+def test_a_whole_file_that_changes_while_it_is_read_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "script.sh"
+    path.write_bytes(b"#!/bin/sh\n")
+    fstat = os.fstat
+    seen: list[int] = []
+
+    def growing(descriptor: int) -> os.stat_result:
+        if seen:
+            path.write_bytes(b"#!/bin/sh\nexit 1\n")
+        seen.append(descriptor)
+        return fstat(descriptor)
+
+    monkeypatch.setattr(os, "fstat", growing)
+    with pytest.raises(InputError, match=r"script\.sh changed while it was read"):
+        list(Inputs([str(path)], []).items(Task.FILE_TYPE))
