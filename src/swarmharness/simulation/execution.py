@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -57,6 +57,8 @@ class ModelExecutor:
         self._done = done
         self._proficiency_permille = dict(proficiency_permille or {})
         self._models = dict(skills)
+        self._works = dict(skills)
+        """Those that it serves no more, too: items of theirs may be under way."""
         self._randomness = randomness
         self._sleep = sleep
         self._slots = PrioritySlots(slots)
@@ -65,6 +67,7 @@ class ModelExecutor:
         self.behaviour = behaviour
         self._queued = dict.fromkeys(self._models, 0)
         self._infos = tuple(self._info(name, model) for name, model in self._models.items())
+        self._spent: dict[str, tuple[int, int]] = {}
         self.items_done = 0
         self.busy_us = 0
 
@@ -95,6 +98,8 @@ class ModelExecutor:
                     await self._sleep(service_us / 1e6)
                 self.items_done += len(items)
                 self.busy_us += service_us
+                items_before, before_us = self._spent.get(skill, (0, 0))
+                self._spent[skill] = items_before + len(items), before_us + service_us
                 self._done(skill, len(items), service_us)
                 outputs = tuple(map(ItemOutput, self._answers(skill, items, model, cheater)))
                 # A cheat claims the time of the work that it is paid for.
@@ -103,19 +108,33 @@ class ModelExecutor:
         finally:
             self._queued[skill] -= len(items)
 
-    def retire(self) -> None:
-        """Take no new items, and advertise nothing."""
-        self._infos = ()
-        self._models.clear()
+    def offer(self, skills: Collection[str]) -> None:
+        """Take new items of these skills alone, and advertise no other; of none, if there are none."""
+        self._models = {name: model for name, model in self._works.items() if name in skills}
+        self._infos = tuple(self._info(name, model) for name, model in self._models.items())
+
+    def pays(self) -> dict[str, int]:
+        """Return what a second of work in each skill, offered or not, brought so far, in micro-credits."""
+        found = {}
+        for name, model in self._works.items():
+            items, busy_us = self._spent.get(name, (0, 0))
+            price = self._info(name, model).work_microcredits
+            found[name] = price * items * 1_000_000 // busy_us if busy_us else price * 1_000_000 // self._usual_us(name)
+        return found
 
     def queued_items(self, skill: str) -> int:
-        """See `Executor`."""
-        return self._queued.get(skill, 0) * self.behaviour.claims_queue_percent // 100
+        """See `Executor`. All skills share the slots, so what waits for any of them counts, as items of this one."""
+        if skill not in self._models:
+            return 0
+        waiting_us = sum(items * self._usual_us(name) for name, items in self._queued.items() if items)
+        return -(-waiting_us // self._usual_us(skill)) * self.behaviour.claims_queue_percent // 100
+
+    def _usual_us(self, skill: str) -> int:
+        mean_us = round(self._works[skill].work_ms * 1000) * 1000 // self.speed_permille
+        return max(1, mean_us * 1000 // self._proficiency_permille.get(skill, 1000))
 
     def _draw_us(self, skill: str, model: SkillModel) -> int:
-        mean_us = round(model.work_ms * 1000) * 1000 // self.speed_permille
-        mean_us = mean_us * 1000 // self._proficiency_permille.get(skill, 1000)
-        return max(1, self._randomness.draw(model.law, mean_us))
+        return max(1, self._randomness.draw(model.law, self._usual_us(skill)))
 
     def _answers(self, skill: str, items: tuple[bytes, ...], model: SkillModel, cheater: Cheater | None) -> list[bytes]:
         def compute(item: bytes) -> bytes:

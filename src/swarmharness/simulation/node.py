@@ -20,6 +20,7 @@ from swarmharness.simulation.adversaries import RENEWED, Eclipse, behaviour_of, 
 from swarmharness.simulation.baselines import ROUTER_CLASSES
 from swarmharness.simulation.disk import SimulatedDisk, SimulatedReceiptStore, SimulatedSequence, Write
 from swarmharness.simulation.execution import ModelExecutor
+from swarmharness.simulation.owners import offered_next
 from swarmharness.simulation.randomness import SeededRandomness
 from swarmharness.simulation.scenario import Group
 from swarmharness.simulation.signatures import SimulatedIdentity
@@ -141,6 +142,8 @@ class SimulatedNode:
                 self._misbehave(parts, nursery)
                 if self.group.serves_until_s:
                     nursery.start_soon(self._retire)
+                if self.group.chooses_every_s:
+                    nursery.start_soon(self._choose)
                 friends = swarm.some_running(JOINED_BY, besides=self)
                 known = [PeerAddress(friend.peer_id, (f"/memory/{friend.peer_id}",)) for friend in friends]
                 try:
@@ -202,7 +205,17 @@ class SimulatedNode:
     async def _retire(self) -> None:
         await self.swarm.sleep(max(0.0, self.group.serves_until_s - self.swarm.clock.current_time()))
         if self.executor is not None:
-            self.executor.retire()
+            self.executor.offer(())
+
+    async def _choose(self) -> None:
+        """Offer what pays, if that is how its owner is."""
+        every_s, executor, busy_us = self.group.chooses_every_s, self.executor, 0
+        while executor is not None:
+            await self.swarm.sleep(every_s)
+            worked_us, busy_us = executor.busy_us - busy_us, executor.busy_us
+            busy_permille = round(worked_us / (every_s * 1000 * self.group.slots))
+            now = [info.name for info in executor.skills()]
+            executor.offer(offered_next(now, executor.pays(), busy_permille))
 
     def _misbehave(self, parts: NodeParts, nursery: trio.Nursery) -> None:
         sleep = self.swarm.sleep

@@ -114,6 +114,13 @@ class Group:
     cheats_percent: int = key(100, "On how many of its tasks a cheat about results cheats.", least=0, most=100)
     cheats_after: int = key(0, "So many tasks it does honestly first, to be believed.", least=0, most=1_000_000)
     serves: tuple[str, ...] = key((), "The skills that they serve.")
+    chooses_every_s: float = key(
+        0.0,
+        "Owners look at earnings this often: who was busy drops the skill that pays least for its time, who was idle\n"
+        "takes one back; 0: never.",
+        least=0,
+        most=_MOST_S,
+    )
     serves_until_s: float = key(0.0, "From then on they serve nothing more; 0 means never.", least=0, most=_MOST_S)
     slots: int = key(1, "Items that a node works on at a time.", least=1, most=1024)
     speed: float = key(1.0, "Mean speed, in reference cores a slot.", least=0.001, most=1000)
