@@ -40,7 +40,7 @@ class PlanSettings:
     chunk_bytes_max: int = 32 * 2**20
     block_us: int = 2_000_000
     """Items are sorted by length within what all peers do in this time, so that no early one waits for all others,"""
-    block_items_min: int = 256
+    block_items_min: int = 64
     """but within so many at least, and as long as no speed is known,"""
     block_items_max: int = 4096
     """and within so many at most."""
