@@ -35,6 +35,8 @@ from swarmharness.protocol.codec import decode, encode
 
 MALFORMED = "malformed"
 WITHHELD_AFTER_US = 600_000_000
+WITHHELD_TOLERATED = 20
+"""One part in so many of what a requester signed may stay unpaid: copies that came too late, a check that it lost."""
 """A requester that owes a signature for longer is served last, until it signs."""
 SAVED_AFTER_S = 0.2
 """Most tasks are settled before: only the others are written down."""
@@ -55,11 +57,12 @@ class Payee:
         *,
         refused: Counter[str],
         horizon_epochs: int,
+        signed_by: Callable[[PeerId], int],
         on_receipt: Callable[[Receipt], object],
     ) -> None:
         self._store, self._transport, self._clock, self._writer = store, transport, clock, writer
         self._refused, self._horizon_us, self._on_receipt = refused, horizon_epochs * EPOCH_US, on_receipt
-        self._started_us = clock.unix_us()
+        self._started_us, self._signed_by = clock.unix_us(), signed_by
         self._unsettled = UnsettledTasks()
         self._fresh: list[UnsettledTask] = []
         self._saved: dict[tuple[str, bytes], UnsettledTask] = {}
@@ -79,9 +82,12 @@ class Payee:
         return self._unsettled.owed(requester)
 
     def withholds(self, requester: PeerId) -> bool:
-        """Tell whether a requester owes its signature for too long; time in which this node was off does not count."""
-        oldest_us = self._unsettled.oldest_us(requester)
-        return oldest_us is not None and self._clock.unix_us() - max(oldest_us, self._started_us) > WITHHELD_AFTER_US
+        """Tell whether a requester owes too much for too long; time in which this node was off does not count (C-13)."""
+        due_us = self._clock.unix_us() - WITHHELD_AFTER_US
+        tolerated = self._signed_by(requester) // WITHHELD_TOLERATED
+        return self._started_us < due_us and self._unsettled.owes_more_than(
+            requester, tolerated, answered_before_us=due_us
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take up what was unsettled at the last end, and write down what remains unsettled, for ever."""

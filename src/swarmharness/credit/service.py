@@ -67,6 +67,7 @@ class CreditService:
             self._writer,
             refused=self.refused,
             horizon_epochs=chosen.horizon_epochs,
+            signed_by=lambda requester: self.books.ledger.work(me, requester),
             on_receipt=self._tell,
         )
         self._payer = Payer(

@@ -148,10 +148,16 @@ class UnsettledTasks:
         tasks = self._by_requester.get(requester, {})
         return len(tasks), sum(task.terms.share_microcredits for task in tasks.values())
 
-    def oldest_us(self, requester: str) -> int | None:
-        """Return when the longest unsettled task of a requester was answered."""
-        oldest = next(iter(self._by_requester.get(requester, {}).values()), None)
-        return None if oldest is None else oldest.answered_us
+    def owes_more_than(self, requester: str, microcredits: int, *, answered_before_us: int) -> bool:
+        """Tell whether this requester owes more than so much for tasks that were answered before a time."""
+        left = microcredits
+        for task in self._by_requester.get(requester, {}).values():
+            if task.answered_us >= answered_before_us:
+                return False
+            left -= task.terms.share_microcredits
+            if left < 0:
+                return True
+        return False
 
     def __contains__(self, task: UnsettledTask) -> bool:
         return task.terms.task in self._by_requester.get(task.terms.requester, {})

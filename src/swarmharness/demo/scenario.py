@@ -63,6 +63,8 @@ class Story:
     answered_before_kill: int = 0
     searches: list[dict[str, Any]] = field(default_factory=list)
     peers: list[dict[str, Any]] = field(default_factory=list)
+    unsettled_microcredits: int = 0
+    """Owed for answers that wait for a check: they are paid within seconds."""
 
 
 def run(*, as_json: bool) -> None:
@@ -90,6 +92,8 @@ async def _play(base: Path, group: NodeGroup, as_json: bool) -> Story:
         say(f"all {story.answered} answered in {story.seconds_to_answer:.1f} s\n")
         story.searches = [await _search(control, query, words, glosses, vectors) for query in QUERIES]
         story.peers = await _reckoning(control, names, log)
+        status = await control.call("node.status", {})
+        story.unsettled_microcredits = status["verification"]["unsettled_microcredits"]
     if not as_json:
         _print_searches(story)
         _print_reckoning(story)
@@ -221,3 +225,6 @@ def _print_reckoning(story: Story) -> None:
         for row in story.peers
     ]
     print_table("who did what", columns, rows)
+    if story.unsettled_microcredits:
+        owed = story.unsettled_microcredits / 1e6
+        print(f"{owed:.3f} credits more are owed for answers one of which is being checked; they are paid within 10 s")

@@ -383,6 +383,18 @@ async def test_a_requester_that_withholds_its_signature_is_served_last_until_it_
     assert not bob.credit.withholds(ALICE.peer_id)
 
 
+async def test_who_signs_for_nearly_everything_may_leave_a_twentieth_unpaid_c_13(alice: Party, bob: Party) -> None:
+    for number in range(1, 23):
+        bob.credit.expect(terms(number))
+        await alice.credit.settle(body(number))
+    bob.credit.expect(terms(23))
+    bob.clock.now_us += WITHHELD_AFTER_US + 1
+    assert not bob.credit.withholds(ALICE.peer_id)
+    bob.credit.expect(terms(24))
+    bob.clock.now_us += WITHHELD_AFTER_US + 1
+    assert bob.credit.withholds(ALICE.peer_id)
+
+
 async def test_time_in_which_the_worker_was_away_is_not_withholding(wire: Wire, nursery: trio.Nursery) -> None:
     store = MemoryReceiptStore()
     await store.keep_unsettled([UnsettledTask(terms(1), 0)], [])

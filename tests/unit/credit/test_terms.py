@@ -78,7 +78,10 @@ def test_a_task_is_taken_once_and_only_by_its_requester() -> None:
     assert unsettled.take(ALICE.peer_id, [first]) is None, "somebody settles it now"
     assert unsettled.owed(ALICE.peer_id) == (2, 2_003)
     unsettled.give_back(taken)
-    assert unsettled.oldest_us(ALICE.peer_id) == 1, "a refused settlement does not make a debt younger"
+    assert unsettled.owes_more_than(ALICE.peer_id, 0, answered_before_us=2), "refused, the debt does not get younger"
+    assert not unsettled.owes_more_than(ALICE.peer_id, 0, answered_before_us=1)
+    assert unsettled.owes_more_than(ALICE.peer_id, 2_002, answered_before_us=3)
+    assert not unsettled.owes_more_than(ALICE.peer_id, 2_003, answered_before_us=3)
     assert unsettled.take(ALICE.peer_id, [second, first]) == taken
     unsettled.settled(taken)
     assert unsettled.take(ALICE.peer_id, [first]) is None

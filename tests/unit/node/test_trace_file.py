@@ -48,14 +48,14 @@ async def test_a_full_file_is_renamed_and_only_one_of_the_past_is_kept(tmp_path:
 
 async def test_a_switch_takes_effect_at_once(tmp_path: Path) -> None:
     file = TraceFile()
-    assert not file.recording
+    states = [file.recording]
     file.switch(tmp_path / "one", bytes_max=BIG)
-    assert file.recording
+    states.append(file.recording)
     await written(file, range(1))
     file.switch(tmp_path / "two", bytes_max=BIG)
     await written(file, range(1, 2))
     file.switch(None, bytes_max=BIG)
-    assert not file.recording
+    assert [*states, file.recording] == [False, True, False]
     await written(file, range(2, 3))
     assert (times(tmp_path / "one"), times(tmp_path / "two")) == ([0], [1])
 

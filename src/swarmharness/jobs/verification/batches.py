@@ -64,6 +64,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def amount_microcredits(self) -> int:
+        """What is owed for all tasks in open batches."""
+        return sum(batch.amount_microcredits for batch in self._open.values())
+
     def size(self, key: Key) -> int:
         """Return how many tasks the open batch of this key has."""
         batch = self._open.get(key)

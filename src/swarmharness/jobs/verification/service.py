@@ -73,7 +73,11 @@ class Verification:
     def status(self) -> dict[str, Any]:
         """Return what checks found so far, as plain values."""
         counted = self.judging.counted
-        return {**{name: counted[name] for name in COUNTED}, "peers_shunned": self._shunned()}
+        return {
+            **{name: counted[name] for name in COUNTED},
+            "unsettled_microcredits": self._settling.unsettled_microcredits,
+            "peers_shunned": self._shunned(),
+        }
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work in the background until cancelled; open batches are settled at the end."""

@@ -45,6 +45,11 @@ class Settling:
         self._checking = 0
         self._changed = trio.Event()
 
+    @property
+    def unsettled_microcredits(self) -> int:
+        """What is owed for answers that wait for the check of their batch."""
+        return self._batches.amount_microcredits
+
     # -- for the jobs ---------------------------------------------------------------------------------------------
 
     def expect(self, task: Unsettled) -> None:
