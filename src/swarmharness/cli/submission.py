@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from swarmharness.cli.options import print_json
@@ -32,6 +33,15 @@ FEED_TIMEOUT_S = 30 * 86_400.0
 POLL_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 2.0
 MISSING_SHOWN = 20
+
+
+@dataclass(slots=True)
+class _Missing:
+    """Inputs that follow each other and have no result for one reason."""
+
+    first: int
+    last: int
+    reason: str
 
 
 class Submission:
@@ -61,7 +71,7 @@ class Submission:
         self._refusal: SwarmError | None = None
         self._answered = 0
         self._missing = 0
-        self._missing_shown: list[str] = []
+        self._missing_shown: list[_Missing] = []
         self._first_missing: tuple[str, int] | None = None
 
     async def run(self, control: Control, opened: Mapping[str, Any], *, resumed: bool = False) -> None:
@@ -103,10 +113,11 @@ class Submission:
         """Name what is missing on standard error, and raise the error that gives the exit status, if any."""
         if not self._missing and self._refusal is None:
             return
-        for line in self._missing_shown:
-            print(line, file=sys.stderr)
-        if self._missing > MISSING_SHOWN:
-            print(f"and {self._missing - MISSING_SHOWN} more", file=sys.stderr)
+        for run in self._missing_shown:
+            print(f"no result for {self._named(run)}: {run.reason}", file=sys.stderr)
+        shown = sum(run.last - run.first + 1 for run in self._missing_shown)
+        if self._missing > shown:
+            print(f"and {self._missing - shown} more", file=sys.stderr)
         unread = f"; the rest of the input was not taken: {self._refusal}" if self._refusal else ""
         if self._answered:
             self._say_how_to_go_on()
@@ -183,8 +194,16 @@ class Submission:
     def _miss(self, index: int, reason: str, kind: int) -> None:
         self._missing += 1
         self._first_missing = self._first_missing or (reason, kind)
-        if len(self._missing_shown) < MISSING_SHOWN:
-            self._missing_shown.append(f"no result for input {index} ({self._label(index)}): {reason}")
+        run = self._missing_shown[-1] if self._missing_shown else None
+        if run is not None and run.last == index - 1 and run.reason == reason:
+            run.last = index
+        elif len(self._missing_shown) < MISSING_SHOWN:
+            self._missing_shown.append(_Missing(index, index, reason))
+
+    def _named(self, run: _Missing) -> str:
+        if run.first == run.last:
+            return f"input {run.first} ({self._label(run.first)})"
+        return f"inputs {run.first} to {run.last} ({self._label(run.first)} to {self._label(run.last)})"
 
     def _label(self, index: int) -> str:
         return f"item {index}" if self._inputs is None else self._inputs.label(index)

@@ -82,7 +82,7 @@ class Payee:
         return self._unsettled.owed(requester)
 
     def withholds(self, requester: PeerId) -> bool:
-        """Tell whether a requester owes too much for too long; time in which this node was off does not count (C-13)."""
+        """Tell whether a requester owes too much for too long, not counting when this node was off (C-13)."""
         due_us = self._clock.unix_us() - WITHHELD_AFTER_US
         tolerated = self._signed_by(requester) // WITHHELD_TOLERATED
         return self._started_us < due_us and self._unsettled.owes_more_than(

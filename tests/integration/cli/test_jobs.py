@@ -83,8 +83,8 @@ def test_a_budget_ends_a_job_keeps_what_came_and_more_money_finishes_it(shell: S
     budget = PRICE_MICROCREDITS * 100
     done = shell.run("submit", NAME, "--input", path, "--out", out, *unchecked("--budget", str(budget)))
     assert done.returncode == 7
-    assert "no result for input 0 (" in done.stderr
-    assert "and 480 more" in done.stderr
+    assert "no result for input" in done.stderr
+    assert len(done.stderr.splitlines()) <= 23, "inputs that lack a result for one reason share a line"
     assert f"the budget of {budget} micro-credits is used up" in done.stderr
     assert "error: 500 of 600 inputs have no result" in done.stderr
     job = shell.newest()
