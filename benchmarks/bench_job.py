@@ -1,7 +1,8 @@
 """Times 2,000 embeddings over two workers: against half the time of one, and, one ten times slower, against one.
 
 The second row is the promise that two devices are never slower than one: the same job, from the same client, with and
-without a second worker that has a tenth of the first one's speed.
+without a second worker that has a tenth of the first one's speed. The last rows are what adaptive checks cost between
+proven peers: time, and items that workers got.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from benchmarks.embedding_floor import SKILL, embed, open_model, texts
-from benchmarks.harness import Row, interleave_async, judge
+from benchmarks.harness import Row, interleave_async, judge, median
 from swarmharness.identity import PeerId
 from swarmharness.jobs.context import JobOptions
+from swarmharness.jobs.requester import TaskAnswer, TaskRequester
+from swarmharness.jobs.verification.policy import PROVEN_TASKS
 from swarmharness.node.client import client_node
 from swarmharness.node.config import Config, parse_config
 from swarmharness.node.config_schema import Source
 from swarmharness.node.data_dir import DataDir
 from swarmharness.node.parts import NodeParts
 from swarmharness.node.process import NodeGroup, NodeLaunch
+from swarmharness.registry.advert import SkillAdvert
 
 NAME = "job"
 DESCRIPTION = "2,000 embeddings over two single-threaded worker nodes, --verify none"
@@ -39,6 +44,7 @@ def run(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as base:
         with _workers(Path(base), WORKER) as joins:
             rows = trio.run(_measure, Path(base) / "client", joins, count, rounds)
+            rows += trio.run(_measure_checked, Path(base) / "checking", joins, count, rounds)
         with _workers(Path(base) / "uneven", SLOW_WORKER) as joins:
             rows += trio.run(_measure_uneven, Path(base) / "uneven", joins, count, 3 if quick else 7)
     return rows
@@ -79,6 +85,59 @@ async def _measure(data_dir: Path, joins: list[str], count: int, rounds: int) ->
         await swarm()
         single, both = await interleave_async(alone, swarm, rounds=rounds)
     return [judge(f"job.{count}_embeddings_on_two_workers", both, "s", floor=single / WORKERS, ratio_at_most=1.2)]
+
+
+async def _measure_checked(data_dir: Path, joins: list[str], count: int, rounds: int) -> list[Row]:
+    items = texts(count)
+    workers = [PeerId(join.rpartition("/p2p/")[2]) for join in joins]
+
+    async with client_node(DataDir.at(data_dir), Config(), joins) as api:
+        parts = api.parts
+        await _until_known(parts)
+        sent: dict[str, list[int]] = {"none": [], "adaptive": []}
+
+        async def job(verify: str) -> float:
+            with _items_sent() as asked:
+                start = time.perf_counter()
+                async with parts.jobs.open(SKILL, options=JobOptions(verify)) as running:
+                    await running.feed(items, last=True)
+                    results = [result async for result in running.results()]
+                elapsed = time.perf_counter() - start
+                assert not any(result.error for result in results)
+                await parts.verification.finish()
+            await parts.credit.drain()
+            sent[verify].append(sum(asked))
+            return elapsed
+
+        standings = parts.verification.judging.standings
+        while any(standings.get(worker, SKILL).valid_in_a_row < PROVEN_TASKS for worker in workers):
+            await job("adaptive")
+        sent["adaptive"].clear()
+        none_s, adaptive_s = await interleave_async(partial(job, "none"), partial(job, "adaptive"), rounds=rounds)
+    none_items, adaptive_items = (median(sent[verify]) for verify in ("none", "adaptive"))
+    what = f"job.{count}_embeddings_with_adaptive_checks"
+    return [
+        judge(what, adaptive_s, "s", floor=none_s),
+        judge(f"{what}.executed", adaptive_items, "items", floor=none_items, ratio_at_most=1.1),
+    ]
+
+
+@contextmanager
+def _items_sent() -> Iterator[list[int]]:
+    """Yield a list that grows with the items of each task that this process sends, checks and copies included."""
+    honest, counts = TaskRequester.run, list[int]()
+
+    async def counting(
+        self: TaskRequester, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
+    ) -> TaskAnswer:
+        counts.append(len(items))
+        return await honest(self, peer_id, skill, items, timeout_s=timeout_s)
+
+    TaskRequester.run = counting  # type: ignore[method-assign]
+    try:
+        yield counts
+    finally:
+        TaskRequester.run = honest  # type: ignore[method-assign]
 
 
 async def _measure_uneven(base: Path, joins: list[str], count: int, rounds: int) -> list[Row]:
