@@ -1,15 +1,11 @@
-"""A connection to the receipt database: opening, checking, migrating, transactions; it knows no receipt."""
+"""The receipt database: its tables, checking and migrating it; it knows no receipt."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
-
-BUSY_TIMEOUT_MS = 5_000
+from swarmharness.errors import ConfigurationError, InputError, SwarmError
+from swarmharness.sqlite_connection import SqliteConnection
 
 # Each element takes a database from version `index` to `index + 1`; released elements never change.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -57,42 +53,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-class Database:
-    """One connection to `credit.db`; used by one thread at a time."""
+class Database(SqliteConnection):
+    """One connection to `credit.db`. Opening raises ConfigurationError when a newer version wrote the file."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open the database, creating or migrating it unless `read_only`.
+    what = "the receipt database"
+    kept = "no receipt was lost"
 
-        Raises InputError when the file is damaged, ConfigurationError when a newer version wrote it,
-        UnavailableError when it cannot be opened.
-        """
-        self.path = path
-        self._durable = True
-        with self.translated():
-            uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-            self.connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            with self.translated():
-                self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-                self._check()
-                if not read_only:
-                    self._migrate()
-        except BaseException:
-            self.connection.close()
-            raise
+    def damaged(self, error: sqlite3.DatabaseError) -> SwarmError:
+        """See `SqliteConnection`."""
+        return InputError(f"{self.what} {self.path} is damaged ({error}): restart the node, which sets it aside")
 
-    def close(self) -> None:
-        """Close the connection; the last one to close also empties the write-ahead log."""
-        self.connection.close()
-
-    def _check(self) -> None:
+    def prepare(self, *, read_only: bool) -> None:
+        """See `SqliteConnection`."""
         problem = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
+        if not read_only:
+            self._migrate()
 
     def _migrate(self) -> None:
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute("PRAGMA synchronous = FULL")
+        self.write_ahead()
         self.connection.execute("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY)")
         version = self.connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()[0]
         if version > len(MIGRATIONS):
@@ -105,38 +85,3 @@ class Database:
                 for statement in statements:
                     self.connection.execute(statement)
                 self.connection.execute("INSERT INTO migrations VALUES (?)", (number,))
-
-    @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """All of the block, on disk when it ends (if it is to be durable), or nothing."""
-        with self.translated():
-            if durable != self._durable:
-                self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Turn what SQLite raises in the block into SwarmErrors that say what to do."""
-        try:
-            yield
-        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
-            raise  # our own mistake
-        except sqlite3.DatabaseError as error:
-            raise _swarm_error(self.path, error) from error
-
-
-def _swarm_error(path: Path, error: sqlite3.DatabaseError) -> SwarmError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return UnavailableError(f"the disk of {path} is full: free some space; no receipt was lost")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return InputError(f"the receipt database {path} is damaged ({error}): restart the node, which sets it aside")
-    return UnavailableError(f"the receipt database {path} cannot be used now ({error}): check its disk and permissions")

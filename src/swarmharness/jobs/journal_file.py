@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import ConfigurationError, ErrorKind, SwarmError, UnavailableError
+from swarmharness.errors import ConfigurationError, ErrorKind, SwarmError
 from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.journal import DIGEST_BYTES, AnsweredChunk, ItemResult, JobRecord, JobState
 from swarmharness.protocol.codec import decode
+from swarmharness.sqlite_connection import SqliteConnection
 
 APPLICATION_ID = 0x53574A4C  # "SWJL"
 VERSION = 1
-BUSY_TIMEOUT_MS = 5_000
 _INDEX_BITS = 36
 _PRUNED_AT_ONCE = 5_000
 _SIMILAR_MAX = 5
@@ -106,29 +104,22 @@ def _record(row: Row) -> JobRecord:
     )
 
 
-class JournalFile:
-    """One connection to a journal; used by one thread at a time."""
+class JournalFile(SqliteConnection):
+    """One connection to a journal. Opening raises ConfigurationError for a file that is damaged or not a journal."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open the file, making it unless `read_only`; ConfigurationError for one that is damaged or not a journal."""
-        self.path = path
-        with self._translated():
-            uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            with self._translated():
-                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-                self._settle_in(read_only)
-        except BaseException:
-            self._connection.close()
-            raise
+    what = "the journal of jobs"
+    kept = "no answer was lost"
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+    def damaged(self, error: sqlite3.DatabaseError) -> SwarmError:
+        """See `SqliteConnection`."""
+        return ConfigurationError(
+            f"{self.what} {self.path} is damaged ({error}); nothing in it was changed: move it away (mv {self.path} "
+            f"{self.path}.damaged) to start with an empty one, without the jobs in it"
+        )
 
-    def _settle_in(self, read_only: bool) -> None:
-        connection = self._connection
+    def prepare(self, *, read_only: bool) -> None:
+        """See `SqliteConnection`."""
+        connection = self.connection
         identity = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -145,10 +136,9 @@ class JournalFile:
             return
         if not tables:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        self.write_ahead()
         if not tables:
-            with self._transaction():
+            with self.transaction():
                 for statement in _SCHEMA:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -156,9 +146,9 @@ class JournalFile:
 
     def write(self, changes: Sequence[Change]) -> None:
         """Make all of the changes, on disk when this returns, or none."""
-        with self._transaction():
+        with self.transaction():
             for statement, rows in changes:
-                self._connection.executemany(statement, rows)
+                self.connection.executemany(statement, rows)
 
     def job(self, job_id: str) -> JobRecord | None:
         """See `Journal.job`."""
@@ -207,8 +197,8 @@ class JournalFile:
         """See `Journal.answered_bits`."""
         base = self._number(job_id) << _INDEX_BITS
         bits = bytearray((items + 7) // 8)
-        with self._translated():
-            for (row_id,) in self._connection.execute(
+        with self.translated():
+            for (row_id,) in self.connection.execute(
                 "SELECT id FROM answers WHERE id >= ? AND id < ?", (base, base + items)
             ):
                 bits[(row_id - base) >> 3] |= 1 << (row_id & 7)
@@ -218,8 +208,8 @@ class JournalFile:
         """See `Journal.results`."""
         base = self._number(job_id) << _INDEX_BITS
         found: list[ItemResult] = []
-        with self._translated():
-            rows = self._connection.execute(
+        with self.translated():
+            rows = self.connection.execute(
                 "SELECT id, output, error, kind, peer, service_us, receipt, verified FROM answers"
                 " WHERE id >= ? AND id < ? ORDER BY id",
                 (base + first_index, base + first_index + count),
@@ -242,7 +232,7 @@ class JournalFile:
     def used_bytes(self) -> int:
         """How much of the file is in use."""
         pages, free, size = (
-            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
@@ -254,16 +244,16 @@ class JournalFile:
             return False
         number = oldest[0]
         base, end = number << _INDEX_BITS, (number + 1) << _INDEX_BITS
-        with self._transaction():
-            gone = self._connection.execute(
+        with self.transaction():
+            gone = self.connection.execute(
                 "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE id >= ? AND id < ? LIMIT ?)",
                 (base, end, _PRUNED_AT_ONCE),
             ).rowcount
             if gone < _PRUNED_AT_ONCE:
                 for statement in ("inputs WHERE job", "chunks WHERE job", "jobs WHERE number"):
-                    self._connection.execute(f"DELETE FROM {statement} = ?", (number,))
-        with self._translated():
-            self._connection.execute("PRAGMA incremental_vacuum(4096)").fetchall()
+                    self.connection.execute(f"DELETE FROM {statement} = ?", (number,))
+        with self.translated():
+            self.connection.execute("PRAGMA incremental_vacuum(4096)").fetchall()
         return True
 
     def _number(self, job_id: str) -> int:
@@ -271,44 +261,10 @@ class JournalFile:
         return -1 if row is None else int(row[0])
 
     def _one(self, statement: str, *values: object) -> Row | None:
-        with self._translated():
-            row: Row | None = self._connection.execute(statement, values).fetchone()
+        with self.translated():
+            row: Row | None = self.connection.execute(statement, values).fetchone()
         return row
 
     def _all(self, statement: str, *values: object) -> list[Row]:
-        with self._translated():
-            return self._connection.execute(statement, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn what SQLite raises into errors that say what to do."""
-        try:
-            yield
-        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
-            raise  # our own mistake
-        except sqlite3.DatabaseError as error:
-            raise _swarm_error(self.path, error) from error
-
-
-def _swarm_error(path: Path, error: sqlite3.DatabaseError) -> SwarmError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return UnavailableError(f"the disk of {path} is full: free some space; no answer was lost")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ConfigurationError(
-            f"the journal of jobs {path} is damaged ({error}); nothing in it was changed: move it away (mv {path} "
-            f"{path}.damaged) to start with an empty one, without the jobs in it"
-        )
-    return UnavailableError(f"the journal of jobs {path} cannot be used now ({error}): check its disk and permissions")
+        with self.translated():
+            return self.connection.execute(statement, values).fetchall()
