@@ -74,7 +74,7 @@ async def work(client: NodeProcess, items: int = 40, *, stop: Callable[[int], bo
     peers: set[str] = set()
     count = 0
     async with open_control(client.data_dir) as control:
-        job = (await control.call("job.open", {"skill": SKILL, "deadline_s": 60.0}))["job"]
+        job = (await control.call("job.open", {"skill": SKILL, "deadline_s": 60.0, "verify": "none"}))["job"]
         inputs = [shorten_file(b"#!/bin/sh\necho %d\n" % number) for number in range(items)]
         await control.call("job.feed", {"job": job, "items": inputs, "last": True})
         done = False
