@@ -139,6 +139,8 @@ class Directory:
         """
         peer, old = advert.peer_id, self._entries.get(advert.peer_id)
         self._check_sequence(advert, signed, old)
+        if old is None and not direct and self._needs_no_rumour(advert):
+            raise RefusedError(f"the directory is full of nodes more useful than {peer}")
         if direct:
             self._absent.pop(peer, None)
             entry = Entry(advert, signed, True, now_us, due_us)
@@ -227,10 +229,15 @@ class Directory:
     def _store(self, entry: Entry, now_us: int) -> None:
         peer = entry.advert.peer_id
         old = self._entries.get(peer)
+        self._nobody_before_us = min(self._nobody_before_us, entry.due_us)
+        if old is not None and _names(old.advert) == _names(entry.advert):
+            self._replace(old, entry)
+            return
         if old is not None:
             self._unlist(old.advert)
         self._entries[peer] = entry
-        self._nobody_before_us = min(self._nobody_before_us, entry.due_us)
+        if entry.usable:
+            self._stale(entry.advert)
         for skill in entry.advert.skills:
             self._list(skill.name, peer, now_us)
         listed = any(peer in self._holders.get(skill.name, ()) for skill in entry.advert.skills)
@@ -241,20 +248,33 @@ class Directory:
         if peer not in self._entries:
             raise RefusedError(f"the directory is full of nodes more useful than {peer}")
 
+    def _replace(self, old: Entry, new: Entry) -> None:
+        """Store an advert with the skills of the one before: nobody else's place depends on it."""
+        same = old.advert.sequence == new.advert.sequence
+        self._entries[new.advert.peer_id] = replace(new, advert=old.advert) if same else new
+        if old.usable != new.usable or not (same or not new.usable):
+            self._stale(new.advert)
+
+    def _needs_no_rumour(self, advert: Advert) -> bool:
+        """Tell, cheaply, that a node of which somebody spoke would be kept for none of its skills."""
+        most = self.settings.peers_per_skill_max
+        return bool(advert.skills) and all(len(self.candidates(skill.name)) >= most for skill in advert.skills)
+
     def _list(self, skill: str, peer: str, now_us: int) -> None:
-        self._candidates.pop(skill, None)
         holders = self._holders.setdefault(skill, {})
         holders[peer] = None
         if len(holders) > self.settings.peers_per_skill_max:
-            worst = min(holders, key=lambda other: self._usefulness(other, now_us))
+            wanted = self.in_use(skill, now_us) or None  # then all of them are: they serve it
+            worst = min(holders, key=lambda other: self._usefulness(other, now_us, wanted))
             del holders[worst]
             if worst != peer and not any(worst in others for others in self._holders.values()):
                 self._drop(worst)
 
-    def _usefulness(self, peer: str, now_us: int) -> tuple[bool, bool, bool, int, str]:
+    def _usefulness(self, peer: str, now_us: int, wanted: bool | None = None) -> tuple[bool, bool, bool, int, str]:
         # Confirmed nodes before rumours, however many: rumours cost their author nothing.
         entry = self._entries[peer]
-        return entry.confirmed, entry.failures == 0, self._wanted(entry, now_us), -entry.heard_us, peer
+        wanted = self._wanted(entry, now_us) if wanted is None else wanted
+        return entry.confirmed, entry.failures == 0, wanted, -entry.heard_us, peer
 
     def _drop(self, peer: str) -> None:
         self._unlist(self._entries.pop(peer).advert)
@@ -271,3 +291,7 @@ class Directory:
     def _stale(self, advert: Advert) -> None:
         for skill in advert.skills:
             self._candidates.pop(skill.name, None)
+
+
+def _names(advert: Advert) -> list[str]:
+    return [skill.name for skill in advert.skills]

@@ -140,16 +140,17 @@ class LookUps:
         if peer_id == self._transport.peer_id or peer_id in search.asked or fresh or full:
             return
         if self._directory.worth_asking(peer_id, self._clock.monotonic_us()):
-            nursery.start_soon(self._fetch_in_turn, peer_id, (len(search.asked) + 1) * STAGGER_S, search.slots)
             search.asked.add(peer_id)
+            nursery.start_soon(self._fetch_in_turn, skill, peer_id, len(search.asked), search.slots)
 
-    async def _fetch_in_turn(self, peer_id: PeerId, most_s: float, slots: trio.Semaphore) -> None:
+    async def _fetch_in_turn(self, skill: str, peer_id: PeerId, place: int, slots: trio.Semaphore) -> None:
         mine = False
-        with trio.move_on_after(most_s):
+        with trio.move_on_after(place * STAGGER_S):
             await slots.acquire()
             mine = True
         try:
-            await self._exchange.fetch(peer_id)
+            if place <= NEWCOMERS or not self._directory.enough(skill):  # else those before it were enough
+                await self._exchange.fetch(peer_id)
         finally:
             if mine:
                 slots.release()

@@ -89,7 +89,6 @@ class AdvertServing:
 
     async def _on_find(self, request: Request) -> bytes:
         wanted = decode(FindRequest, request.payload)
-        self._finders.add(wanted.skill, request.peer_id, self._clock.monotonic_us())
         entries = self._directory.holders(wanted.skill)
         known = [entry.signed for entry in entries if entry.usable and not entry.advert.not_serving]
         advert, signed = self._own.current()
@@ -103,6 +102,8 @@ class AdvertServing:
             size_bytes += len(candidate.advert) + 128
             if size_bytes <= FIND_BYTES_MAX:
                 answer.append(candidate)
+        if len(answer) < wanted.limit:  # it hears of those whom this node meets next, too
+            self._finders.add(wanted.skill, request.peer_id, self._clock.monotonic_us())
         return encode(FindResponse(tuple(answer)))
 
     async def _on_push(self, request: Request) -> bytes:

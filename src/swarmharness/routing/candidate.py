@@ -105,6 +105,13 @@ class CandidateView:
             reported = (self.usual_milli * ever + (reported - self.usual_milli) * lately) // EXP_SCALE
         return max(1000 * self.outstanding_items, reported + 1000 * self.sent_since_items)
 
+    def fades(self, policy: RoutingPolicy) -> bool:
+        """Tell whether `ahead_milli` changes by time alone."""
+        if not self.queued_items and not self.usual_milli:
+            return False
+        young = (self.queue_age_us or 0) < USUAL_FADES * max(1, round(policy.queue_fade_ms * 1000))
+        return young or self.ahead_milli(policy) > 1000 * max(self.outstanding_items, self.sent_since_items)
+
     def promised_wait_us(self, policy: RoutingPolicy) -> int:
         """Time until one of its slots would be free, by its own account."""
         slots = max(1, self.slots)

@@ -35,10 +35,13 @@ def ln_micro(value: int) -> int:
     return ((power * _LN2 + 2 * total) * MICRO) >> _SHIFT
 
 
-@lru_cache(maxsize=8192)
 def exp_scaled(exponent_micro: int) -> int:
     """Return e^(exponent_micro / 10^6) in units of 1 / EXP_SCALE, at least 1; the exponent is clamped to ±40."""
-    clamped = max(-EXPONENT_MAX, min(EXPONENT_MAX, exponent_micro))
+    return _exp_scaled(max(-EXPONENT_MAX, min(EXPONENT_MAX, exponent_micro)))
+
+
+@lru_cache(maxsize=8192)
+def _exp_scaled(clamped: int) -> int:
     power, rest = divmod((clamped << _SHIFT) // MICRO, _LN2)
     total, term = 0, _ONE
     for divisor in range(1, 22):

@@ -23,7 +23,8 @@ PROBES_BURST = 200
 """From one peer; each costs microseconds here."""
 TOLD_MAX = 64
 """Requesters that hear of a change: the latest ones."""
-ASKED_LATELY_US = 60_000_000
+ASKED_LATELY_US = 10_000_000
+"""Five periods of gossip, and of the fading of an account: whoever asks more seldom would have forgotten it."""
 TELL_TIMEOUT_S = 2.0
 OFF_POLL_S = 2.0
 """While gossip is off, the policy is looked at again this often."""

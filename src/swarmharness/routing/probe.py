@@ -1,4 +1,7 @@
-"""Probes the load of peers beside the requests, and tells the router; no request waits, and an idle node is silent."""
+"""Probes the load of peers beside the requests, and tells the router; no request waits, and an idle node is silent.
+
+What a probe brings is for the next request. It fades (`queue_fade_ms`), so a request probes only if one came lately.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Transport
 from swarmharness.ports import Randomness
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.registry.advert import SKILLS_MAX
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.load_messages import METHOD_PROBE, Load, ProbeRequest
 from swarmharness.routing.probing import ProbePlan
 from swarmharness.routing.router import Router
+
+LATELY_FADES = 5
 
 
 class ProbeService:
@@ -24,14 +30,22 @@ class ProbeService:
         self._randomness = randomness
         self._plan = ProbePlan()
         self._wanted = trio.Event()
+        self._sent_s: dict[str, float] = {}
+        """When a task of a skill was sent last."""
         self.sent = 0
         """Probes sent since the start."""
         self.answered = 0
         router.watch_sends(self._note_send)
 
     def _note_send(self, skill: str) -> None:
-        if self._router.probes and self._router.policy.probes_per_request:
-            self._plan.request(skill, self._router.policy.probes_per_request)
+        policy, now_s = self._router.policy, trio.current_time()
+        before_s = self._sent_s.pop(skill, None)
+        self._sent_s[skill] = now_s
+        if len(self._sent_s) > SKILLS_MAX:
+            del self._sent_s[next(iter(self._sent_s))]
+        lately = before_s is not None and now_s - before_s <= LATELY_FADES * policy.queue_fade_ms / 1000
+        if self._router.probes and policy.probes_per_request and lately:
+            self._plan.request(skill, policy.probes_per_request)
             self._wanted.set()
 
     async def run(self) -> None:

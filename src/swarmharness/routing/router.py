@@ -6,7 +6,7 @@ It keeps state and clock; the pure modules beside it judge. It sends nothing: pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
@@ -25,7 +25,7 @@ from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.ports import Prediction, SkillDirectory
 from swarmharness.routing.records import Record, Records, view_of
 from swarmharness.routing.rows import peer_rows
-from swarmharness.routing.table import Choice, SkillTable
+from swarmharness.routing.table import Choice, KeptTable, SkillTable
 from swarmharness.routing.trust import Trust
 from swarmharness.routing.utility import time_parts_us
 
@@ -36,17 +36,9 @@ TABLES_MAX = 64
 AGE_FLOOR_US = 20_000
 AGE_PER_ROW_US = 3_000
 """Rows whose cost changes by time alone are compiled again this seldom, so that it stays near 2% of a core."""
+COMPILED_EVERY_US = 300_000_000
+"""All rows are compiled again so often, although nothing was heard of their peers: ways get slower, or faster."""
 JITTER_PERMILLE = 200
-
-
-@dataclass(slots=True)
-class _Table:
-    adverts: tuple[Advert, ...]
-    rows: SkillTable
-    dirty: set[PeerId]
-    aging: set[PeerId]
-    """Rows whose cost changes by time alone: a queue that drains, a breaker that will half-open."""
-    aged_us: int
 
 
 class Router:
@@ -78,7 +70,7 @@ class Router:
         self._allowed = allowed
         self._shunned = shunned
         self._records = Records()
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, KeptTable] = {}
         self._usual_us: dict[str, int] = {}  # by skill: smoothed time of one item from sending to answer
         self._nearness = Nearness()
         self._on_sent: list[Callable[[str], None]] = []
@@ -330,7 +322,7 @@ class Router:
         table = self._tables.get(skill)
         if table is None or table.adverts is not adverts:
             table = self._new_table(skill, adverts, now_us)
-        elif table.aging and now_us - table.aged_us >= max(AGE_FLOOR_US, AGE_PER_ROW_US * len(table.aging)):
+        if table.aging and now_us - table.aged_us >= max(AGE_FLOOR_US, AGE_PER_ROW_US * len(table.aging)):
             table.aged_us = now_us
             table.dirty |= table.aging
         for peer_id in table.dirty:
@@ -338,26 +330,35 @@ class Router:
         table.dirty.clear()
         return table.rows
 
-    def _new_table(self, skill: str, adverts: tuple[Advert, ...], now_us: int) -> _Table:
-        choices = []
+    def _new_table(self, skill: str, adverts: tuple[Advert, ...], now_us: int) -> KeptTable:
+        """Return the table of these adverts; rows whose advert is the one of before are taken over as they are."""
+        old = self._tables.pop(skill, None)
+        if old is not None and now_us - old.compiled_us >= COMPILED_EVERY_US:
+            old = None
+        choices, dirty = [], set()
         for advert in adverts:
             offer, peer_id = advert.skill(skill), PeerId(advert.peer_id)
-            if offer is not None:
-                self._records.advertised(peer_id, offer, self._policy, sequence=advert.sequence, now_us=now_us)
-                choices.append(self._choice(peer_id, offer, self._records.get(peer_id, skill, self._policy)))
+            if offer is None:
+                continue
+            if old is not None and peer_id in old.rows and old.rows.choice(peer_id).skill is offer:
+                choices.append(old.rows.choice(peer_id))
+                continue
+            self._records.advertised(peer_id, offer, self._policy, sequence=advert.sequence, now_us=now_us)
+            choices.append(self._choice(peer_id, offer, self._records.get(peer_id, skill, self._policy)))
+            dirty.add(peer_id)
         rows = SkillTable(choices)
-        self._tables.pop(skill, None)
-        self._tables[skill] = _Table(adverts, rows, set(rows.peers()), set(), now_us)
+        table = self._tables[skill] = KeptTable(adverts, rows, dirty, set(), now_us, now_us)
+        if old is not None:
+            table.take_over(old)
         if len(self._tables) > TABLES_MAX:
             del self._tables[next(iter(self._tables))]
-        return self._tables[skill]
+        return table
 
-    def _compile(self, table: _Table, offer: SkillAdvert, peer_id: PeerId, now_us: int) -> None:
+    def _compile(self, table: KeptTable, offer: SkillAdvert, peer_id: PeerId, now_us: int) -> None:
         record = self._records.get(peer_id, offer.name, self._policy)
         view = self._view(peer_id, offer, record, now_us)
         table.rows.set_row(self._choice(peer_id, offer, record), view, self._policy)
-        fades = bool(view.queued_items or view.usual_milli)
-        if fades or record.breaker.openings or view.pheromone_micro != MICRO:
+        if view.fades(self._policy) or record.breaker.openings or not MICRO - 1 <= view.pheromone_micro <= MICRO:
             table.aging.add(peer_id)
         else:
             table.aging.discard(peer_id)

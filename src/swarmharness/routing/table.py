@@ -7,11 +7,11 @@ test holds the two together.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from swarmharness.identity import PeerId
-from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.advert import Advert, SkillAdvert
 from swarmharness.routing.candidate import CANDIDATES_MAX, CandidateView
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.utility import ITEMS_MAX, items_max, line, standing_exclusion
@@ -81,6 +81,18 @@ class SkillTable:
         if items_max(view) < ITEMS_MAX:
             self._limits[index] = items_max(view)
 
+    def take_over(self, other: SkillTable, *, besides: Container[PeerId]) -> None:
+        """Copy the compiled rows of the peers that another table has too, but for some."""
+        for index, choice in enumerate(self._choices):
+            before = other._index.get(choice.peer_id)
+            if before is None or choice.peer_id in besides:
+                continue
+            base = other._bases[before]
+            self._bases[index] = base if base >= _EXCLUDED else base >> _INDEX_BITS << _INDEX_BITS | index
+            self._slopes[index], self._per_byte[index] = other._slopes[before], other._per_byte[before]
+            if before in other._limits:
+                self._limits[index] = other._limits[before]
+
     def order(
         self,
         items: int,
@@ -111,3 +123,24 @@ class SkillTable:
             if wanted and items <= self._limits.get(index, items) and choice.peer_id not in exclude:
                 chosen.append(choice)
         return tuple(chosen)
+
+
+@dataclass(slots=True)
+class KeptTable:
+    """A table, of which adverts it was made, and which rows are not up to date."""
+
+    adverts: tuple[Advert, ...]
+    rows: SkillTable
+    dirty: set[PeerId]
+    aging: set[PeerId]
+    """Rows whose cost changes by time alone: a queue that drains, a breaker that will half-open."""
+    aged_us: int
+    compiled_us: int
+    """When all rows were compiled last."""
+
+    def take_over(self, old: KeptTable) -> None:
+        """Continue an older table of the same skill: only what is `dirty` here, or was there, is compiled."""
+        self.rows.take_over(old.rows, besides=self.dirty)
+        self.dirty |= {peer_id for peer_id in old.dirty if peer_id in self.rows}
+        self.aging |= {peer_id for peer_id in old.aging if peer_id in self.rows}
+        self.aged_us, self.compiled_us = old.aged_us, old.compiled_us

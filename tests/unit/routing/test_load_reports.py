@@ -34,13 +34,21 @@ async def test_a_request_probes_three_peers_beside_it_and_their_load_is_known(
     async with memory_swarm(8, serving=7, settings=NO_GOSSIP) as nodes:
         client = nodes[0]
         await client.map("echo", [b"first"])  # connects to them, too
-        await trio.sleep(30)
+        await trio.sleep(3)
         before = client.parts.probes.sent
         await client.map("echo", [b"second"])
         await trio.sleep(1)
         assert 0 < client.parts.probes.sent - before <= 3
         assert client.parts.probes.answered == client.parts.probes.sent
         assert "probe" in sources(client)
+
+
+async def test_a_node_that_asks_seldom_probes_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    async with memory_swarm(8, serving=7, settings=NO_GOSSIP) as nodes:
+        for _ in range(3):
+            await nodes[0].map("echo", [b"one"])
+            await trio.sleep(30)
+        assert nodes[0].parts.probes.sent == 0
 
 
 async def test_an_idle_node_probes_nobody(autojump_clock: trio.testing.MockClock) -> None:

@@ -13,7 +13,7 @@ class SpreadSettings:
 
     followed_max: int = FOLLOWED_MAX
     """All receipts of so many partners are kept (C-19)."""
-    gossip_batch_s: float = 60.0
+    gossip_batch_s: float = 120.0
     """New receipts wait for company: so long on average, half to one and a half times as long."""
     shown_receipts_max: int = 32
     """So many receipts a peer shows at most when it is asked for those of its work (C-21)."""
@@ -43,7 +43,7 @@ class SpreadSettings:
     period_s: float = 600.0
     """After this time, on average, this node reconciles again with whom it met; then after twice that, and so on."""
     period_most_s: float = 3_600.0
-    strangers_met: int = 4
+    strangers_met: int = 2
     """Of those who connect and are not followed, about so many are compared with, however many there are."""
     stagger_s: float = 2.0
     """After a peer connects, the side with the smaller id waits up to so long; the other up to four times that."""
