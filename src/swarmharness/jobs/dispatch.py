@@ -35,6 +35,7 @@ from swarmharness.routing.router import Choice, Router
 CHUNKS_PER_PEER = 2
 """One that runs and one that waits, so that a worker never idles for a round trip."""
 PRICES_SHOWN = 5
+ENDING_LOOK_S = 0.1
 
 Why = Callable[[], Mapping[str, Any]]
 """Forms the reasons of a decision, in any thread."""
@@ -121,7 +122,7 @@ class Dispatcher:
                 return self._budget_error(choices)
             for turn in range(CHUNKS_PER_PEER):
                 self._assign(nursery, payable, ranked=turn == 0)
-            with trio.move_on_after(1.0 if choices or self._flying else 0.2):
+            with trio.move_on_after(self._next_look_s(choices)):
                 await ring.wait()
         return None
 
@@ -178,6 +179,12 @@ class Dispatcher:
                 # Now, because another peer may answer them before the attempt begins.
                 items = tuple(map(self._job.item, chunk.indices))
                 nursery.start_soon(self._attempt, chunk, items, choice.peer_id, choice.skill)
+
+    def _next_look_s(self, choices: Sequence[Choice]) -> float:
+        """Return how long to wait for news at most: at the end of a job, a late chunk is news that nobody tells."""
+        if self.plan.ending:
+            return ENDING_LOOK_S
+        return 1.0 if choices or self._flying else 0.2
 
     def _begins_us(self, peer_id: str) -> int:
         return self._router.expected_us(PeerId(peer_id), self._skill, 0) or 0

@@ -121,6 +121,11 @@ class JobPlan:
         """How many items were never handed out."""
         return len(self._waiting) + len(self._block)
 
+    @property
+    def ending(self) -> bool:
+        """Nothing waits to be handed out, and somebody has done a part: who is late may be helped at any moment."""
+        return bool(self._flying and self._at_work) and not self._retry and not self._fresh
+
     def __len__(self) -> int:
         return len(self._unanswered)
 

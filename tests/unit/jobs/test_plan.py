@@ -236,3 +236,15 @@ def test_a_block_is_what_all_peers_do_in_two_seconds_so_that_first_results_come_
 
     # The longest of the first block goes first, and lengths grow with the index here.
     assert [first_taken(rate) for rate in (0.0, 10.0, 500.0, 1e6)] == [63, 63, 1999, 4095]
+
+
+def test_the_end_of_a_job_begins_when_nothing_is_left_to_hand_out_and_somebody_is_done() -> None:
+    plan = plan_of([1] * 32)
+    first, second = (plan.take(peer, now_us=0, rates={"a": 0.0, "b": 0.0}) for peer in "ab")
+    assert first is not None
+    assert second is not None
+    assert not plan.ending, "nobody is done"
+    plan.answered(first.chunk_id)
+    assert plan.ending
+    plan.feed([(32, 1)])
+    assert not plan.ending, "there is more"
