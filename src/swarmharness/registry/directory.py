@@ -87,6 +87,10 @@ class Directory:
         """Tell whether more nodes for the skill would hardly help."""
         return len(self.candidates(skill)) >= self.settings.enough
 
+    def lacks(self, advert: Advert, now_us: int) -> bool:
+        """Tell whether a node serves a skill that is in use here, and for which not enough are usable."""
+        return any(self.in_use(skill.name, now_us) and not self.enough(skill.name) for skill in advert.skills)
+
     def in_use(self, skill: str, now_us: int) -> bool:
         """Tell whether somebody here asked for the skill lately."""
         return self._in_use.get(skill, now_us) > now_us

@@ -32,7 +32,7 @@ from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
-TICK_MOST_S = 16.0
+TICK_MOST_S = 30.0
 PUBLISH_CALM_FIRST = 8
 PUBLISH_CALM_MOST = 32
 """Provider records are renewed at least once in so many refresh periods."""

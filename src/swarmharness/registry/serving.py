@@ -112,6 +112,6 @@ class AdvertServing:
             raise RefusedError("too many adverts were pushed in ten seconds; this node will ask by itself")
         advert = self._exchange.receive(decode(Push, request.payload).advert, sender=request.peer_id, due_us=now_us)
         entry = None if advert is None else self._directory.get(advert.peer_id)
-        if entry is not None and not entry.usable:
+        if entry is not None and not entry.usable and self._directory.lacks(entry.advert, now_us):
             self._pushed()
         return encode(PushResponse())
