@@ -17,15 +17,19 @@ from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited
 from swarmharness.credit.terms import UnsettledTask
 from swarmharness.identity import PeerId
 
+_Place = tuple[str, int, int]
+"""Signer, incarnation, number."""
+
 
 class MemoryReceiptStore:
     """Keeps entries in memory without threads: for simulation, and for nodes that only submit once."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
-        self._halves: dict[tuple[str, int, int], list[Half]] = {}
+        self._halves: dict[_Place, tuple[Half, ...]] = {}
         self._forks: dict[str, ForkProof] = {}
-        self._chains: dict[str, list[tuple[int, int]]] = {}
+        self._chains: dict[str, list[_Place]] = {}
+        """The places of each signer in order: the very keys of `_halves`, which are most of what a store takes."""
         self._holds = Holds()
         self._sealed = -1
         self._floor: Floor | None = None
@@ -60,12 +64,13 @@ class MemoryReceiptStore:
                 )
             for half in filter(None, (entry.requester_half, entry.worker_half)):
                 content = half.content
-                place = self._halves.setdefault((content.signer, content.incarnation, content.number), [])
-                if not place:
-                    insort(self._chains.setdefault(content.signer, []), (content.incarnation, content.number))
-                if all(other.content != content for other in place):
-                    place.append(half)
-                    proof = fork_proof(place[0], half)
+                place = (content.signer, content.incarnation, content.number)
+                there = self._halves.get(place, ())
+                if not there:
+                    insort(self._chains.setdefault(content.signer, []), place)
+                if all(other.content != content for other in there):
+                    self._halves[place] = there = (*there, half)
+                    proof = fork_proof(there[0], half)
                     if proof is not None and self._forks.setdefault(content.signer, proof) is proof:
                         proofs.append(proof)
         return tuple(proofs)
@@ -123,8 +128,8 @@ class MemoryReceiptStore:
     async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """See `ReceiptStore`."""
         latest: dict[tuple[str, int], int] = {}
-        for (signer, incarnation, _), place in self._halves.items():
-            for half in place:
+        for (signer, incarnation, _), halves in self._halves.items():
+            for half in halves:
                 entry = self._entries[half.content.body_digest]
                 if entry.receipt and oldest_epoch <= entry.body.epoch <= newest_epoch:
                     known = latest.get((signer, incarnation), oldest_epoch)
@@ -160,10 +165,10 @@ class MemoryReceiptStore:
         for digest in old:
             del self._entries[digest]
         for place, halves in list(self._halves.items()) if old else ():
-            self._halves[place] = [half for half in halves if half.content.body_digest not in old]
+            self._halves[place] = tuple(half for half in halves if half.content.body_digest not in old)
             if not self._halves[place]:
                 del self._halves[place]
-                self._chains[place[0]].remove(place[1:])
+                self._chains[place[0]].remove(place)
         self._games = {digest: game for digest, game in self._games.items() if game.epoch >= oldest_epoch}
         kept = [hold for hold in self._holds if hold.epoch >= oldest_epoch]
         self._holds = Holds()
@@ -176,14 +181,14 @@ class MemoryReceiptStore:
 
     async def heads(self, signers: Sequence[str]) -> list[Half]:
         """See `ReceiptStore`."""
-        return [self._halves[signer, *self._chains[signer][-1]][0] for signer in signers if self._chains.get(signer)]
+        return [self._halves[self._chains[signer][-1]][0] for signer in signers if self._chains.get(signer)]
 
     async def entries_after(self, signer: str, incarnation: int, number: int, *, limit: int) -> list[Entry]:
         """See `ReceiptStore`."""
         chain = self._chains.get(signer, [])
         found: list[Entry] = []
-        for place in islice(chain, bisect_right(chain, (incarnation, number)), None):
-            entry = self._entries[self._halves[signer, *place][0].content.body_digest]
+        for place in islice(chain, bisect_right(chain, (signer, incarnation, number)), None):
+            entry = self._entries[self._halves[place][0].content.body_digest]
             if entry.receipt is not None:
                 found.append(entry)
                 if len(found) == limit:
@@ -195,8 +200,8 @@ class MemoryReceiptStore:
         found = []
         for signer, incarnation, number in places:
             chain = self._chains.get(signer, [])
-            at = bisect_left(chain, (incarnation, number)) - 1
-            found.append(chain[at][1] if at >= 0 and chain[at][0] == incarnation else -1)
+            at = bisect_left(chain, (signer, incarnation, number)) - 1
+            found.append(chain[at][2] if at >= 0 and chain[at][1] == incarnation else -1)
         return found
 
     async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:

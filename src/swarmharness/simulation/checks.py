@@ -69,8 +69,8 @@ class Checks:
         self.violations: list[Violation] = []
         self._chains: dict[tuple[str, int, int], bytes] = {}
         """What each signer signed at each place of its chains."""
-        self._holders: dict[tuple[str, int, int], set[int]] = {}
-        """Which other nodes have the half of a place."""
+        self._holders: dict[tuple[str, int, int], int] = {}
+        """Which other nodes have the half of a place, one bit each: a set of them would be most of the memory here."""
         self._lost: set[tuple[str, int, int]] = set()
         """Places that their signer's lying disk or old backup knows no more."""
         self._on_disk: set[tuple[bytes, str]] = set()
@@ -252,7 +252,8 @@ class Checks:
         if (digest, content.signer) not in self._on_disk:
             self._broken("S-1", f"node {node.index} holds a half of {content.signer} that its disk never held")
         self._check_place(half)
-        self._holders.setdefault((content.signer, content.incarnation, content.number), set()).add(node.index)
+        place = content.signer, content.incarnation, content.number
+        self._holders[place] = self._holders.get(place, 0) | 1 << node.index
 
     def _check_place(self, half: Half) -> None:
         """C-15: an honest node signs one content for each place."""
@@ -277,7 +278,7 @@ class Checks:
                 if half.content.signer == node.peer_id:
                     self._lost.add(place)
                 else:
-                    self._holders.get(place, set()).discard(node.index)
+                    self._holders[place] = self._holders.get(place, 0) & ~(1 << node.index)
 
     def _count(self, node: SimulatedNode, entry: Entry, digest: bytes) -> None:
         receipt, body = entry.receipt, entry.body
