@@ -42,7 +42,8 @@ class MemoryDht:
         self._transport = transport
         self._network: MemoryNetwork = transport.network
         self._place = _place(transport.peer_id)
-        self._buckets: dict[int, dict[PeerId, tuple[str, ...]]] = {}
+        self._buckets: dict[int, dict[PeerId, tuple[int, PeerId, tuple[str, ...]]]] = {}
+        """Peers with their places and addresses."""
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
         self.lookups: deque[Lookup] = deque(maxlen=LOOKUPS_KEPT)
@@ -101,7 +102,7 @@ class MemoryDht:
 
     def _nearest(self, place: int) -> list[tuple[PeerId, tuple[str, ...]]]:
         """Return the k known peers nearest to a place."""
-        known = [(_place(peer) ^ place, peer, its) for bucket in self._buckets.values() for peer, its in bucket.items()]
+        known = [(at ^ place, peer, its) for bucket in self._buckets.values() for at, peer, its in bucket.values()]
         return [(peer, its) for _, peer, its in sorted(known)[:K]]
 
     # -- looking up -----------------------------------------------------------------------------------------------
@@ -165,9 +166,10 @@ class MemoryDht:
         """Put a peer into its bucket; a full bucket keeps its old peers, which have proved to stay."""
         if peer_id == self._transport.peer_id or not addresses:
             return
-        bucket = self._buckets.setdefault((_place(peer_id) ^ self._place).bit_length(), {})
+        place = _place(peer_id)
+        bucket = self._buckets.setdefault((place ^ self._place).bit_length(), {})
         if peer_id in bucket or len(bucket) < K:
-            bucket[peer_id] = addresses
+            bucket[peer_id] = place, peer_id, addresses
 
     def _forget(self, peer_id: PeerId) -> None:
         bucket = self._buckets.get((_place(peer_id) ^ self._place).bit_length())
