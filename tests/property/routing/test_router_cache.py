@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ from tests.unit.routing.test_router import PEERS, SKILL, World
 
 events = st.lists(
     st.tuples(
-        st.sampled_from(["sent", "answer", "failure", "given up", "invalid", "queue"]),
+        st.sampled_from(["sent", "answer", "failure", "given up", "invalid", "queue", "gone", "back", "renewed"]),
         st.sampled_from([signer.peer_id for signer in PEERS]),
         st.integers(1, 50),
         st.integers(0, 30_000),
@@ -24,7 +26,7 @@ events = st.lists(
 @settings(deadline=None)
 async def test_choices_are_those_of_the_snapshot(happened: list[tuple[str, str, int, int]], items: int) -> None:
     world = World()
-    router = world.router
+    router, everybody = world.router, world.adverts.now
     for kind, peer, count, amount in happened:
         peer_id = next(signer.peer_id for signer in PEERS if signer.peer_id == peer)
         # Rows that age by themselves may lag behind by this much: let that pass between any two events.
@@ -41,7 +43,20 @@ async def test_choices_are_those_of_the_snapshot(happened: list[tuple[str, str, 
             router.note_given_up(peer_id, SKILL, count)
         elif kind == "invalid":
             router.note_invalid(peer_id, SKILL, count, "wrong")
-        else:
+        elif kind == "queue":
             router.note_queue(peer_id, SKILL, count)
+        elif kind == "gone" and len(world.adverts.now) > 1:  # the others' rows are taken over
+            world.adverts.now = tuple(one for one in world.adverts.now if one.peer_id != peer)
+        elif kind == "back":
+            world.adverts.now = everybody
+        elif kind == "renewed":
+            (skill,) = everybody[0].skills
+            later = [
+                replace(one, sequence=one.sequence + 1, skills=(replace(skill, queued_items=count),))
+                for one in everybody
+            ]
+            everybody = tuple(new if new.peer_id == peer else old for old, new in zip(everybody, later, strict=True))
+            world.adverts.now = everybody
+            await router.choose(SKILL)  # reads the advert
         expected = [each.view.peer_id for each in router.explain(SKILL, items).candidates if each.position]
         assert await world.order(items) == expected

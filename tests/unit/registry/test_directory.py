@@ -11,7 +11,7 @@ from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
 
 S = 1_000_000
 SKILL = "text-embedding"
-ALICE, BOB = identity(1), identity(2)
+ALICE, BOB, CAROL = identity(1), identity(2), identity(3)
 
 
 def learn(
@@ -197,3 +197,36 @@ def test_candidates_are_the_same_object_until_something_changes() -> None:
     assert directory.candidates(SKILL) is first
     learn(directory, BOB, 1, of=advert(BOB, (SKILL,), sequence=2))
     assert directory.candidates(SKILL) is not first
+
+
+def test_what_tells_nothing_new_of_a_candidate_leaves_the_same_object() -> None:
+    directory = Directory()
+    learn(directory, ALICE, 0)
+    first = directory.candidates(SKILL)
+    learn(directory, ALICE, 1)
+    learn(directory, BOB, 2, direct=False)
+    assert directory.candidates(SKILL) is first
+    directory.suspect(ALICE.peer_id, "lost", now_us=3)
+    assert peers(directory) == []
+    learn(directory, ALICE, 4)
+    assert peers(directory) == [ALICE.peer_id]
+
+
+def test_where_every_place_has_a_usable_node_rumours_are_refused() -> None:
+    directory = Directory(DirectorySettings(peers_per_skill_max=1))
+    learn(directory, ALICE, 0)
+    with pytest.raises(RefusedError, match="full of nodes more useful"):
+        learn(directory, BOB, 1, direct=False)
+    directory.suspect(ALICE.peer_id, "lost", now_us=2)
+    learn(directory, CAROL, 3)
+    assert peers(directory) == [CAROL.peer_id]
+
+
+def test_a_node_is_lacking_only_for_a_skill_in_use_without_enough_nodes() -> None:
+    directory = Directory(DirectorySettings(enough=1))
+    assert not directory.lacks(advert(ALICE), 0)
+    directory.use(SKILL, 0)
+    assert directory.lacks(advert(ALICE), 0)
+    assert not directory.lacks(advert(ALICE, ("ocr",)), 0)
+    learn(directory, BOB, 0)
+    assert not directory.lacks(advert(ALICE), 0)
