@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -142,9 +143,8 @@ class SpreadService:
     async def reconcile(self, peer: PeerId) -> Outcome:
         """Reconcile with a peer now; raises its refusal, PeerLostError, DeadlineError or ProtocolError."""
         with trio.move_on_after(self.settings.session_timeout_s):
-            outcome = await Session(self._parts, peer).run()
+            outcome = await Session(self._parts, peer, partial(self._gossip.heard, peer)).run()
             self.sessions += 1
-            self._gossip.heard(peer, outcome.interests)
             if outcome.received:
                 await self._look_for_gaps(peer, outcome.received)
             return outcome

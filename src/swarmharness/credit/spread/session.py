@@ -7,7 +7,7 @@ that only the peer has are fetched, those that only this node has are pushed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -74,8 +74,6 @@ class Outcome:
     received: list[Receipt] = field(default_factory=list)
     """What is stored here now that was not before."""
     pushed: int = 0
-    interests: frozenset[bytes] = frozenset()
-    """The short ids of the peers all of whose receipts the peer keeps."""
     shared: bool = False
     """Whether there are peers all of whose receipts both keep: only then there is anything to compare."""
     complete: bool = False
@@ -101,10 +99,14 @@ def whole(entries: list[Entry]) -> tuple[Receipt, ...]:
 
 
 class Session:
-    """One reconciliation; use once."""
+    """One reconciliation; use once.
 
-    def __init__(self, parts: SpreadParts, peer: PeerId) -> None:
-        self._parts, self._peer = parts, peer
+    `on_interests` hears whose receipts the peer keeps before anything is compared: what is signed meanwhile is gossiped
+    to it, what was signed before is compared, and nothing falls between.
+    """
+
+    def __init__(self, parts: SpreadParts, peer: PeerId, on_interests: Callable[[frozenset[bytes]], object]) -> None:
+        self._parts, self._peer, self._on_interests = parts, peer, on_interests
         self._outcome = Outcome()
 
     async def run(self) -> Outcome:
@@ -113,7 +115,8 @@ class Session:
         near.advance(epoch_of(self._parts.clock.unix_us()))
         mine = near.interests()
         theirs = await self._open(mine)
-        known = self._outcome.interests = split_ids(theirs.interests)
+        known = split_ids(theirs.interests)
+        self._on_interests(known)
         scope: Scope = frozenset(peer for peer in mine if short_id(peer) in known)
         self._outcome.shared = bool(scope)
         if not scope:
