@@ -243,8 +243,9 @@ def test_the_end_of_a_job_begins_when_nothing_is_left_to_hand_out_and_somebody_i
     first, second = (plan.take(peer, now_us=0, rates={"a": 0.0, "b": 0.0}) for peer in "ab")
     assert first is not None
     assert second is not None
-    assert not plan.ending, "nobody is done"
+    ending = [plan.ending]
     plan.answered(first.chunk_id)
-    assert plan.ending
+    ending.append(plan.ending)
     plan.feed([(32, 1)])
-    assert not plan.ending, "there is more"
+    ending.append(plan.ending)
+    assert ending == [False, True, False], "nobody is done; one is; there is more to hand out"
