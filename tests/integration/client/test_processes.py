@@ -247,7 +247,8 @@ def test_a_closed_connection_says_so_and_wakes_whoever_waits(node: NodeProcess) 
 
 
 INTERRUPTED = """
-import sys, swarmharness
+import signal, sys, swarmharness
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where Ctrl-C is ignored, as behind `&`
 try:
     with swarmharness.connect_sync(data_dir=sys.argv[1]) as swarm:
         print(swarm.submit("text-embedding", "ready").ok, flush=True)
