@@ -122,7 +122,7 @@ class Job:
                 await ring.wait()
 
     async def take(self, count_max: int = 1024) -> list[ItemResult]:
-        """Take the results that are next in input order, possibly none."""
+        """Take the results that are next in input order, possibly none; taking the last one ends the job."""
         batch = await self._shelf.take(self._handed_out, count_max)
         if not batch and self._end is not None:
             batch = self._missing(count_max)
@@ -132,6 +132,9 @@ class Job:
         if batch:
             self._forget_handed_out()
             self._bell.ring()
+        if self._is_answered() and self._handed_out == self._intake.fed:
+            # Here, because whoever has them all may leave before the dispatcher looks again, and cancel it.
+            self.end(JobState.DONE, None)
         return batch
 
     async def wait(self, *, timeout_s: float) -> None:
@@ -161,9 +164,8 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Every result was taken and no more can come."""
-        over = self._end is not None or (self._intake.ended and not self._intake.reading_again)
-        return over and self._handed_out == self._intake.fed
+        """Every result was taken, no more can come, and how it ended is noted."""
+        return self._end is not None and self._handed_out == self._intake.fed
 
     @property
     def has_all(self) -> bool:

@@ -19,10 +19,11 @@ budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answ
 | `job.show` | job; optional: limit of chunks | job: its record; chunks: who answered what, for what price, and why |
 
 `job.feed` waits while the job holds its window of items, so the caller needs a long time-out and a task that takes
-results meanwhile. `job.results` waits up to a second for news. `reader` is a number: a later `job.resume` takes the
-job over, and calls with an earlier number are refused then. A job whose submitter is silent for a minute finishes
-what it was fed and is put aside; `job.resume` takes it up again. State is one of `jobs.journal.JobState`, and in
-`job.list` and `job.show` also `running` and `paused` (open, and held by nobody).
+results meanwhile. `job.results` waits up to a second for news; once it says `done`, `state` is how the job ended.
+`reader` is a number: a later `job.resume` takes the job over, and calls with an earlier number are refused then. A job
+whose submitter is silent for a minute finishes what it was fed and is put aside; `job.resume` takes it up again. State
+is one of `jobs.journal.JobState`, and in `job.list` and `job.show` also `running` and `paused` (open, and held by
+nobody).
 """
 
 from __future__ import annotations

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from swarmharness.execution.memory import MemorySkill
+from swarmharness.execution.ports import ItemOutput
+from swarmharness.jobs.memory_journal import MemoryJournal
+from swarmharness.node.jobs_api import JobsApi
+from swarmharness.routing.router import Choice, Router
+from swarmharness.simulation.memory_swarm import memory_swarm
+
+SLOW_ECHO = MemorySkill("echo", ItemOutput, service_us=2_000_000)
+
+
+@pytest.mark.parametrize("items", [[], [b"a", b"b"]])
+async def test_a_job_that_is_said_to_be_done_is_noted_as_done_whatever_its_dispatcher_waits_for(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, items: list[bytes]
+) -> None:
+    async with memory_swarm(2, serving=1, skills=(SLOW_ECHO,)) as nodes, trio.open_nursery() as nursery:
+        parts = nodes[0].parts
+        parts.jobs.journal = MemoryJournal()
+        api = JobsApi(parts)
+        await nursery.start(api.run)
+        opened = await api.methods["job.open"]({"skill": "echo"})
+        held = {"job": opened["job"], "reader": opened["reader"]}
+        choose, asked = Router.choose, 0
+
+        async def choose_and_get_stuck(self: Router, *words: Any, **named: Any) -> tuple[Choice, ...]:
+            nonlocal asked
+            asked += 1
+            if asked > 1:  # it has sent what there is, and looks for somebody to send it to once more
+                await trio.sleep_forever()
+            return await choose(self, *words, **named)
+
+        monkeypatch.setattr(Router, "choose", choose_and_get_stuck)
+        await api.methods["job.feed"]({**held, "items": items, "last": True})
+        outputs: list[bytes] = []
+        answer: dict[str, Any] = {"done": False}
+        while not answer["done"]:
+            answer = await api.methods["job.results"](held)
+            outputs += [result["output"] for result in answer["results"]]
+        assert outputs == items
+        assert (asked > 1) == bool(items), "the dispatcher was busy when the last answer came"
+        assert answer["state"] == "done"
+        for _ in range(2):  # while the node holds the job, and afterwards
+            (listed,) = (await api.methods["job.list"]({}))["jobs"]
+            assert (listed["state"], listed["items_answered"]) == ("done", len(items))
+            await trio.sleep(1)
+        assert len(api) == 0
+        nursery.cancel_scope.cancel()
