@@ -23,7 +23,7 @@ from swarmharness.ports import Clock
 
 CLAIMS_AT_ONCE = 1_000
 """About a millisecond's work between two turns of the event loop."""
-LOOK_S = 60.0
+LOOK_S = 600.0
 """How often the clock is looked at, so that a new hour is noticed though nobody asks."""
 _RETRY_S = 5.0
 

@@ -9,10 +9,10 @@ import hashlib
 
 from swarmharness.credit.attribution.closed_form import Values, batch_values, pipeline_values, speculative_values
 from swarmharness.credit.attribution.game_file import read_game
-from swarmharness.credit.attribution.games import BatchGame, Game, PipelineGame, SpeculativeGame, game_text
+from swarmharness.credit.attribution.games import BatchGame, Game, PipelineGame, SpeculativeGame
 from swarmharness.credit.attribution.shares import shares_of
 from swarmharness.credit.receipt import ReceiptBody
-from swarmharness.credit.terms import sole_game
+from swarmharness.credit.terms import sole_game_text
 from swarmharness.errors import InputError
 
 
@@ -37,7 +37,7 @@ def game_problem(body: ReceiptBody, text: bytes) -> str | None:
 
 def single_game_text(body: ReceiptBody) -> bytes | None:
     """Return the canonical game of a receipt for one task that one worker did alone; it is kept nowhere else."""
-    text = game_text(sole_game(body.worker, [body.share_microcredits]))
+    text = sole_game_text(body.worker, (body.share_microcredits,))
     return text if hashlib.sha256(text).digest() == body.game_digest else None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
 
 import trio
 
-from swarmharness.credit.attribution.games import game_text
 from swarmharness.credit.game_check import game_problem
 from swarmharness.credit.messages import GAME_METHOD, SETTLE_METHOD, GameAnswer, GameRequest, SettleRequest
 from swarmharness.credit.receipt import (
@@ -25,7 +25,7 @@ from swarmharness.credit.receipt import (
     half_problem,
 )
 from swarmharness.credit.store import Game, ReceiptStore
-from swarmharness.credit.terms import TaskTerms, UnsettledTask, UnsettledTasks, differing_field, sole_game
+from swarmharness.credit.terms import TaskTerms, UnsettledTask, UnsettledTasks, differing_field, sole_game_text
 from swarmharness.credit.writer import ChainWriter
 from swarmharness.errors import ProtocolError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
@@ -170,12 +170,14 @@ class Payee:
 
     async def _game_of(self, body: ReceiptBody, tasks: list[TaskTerms]) -> Game | None:
         """Return the game to keep beside the receipt; refuses one that does not give this worker its share (C-3)."""
-        alone = game_text(sole_game(body.worker, (task.share_microcredits for task in tasks)))
-        game = Game(body.game_digest, body.epoch, alone)
         if body.game_digest == ZERO_DIGEST and body.price_microcredits == body.share_microcredits:
             return None
-        if game_problem(body, game.text) is None:
-            return game if len(tasks) > 1 else None  # that of a single task follows from its receipt
+        alone = sole_game_text(body.worker, tuple(task.share_microcredits for task in tasks))
+        if hashlib.sha256(alone).digest() == body.game_digest:
+            if body.price_microcredits != body.share_microcredits:
+                raise self._refusal(Problem.WRONG_GAME, ": it was done alone, for the whole price")
+            # That of a single task follows from its receipt.
+            return Game(body.game_digest, body.epoch, alone) if len(tasks) > 1 else None
         asked = encode(GameRequest(body.game_digest))
         answer = await self._transport.call(PeerId(body.requester), GAME_METHOD, asked, timeout_s=GAME_TIMEOUT_S)
         text = decode(GameAnswer, answer).text

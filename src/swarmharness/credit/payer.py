@@ -24,7 +24,7 @@ from swarmharness.credit.receipt import (
 )
 from swarmharness.credit.retry import RetrySchedule, Settlement
 from swarmharness.credit.store import Game, ReceiptStore
-from swarmharness.credit.terms import TaskTerms, settlement_body, sole_game
+from swarmharness.credit.terms import TaskTerms, settlement_body, sole_game_text
 from swarmharness.credit.writer import ChainWriter
 from swarmharness.errors import DeadlineError, InputError, ProtocolError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
@@ -130,9 +130,10 @@ class Payer:
     def _queue_tasks(self, tasks: Sequence[TaskTerms]) -> None:
         if not tasks:
             return
-        text = game_text(sole_game(tasks[0].worker, (task.share_microcredits for task in tasks)))
-        body = settlement_body(tasks)
-        game = Game(body.game_digest, body.epoch, text) if len(tasks) > 1 else None
+        body, game = settlement_body(tasks), None
+        if len(tasks) > 1:  # that of a single task follows from its receipt
+            text = sole_game_text(body.worker, tuple(task.share_microcredits for task in tasks))
+            game = Game(body.game_digest, body.epoch, text)
         self._queue(_New(body, game, kind_of(tasks[0])))
 
     def _queue(self, new: _New) -> None:

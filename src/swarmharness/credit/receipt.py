@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated
 
 from swarmharness.identity import Signer, verify
@@ -34,8 +33,24 @@ Amount = Annotated[int, Range(0, AMOUNT_MICROCREDITS_MAX)]
 Epoch = Annotated[int, Range(0, 2**32)]
 
 
+class _Remembering:
+    """Room for what follows from a message's fields, so that it is worked out once; no part of its value."""
+
+    __slots__ = ("_derived",)
+
+    _derived: bytes
+
+    def derived(self, work_out: Callable[[], bytes]) -> bytes:
+        """Return what `work_out` returned the first time."""
+        try:
+            return self._derived
+        except AttributeError:
+            object.__setattr__(self, "_derived", work_out())
+            return self._derived
+
+
 @dataclass(frozen=True, slots=True)
-class ReceiptBody:
+class ReceiptBody(_Remembering):
     """What both parties sign: which tasks were done by whom for whom, and how much that moves.
 
     `share_microcredits` moves from the requester to the worker; `price_microcredits` is the price of the whole game
@@ -59,7 +74,7 @@ class ReceiptBody:
 
 
 @dataclass(frozen=True, slots=True)
-class HalfContent:
+class HalfContent(_Remembering):
     """The signed part of a half-entry: one link of its signer's chain."""
 
     body_digest: Digest
@@ -108,10 +123,9 @@ def epoch_of(unix_us: int) -> int:
     return max(0, unix_us) // EPOCH_US
 
 
-@lru_cache(maxsize=4096)
 def body_digest(body: ReceiptBody) -> bytes:
     """Return the digest by which a receipt is known everywhere."""
-    return hashlib.sha256(signable(_BODY_DOMAIN, body)).digest()
+    return body.derived(lambda: hashlib.sha256(signable(_BODY_DOMAIN, body)).digest())
 
 
 def link_digest(content: HalfContent) -> bytes:
@@ -190,6 +204,5 @@ def receipt_problem(receipt: Receipt) -> Problem | None:
     )
 
 
-@lru_cache(maxsize=4096)
 def _signed_bytes(content: HalfContent) -> bytes:
-    return signable(_HALF_DOMAIN, content)
+    return content.derived(lambda: signable(_HALF_DOMAIN, content))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Annotated
 
-from swarmharness.credit.attribution.games import BatchGame, Chunk, game_digest
+from swarmharness.credit.attribution.games import BatchGame, Chunk, game_text
 from swarmharness.credit.receipt import Amount, Epoch, ReceiptBody, TaskId, joint_digest
 from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Size
 
@@ -41,6 +43,12 @@ def sole_game(worker: str, prices: Iterable[int]) -> BatchGame:
     return BatchGame(sum(chunk.price for chunk in chunks), chunks)
 
 
+@lru_cache(maxsize=256)
+def sole_game_text(worker: str, prices: tuple[int, ...]) -> bytes:
+    """Return the canonical text of `sole_game`."""
+    return game_text(sole_game(worker, prices))
+
+
 def settlement_body(
     tasks: Sequence[TaskTerms],
     *,
@@ -54,7 +62,8 @@ def settlement_body(
     """
     first = tasks[0]
     if game is None:
-        game = game_digest(sole_game(first.worker, (task.share_microcredits for task in tasks)))
+        alone = sole_game_text(first.worker, tuple(task.share_microcredits for task in tasks))
+        game = hashlib.sha256(alone).digest()
     share = sum(task.share_microcredits for task in tasks)
     return ReceiptBody(
         tasks=tuple(task.task for task in tasks),

@@ -37,6 +37,10 @@ class JobContext:
 
     The job sets it. Such an answer is neither settled nor counted against the budget."""
 
+    def let_go(self) -> None:
+        """Void nothing from now on: the job has ended."""
+        self.void = _nothing
+
 
 TaskLayers = Callable[[JobContext], TaskRunner]
 """Builds what runs one job's tasks; called once for each job."""

@@ -126,6 +126,10 @@ class Dispatcher:
                 await ring.wait()
         return None
 
+    def let_go(self) -> None:
+        """Forget the job, once nothing runs any more."""
+        del self._job
+
     async def _choices(self) -> tuple[Choice, ...]:
         """Return whom to send to, best first; raises UnavailableError if nobody ever served this job."""
         if self.plan.finished:
@@ -157,13 +161,17 @@ class Dispatcher:
 
     def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice], *, ranked: bool) -> None:
         """Give each of them a chunk; `ranked` says that nothing was sent since they were put in order."""
+        now_us = self._clock.monotonic_us()
+        if not self.plan.has_work(now_us):
+            return
         rates: dict[str, float] = {
             choice.peer_id: 1e6 / choice.service_us if choice.service_us else 0.0 for choice in choices
         }
         for choice in choices:
             if self._busy[choice.peer_id] >= CHUNKS_PER_PEER:
                 continue
-            now_us = self._clock.monotonic_us()
+            if not self.plan.has_work(now_us):
+                return
             most = self._payable_items(choice)
             chunk = self.plan.take(
                 choice.peer_id,

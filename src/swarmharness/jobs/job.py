@@ -242,6 +242,10 @@ class Job:
             self._world.journal.end(self.job_id, state, reason, self._world.clock.unix_us(), self.counts)
         self._bell.ring()
 
+    def let_go(self) -> None:
+        """Be called back by nobody from now on, so that the memory is free as soon as nobody holds the job."""
+        self._traffic.let_go()
+
     # -- parts ------------------------------------------------------------------------------------------------
 
     def _is_answered(self) -> bool:

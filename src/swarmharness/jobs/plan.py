@@ -126,6 +126,12 @@ class JobPlan:
         """Nothing waits to be handed out, and somebody has done a part: who is late may be helped at any moment."""
         return bool(self._flying and self._at_work) and not self._retry and not self._fresh
 
+    def has_work(self, now_us: int) -> bool:
+        """Tell whether `take` may have something for anybody; it is cheap, and False is certain."""
+        if self._retry or self._fresh or self._at_work:
+            return True
+        return any(self._is_very_late(chunk, now_us) for chunk, _ in self._flying.values())
+
     def __len__(self) -> int:
         return len(self._unanswered)
 
@@ -276,9 +282,9 @@ class JobPlan:
                 continue
             if items_max is not None and len(unit.indices) > items_max:
                 continue
-            late_us = now_us - chunk.started_us - chunk.expected_us
-            if peer not in self._at_work and late_us <= 3 * chunk.expected_us + self.settings.very_late_us:
+            if peer not in self._at_work and not self._is_very_late(chunk, now_us):
                 continue
+            late_us = now_us - chunk.started_us - chunk.expected_us
             before_us = begins_us(peer) if before_us is None else before_us
             mine_us = before_us + self._duration_us(len(unit.indices), rate)
             # Nobody knows how long a late chunk will still take: suppose, as long as it is late already.
@@ -288,6 +294,10 @@ class JobPlan:
             if gain_us > best_gain_us:
                 best_gain_us, best = gain_us, unit
         return best
+
+    def _is_very_late(self, chunk: Chunk, now_us: int) -> bool:
+        late_us = now_us - chunk.started_us - chunk.expected_us
+        return late_us > 3 * chunk.expected_us + self.settings.very_late_us
 
     def _launch(self, peer: str, unit: _Unit, rate: float, now_us: int, begins_us: Callable[[str], int]) -> Chunk:
         self._next_id += 1

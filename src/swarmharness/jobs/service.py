@@ -137,10 +137,14 @@ class JobService:
         await job.recall()
         if compare:
             job.read_again(compare=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(job.drive)
-            yield job
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(job.drive)
+                yield job
+                nursery.cancel_scope.cancel()
+        finally:
+            job.let_go()
+            context.let_go()
 
     def paid(self, body: ReceiptBody, own_id: PeerId) -> None:
         """Hear that a receipt is complete; if this node is the one that pays, its tasks are owed no more."""

@@ -31,6 +31,9 @@ QUERY_BYTES = 100
 ANSWER_BYTES = 1600
 """About what a message with K peers of one address each takes."""
 
+_Bucket = dict[PeerId, tuple[int, PeerId, tuple[str, ...]]]
+_EMPTY: _Bucket = {}
+
 
 class MemoryDht:
     """`Dht` of one node of a `MemoryNetwork`; use as an async context manager, inside that of its transport.
@@ -42,7 +45,7 @@ class MemoryDht:
         self._transport = transport
         self._network: MemoryNetwork = transport.network
         self._place = _place(transport.peer_id)
-        self._buckets: dict[int, dict[PeerId, tuple[int, PeerId, tuple[str, ...]]]] = {}
+        self._buckets: dict[int, _Bucket] = {}
         """Peers with their places and addresses."""
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
@@ -101,9 +104,21 @@ class MemoryDht:
         return {provider: addresses for provider, (_, addresses) in records.items()}
 
     def _nearest(self, place: int) -> list[tuple[PeerId, tuple[str, ...]]]:
-        """Return the k known peers nearest to a place."""
-        known = [(at ^ place, peer, its) for bucket in self._buckets.values() for at, peer, its in bucket.values()]
-        return [(peer, its) for _, peer, its in sorted(known)[:K]]
+        """Return the k known peers nearest to a place.
+
+        Those in the place's own bucket are nearer than those in the buckets below it, which differ from the place in
+        the same highest bit; then come the buckets above it, one after the other.
+        """
+        own = (place ^ self._place).bit_length()
+        below = [number for number in self._buckets if number < own]
+        above = ([number] for number in sorted(self._buckets) if number > own)
+        nearest: list[tuple[int, PeerId, tuple[str, ...]]] = []
+        for numbers in ([own], below, *above):
+            entries = (entry for number in numbers for entry in self._buckets.get(number, _EMPTY).values())
+            nearest += sorted((at ^ place, peer, its) for at, peer, its in entries)
+            if len(nearest) >= K:
+                break
+        return [(peer, its) for _, peer, its in nearest[:K]]
 
     # -- looking up -----------------------------------------------------------------------------------------------
 
@@ -168,7 +183,8 @@ class MemoryDht:
             return
         place = _place(peer_id)
         bucket = self._buckets.setdefault((place ^ self._place).bit_length(), {})
-        if peer_id in bucket or len(bucket) < K:
+        known = bucket.get(peer_id)
+        if len(bucket) < K if known is None else known[2] != addresses:
             bucket[peer_id] = place, peer_id, addresses
 
     def _forget(self, peer_id: PeerId) -> None:

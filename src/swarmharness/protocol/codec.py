@@ -61,6 +61,10 @@ PeerText = Annotated[str, Size(64, 1)]
 """A peer id in base58."""
 
 
+decode_embedded: Callable[[type[Any], bytes], Any] | None = None
+"""Set by the simulator alone: what is embedded was signed and is passed on, so all its nodes may share one object."""
+
+
 def encode(message: Any) -> bytes:
     """Return the canonical bytes of a message: equal messages give equal bytes."""
     return _packb(_plan(type(message)).write(message))
@@ -68,15 +72,6 @@ def encode(message: Any) -> bytes:
 
 def decode(cls: type[M], data: bytes | memoryview) -> M:
     """Return the message of type `cls` in `data`; any other bytes raise ProtocolError with the field's path."""
-    message: M = _decode(cls, data) if decoded is None else decoded(cls, bytes(data))
-    return message
-
-
-decoded: Callable[[type[Any], bytes], Any] | None = None
-"""Set by the simulator alone: decodes equal bytes once for all nodes, since nobody can change a message."""
-
-
-def _decode(cls: type[M], data: bytes | memoryview) -> M:
     try:
         value = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
@@ -179,7 +174,7 @@ def _embedded(cls: type, limit: Embedded) -> tuple[_Reader, _Writer]:
         if type(value) is not bytes:
             raise ProtocolError(f"{path}: expected bytes, got {type(value).__name__}")
         _check_size(len(value), size, path, "bytes")
-        return decode(cls, value)
+        return (decode_embedded or decode)(cls, value)
 
     return read, encode
 

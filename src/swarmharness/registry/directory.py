@@ -20,8 +20,9 @@ USED_FOR_REFRESHES = 10
 EVICT_AFTER_REFRESHES = 3
 CALM_MOST = 32
 """A node is asked at least once in so many refresh periods."""
-ASKED_A_PERIOD = 4
-"""About so many nodes are asked in a refresh period, however many are known, as far as `CALM_MOST` allows."""
+ASKED_A_PERIOD = 1
+"""About so many nodes are asked in a refresh period, however many are known, as far as `CALM_MOST` allows: whoever
+was asked tells of changes by itself, as long as its channel lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Directory:
     _absent: dict[str, Absence] = field(default_factory=dict)
     _candidates: dict[str, tuple[Advert, ...]] = field(default_factory=dict)  # answers computed before
     _nobody_before_us: int = 0  # until then nobody is due, unless this is set back
+    _tidied_us: int = 0  # when expired sequence numbers were forgotten last
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -200,8 +202,9 @@ class Directory:
             self._drop(peer)
         usable = sum(entry.confirmed and not entry.failures for entry in self._entries.values())
         self.calm = min(CALM_MOST, max(1, -(-usable // ASKED_A_PERIOD)))
-        for peer in [peer for peer, (_, expires) in self._highest.items() if expires < now_unix_s]:
-            del self._highest[peer]
+        if now_us >= self._tidied_us + self.settings.refresh_us:
+            self._tidied_us = now_us
+            self._highest = {peer: known for peer, known in self._highest.items() if known[1] >= now_unix_s}
         for peer in [peer for peer, absence in self._absent.items() if absence.until_us <= oldest_us]:
             del self._absent[peer]
         return gone

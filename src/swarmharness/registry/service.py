@@ -32,7 +32,6 @@ from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
-TICK_MOST_S = 30.0
 PUBLISH_CALM_FIRST = 8
 PUBLISH_CALM_MOST = 32
 """Provider records are renewed at least once in so many refresh periods."""
@@ -197,7 +196,7 @@ class RegistryService:
             if now_us >= evict_us:
                 self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
                 # More nodes, each asked less often: fewer, fuller turns.
-                tick_s = min(TICK_S * self._directory.calm**2, TICK_MOST_S)
+                tick_s = min(TICK_S * self._directory.calm**2, max(TICK_S, self._settings.refresh_s))
                 evict_us = now_us + round(tick_s * 1e6)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
@@ -209,7 +208,7 @@ class RegistryService:
                 await self._remembered.save(self._directory)
             with trio.move_on_after(tick_s):
                 await wake.wait()
-            await trio.sleep(0.01)  # so that no peer can keep this loop spinning
+                await trio.sleep(0.01)  # so that no peer can keep this loop spinning
 
     async def _publish(self) -> None:
         """Renew this node's provider records, from the moment somebody is there to hold them."""

@@ -13,7 +13,7 @@ from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.registry.advert import Advert, SignedAdvert, changed_materially
 from swarmharness.registry.askers import Askers, Finders, PushLimit
-from swarmharness.registry.directory import Directory
+from swarmharness.registry.directory import CALM_MOST, Directory
 from swarmharness.registry.exchange import AdvertExchange
 from swarmharness.registry.messages import (
     METHOD_ADVERT,
@@ -29,7 +29,10 @@ from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.settings import RegistrySettings
 
 FIND_BYTES_MAX = 192 * 1024
-ASKED_LATELY_REFRESHES = 6
+TOLD_FOR_REFRESHES = CALM_MOST + 1
+"""Who asked hears of changes until it asks again."""
+SEEKING_FOR_REFRESHES = 3
+"""Who was told of too few nodes hears of those that come in so many refresh periods."""
 RELAYED_TO_MAX = 2
 """How many of those who look for a skill hear of a node for it: the latest ones."""
 
@@ -55,8 +58,10 @@ class AdvertServing:
         self._exchange = exchange
         self._clock = clock
         self._randomness = randomness
-        kept_us = round(ASKED_LATELY_REFRESHES * settings.refresh_s * 1e6)
-        self._askers, self._finders, self._limit = Askers(kept_us), Finders(kept_us // 2), PushLimit()
+        refresh_us = round(settings.refresh_s * 1e6)
+        self._askers = Askers(TOLD_FOR_REFRESHES * refresh_us)
+        self._finders = Finders(SEEKING_FOR_REFRESHES * refresh_us)
+        self._limit = PushLimit()
         self._pushed = pushed
         self._told: Advert | None = None
         transport.handle(METHOD_ADVERT, self._on_advert)

@@ -72,11 +72,11 @@ class LoadReports:
             while True:
                 await self._asked.wait()
                 await trio.sleep(self._router.policy.gossip_s or OFF_POLL_S)
-                requesters = self._requesters.current(self._clock.monotonic_us())
-                if not requesters:
-                    self._asked = trio.Event()
-                elif self._router.policy.gossip_s:
-                    self._gossip(nursery, requesters)
+                while requesters := self._requesters.current(self._clock.monotonic_us()):
+                    if self._router.policy.gossip_s:
+                        self._gossip(nursery, requesters)
+                    await trio.sleep(self._router.policy.gossip_s or OFF_POLL_S)
+                self._asked = trio.Event()
 
     def _gossip(self, nursery: trio.Nursery, requesters: tuple[PeerId, ...]) -> None:
         load = self.load()

@@ -119,8 +119,9 @@ class SkillTable:
                 break
             index = key & _INDEX_MASK
             choice = self._choices[index]
-            wanted = not model_digest or choice.skill.model_digest == model_digest
-            if wanted and items <= self._limits.get(index, items) and choice.peer_id not in exclude:
+            if model_digest and choice.skill.model_digest != model_digest:
+                continue
+            if (not self._limits or items <= self._limits.get(index, items)) and choice.peer_id not in exclude:
                 chosen.append(choice)
         return tuple(chosen)
 

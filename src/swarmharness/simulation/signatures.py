@@ -1,8 +1,8 @@
 """Remembers which signatures are genuine, so that a simulation checks identical signed bytes once; it forges nothing.
 
 Within `remembered_signatures` a signature that a simulated key made, or that was verified before, is looked up; any
-other bytes are verified as ever. Equal messages are decoded once, too, and the nodes share the result, which nobody
-can change. The names that this needs are `identity._public_key` and `codec.decoded`.
+other bytes are verified as ever. What is signed and passed on is decoded once, too, and the nodes share the result,
+which nobody can change. The names that this needs are `identity._public_key` and `codec.decode_embedded`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swarmharness.identity import Identity, PeerId
 from swarmharness.protocol import codec
 
 REMEMBERED_MAX = 100_000
-DECODED_MAX = 16_384
+DECODED_MAX = 65_536
 
 
 class SignatureMemory:
@@ -64,12 +64,12 @@ def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
         return _RememberedKey(PeerId(peer_id), original(peer_id), memory)
 
     identity._public_key = remembered  # type: ignore[assignment]
-    codec.decoded = cast("Callable[[type[Any], bytes], Any]", lru_cache(maxsize=DECODED_MAX)(codec._decode))
+    codec.decode_embedded = cast("Callable[[type[Any], bytes], Any]", lru_cache(maxsize=DECODED_MAX)(codec.decode))
     try:
         yield
     finally:
         identity._public_key = original
-        codec.decoded = None
+        codec.decode_embedded = None
 
 
 class _RememberedKey:

@@ -6,7 +6,7 @@ from trio.testing import MockClock
 
 from swarmharness.identity import PeerId
 from swarmharness.network.memory import MemoryNetwork
-from swarmharness.network.memory_dht import K, MemoryDht
+from swarmharness.network.memory_dht import K, MemoryDht, _place
 from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.network.settings import NetworkSettings
@@ -69,3 +69,14 @@ async def test_a_node_that_does_not_listen_is_in_no_table(autojump_clock: MockCl
         await dht.add_peer(PeerAddress(nodes[0][0].peer_id, nodes[0][0].addresses))
         assert all("client" not in bucket for _, other in nodes for bucket in other._buckets.values())
         assert len(dht.lookups) == 1
+
+
+async def test_a_node_names_those_of_all_that_it_knows_that_are_nearest(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        nodes = await swarm(network, 120)
+        for number in range(0, 120, 7):
+            dht = nodes[number][1]
+            known = [entry for bucket in dht._buckets.values() for entry in bucket.values()]
+            for place in (_place(f"key-{number}"), _place(nodes[number][0].peer_id), _place(nodes[3][0].peer_id)):
+                nearest = sorted((at ^ place, peer_id) for at, peer_id, _ in known)
+                assert [peer_id for peer_id, _ in dht._nearest(place)] == [peer_id for _, peer_id in nearest[:K]]

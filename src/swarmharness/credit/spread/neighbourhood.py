@@ -17,8 +17,8 @@ from swarmharness.credit.spread.messages import INTERESTS_MAX, SHORT_BYTES
 
 INDEXES_MAX = 8
 """How many sets of peers have their index kept up to date; partners that have the same ones share it."""
-FOLLOWED_MAX = 4
-"""So many partners a node follows."""
+FOLLOWED_MAX = 2
+"""So many partners a node follows, and all of them while they are no more than twice as many."""
 SIGNER_RECEIPTS_MAX = 100_000
 """Of one signer's receipts with others, so many are kept."""
 
@@ -160,13 +160,17 @@ class Neighbourhood:
         else:
             self._workers[worker] = max(epoch, self._workers.get(worker, 0))
             partner = worker
-        if partner not in self._partners:
-            self._follow((*self._followed, partner))
+        new = partner not in self._partners
         self._partners[partner] = max(epoch, self._partners.get(partner, 0))
+        if new:
+            self._follow((*self._followed, partner))
 
     def _follow(self, among: Iterable[str]) -> None:
-        here = place_of(self.me)
-        self._followed = frozenset(sorted(among, key=lambda peer: place_of(peer) ^ here)[: self._followed_max])
+        """Follow those partners, or the nearest of them; `among` holds at least all whom that may strike."""
+        here, most = place_of(self.me), self._followed_max
+        if len(self._partners) <= 2 * most:
+            most = len(self._partners)
+        self._followed = frozenset(sorted(among, key=lambda peer: place_of(peer) ^ here)[:most])
 
     def advance(self, epoch: int) -> None:
         """Let time pass: receipts beyond the horizon are forgotten, and partners with them."""

@@ -18,7 +18,9 @@ class SpreadSettings:
     shown_receipts_max: int = 32
     """So many receipts a peer shows at most when it is asked for those of its work (C-21)."""
     show_period_s: float = 300.0
-    """One peer is asked for them no more often."""
+    """One peer is asked for them no more often, and half as often each time that it showed nothing new,"""
+    show_period_most_s: float = 3_600.0
+    """but this often."""
     shows_at_once: int = 16
     show_timeout_s: float = 2.0
     """So long a request waits that would be refused without them."""

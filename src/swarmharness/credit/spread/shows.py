@@ -24,33 +24,41 @@ class Shows:
 
     def __init__(self, parts: SpreadParts) -> None:
         self._parts = parts
-        self._asked_us: OrderedDict[PeerId, int] = OrderedDict()
+        self._again_us: OrderedDict[PeerId, int] = OrderedDict()
+        """When each may be asked again, the latest asked last."""
+        self._waits_us: dict[PeerId, int] = {}
+        """How long that was after it was asked."""
         self._running = 0
 
     def due(self, peer: PeerId) -> bool:
         """Tell whether asking the peer now could bring anything."""
-        settings = self._parts.settings
-        asked_us = self._asked_us.get(peer)
-        if not self._parts.near.workers or self._running >= settings.shows_at_once:
+        parts = self._parts
+        if not parts.near.workers or self._running >= parts.settings.shows_at_once:
             return False
-        return asked_us is None or self._parts.clock.monotonic_us() - asked_us >= settings.show_period_s * 1e6
+        return self._again_us.get(peer, 0) <= parts.clock.monotonic_us()
 
     async def ask(self, peer: PeerId) -> None:
         """Ask, and store what comes and holds; never raises for what the peer does."""
         if not self.due(peer):
             return
         parts = self._parts
-        self._asked_us[peer] = parts.clock.monotonic_us()
-        self._asked_us.move_to_end(peer)
-        if len(self._asked_us) > ASKED_MAX:
-            self._asked_us.popitem(last=False)
+        waited_us = self._waits_us.get(peer, 0)
+        self._wait(peer, round(parts.settings.show_period_s * 1e6))
         self._running += 1
         try:
             with trio.move_on_after(parts.settings.show_timeout_s):
                 request = encode(ShowRequest(short_ids(parts.near.workers)))
                 answer = await parts.transport.call(peer, SHOW_METHOD, request, timeout_s=parts.settings.show_timeout_s)
-                await parts.intake.take(decode(Gossip, answer).receipts, sender=peer, asked=True)
+                new = await parts.intake.take(decode(Gossip, answer).receipts, sender=peer, asked=True)
+                if not new and waited_us:  # it has earned nothing that counts here: ask it ever less often
+                    self._wait(peer, min(2 * waited_us, round(parts.settings.show_period_most_s * 1e6)))
         except SwarmError as error:
             _log.debug("%s shows nothing: %s", peer, error)
         finally:
             self._running -= 1
+
+    def _wait(self, peer: PeerId, wait_us: int) -> None:
+        self._again_us[peer], self._waits_us[peer] = self._parts.clock.monotonic_us() + wait_us, wait_us
+        self._again_us.move_to_end(peer)
+        if len(self._again_us) > ASKED_MAX:
+            del self._waits_us[self._again_us.popitem(last=False)[0]]
