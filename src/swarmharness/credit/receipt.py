@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 from swarmharness.identity import Signer, verify
-from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Signature, Size, signable
+from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Remembering, Signature, Size, signable
 
 EPOCH_US = 3_600 * 1_000_000
 """One epoch is an hour of Unix time."""
@@ -33,24 +33,8 @@ Amount = Annotated[int, Range(0, AMOUNT_MICROCREDITS_MAX)]
 Epoch = Annotated[int, Range(0, 2**32)]
 
 
-class _Remembering:
-    """Room for what follows from a message's fields, so that it is worked out once; no part of its value."""
-
-    __slots__ = ("_derived",)
-
-    _derived: bytes
-
-    def derived(self, work_out: Callable[[], bytes]) -> bytes:
-        """Return what `work_out` returned the first time."""
-        try:
-            return self._derived
-        except AttributeError:
-            object.__setattr__(self, "_derived", work_out())
-            return self._derived
-
-
 @dataclass(frozen=True, slots=True)
-class ReceiptBody(_Remembering):
+class ReceiptBody(Remembering):
     """What both parties sign: which tasks were done by whom for whom, and how much that moves.
 
     `share_microcredits` moves from the requester to the worker; `price_microcredits` is the price of the whole game
@@ -74,7 +58,7 @@ class ReceiptBody(_Remembering):
 
 
 @dataclass(frozen=True, slots=True)
-class HalfContent(_Remembering):
+class HalfContent(Remembering):
     """The signed part of a half-entry: one link of its signer's chain."""
 
     body_digest: Digest
@@ -93,7 +77,7 @@ class Half:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Remembering):
     """A body with both halves: only this counts (S-2)."""
 
     body: ReceiptBody

@@ -102,6 +102,8 @@ class TaskServer:
         self._kept_bytes = 0
         self._next_sweep_us = 0
         self._draining = False
+        self.began: Callable[[], None] = lambda: None
+        """Hears that a task was accepted, and must not wait."""
         self.served: Served = _nobody_asks
         self._closed: str | None = None
         transport.handle("task.run", self._run)
@@ -201,6 +203,7 @@ class TaskServer:
         self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task
     ) -> None:
         started_us, found_items = self._clock.monotonic_us(), self._executor.queued_items(skill.name)
+        self.began()
         try:
             execution = await self._executor.run(
                 skill.name, proposal.items, timeout_s=request.timeout_s, priority=ticket.priority

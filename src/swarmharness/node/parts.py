@@ -189,7 +189,7 @@ async def run_services(
         trusts=lambda peer: peer in credit.policy.own,
     )
     load_reports = LoadReports(ports.executor, ports.transport, router, ports.clock)
-    tasks.served = load_reports.note_served
+    tasks.began, tasks.served = load_reports.note_began, load_reports.note_served
     probes = ProbeService(router, ports.transport, ports.randomness)
     hedge_budget = HedgeBudget()
 

@@ -51,6 +51,25 @@ class Embedded:
     most: int
 
 
+class Remembering:
+    """Room in a message for bytes that follow from its fields, so that they are worked out once; no part of its value.
+
+    A message that is embedded in others keeps its own encoding there.
+    """
+
+    __slots__ = ("_derived",)
+
+    _derived: bytes
+
+    def derived(self, work_out: Callable[[], bytes]) -> bytes:
+        """Return what `work_out` returned the first time; a type of message uses it for one thing only."""
+        try:
+            return self._derived
+        except AttributeError:
+            object.__setattr__(self, "_derived", work_out())
+            return self._derived
+
+
 Count = Annotated[int, Range(0, INT64_MAX)]
 """A non-negative 64-bit integer."""
 Digest = Annotated[bytes, Size(32, 32)]
@@ -176,7 +195,9 @@ def _embedded(cls: type, limit: Embedded) -> tuple[_Reader, _Writer]:
         _check_size(len(value), size, path, "bytes")
         return (decode_embedded or decode)(cls, value)
 
-    return read, encode
+    if not issubclass(cls, Remembering):
+        return read, encode
+    return read, lambda message: message.derived(lambda: encode(message))
 
 
 def _optional(hint: Any, limits: tuple[Any, ...], where: str) -> tuple[_Reader, _Writer]:

@@ -10,6 +10,7 @@ import trio
 from swarmharness.errors import ProtocolError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import PeerAddress, Transport
+from swarmharness.network.turns import Turns
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.registry.advert import Advert, SignedAdvert, open_advert
@@ -53,8 +54,8 @@ class AdvertExchange:
         self._settings = settings
         self._learned = learned
         self._fetching: dict[PeerId, trio.Event] = {}
-        self._slots = trio.CapacityLimiter(settings.fetches_max)
-        self._push_slots = trio.CapacityLimiter(PUSHES_AT_ONCE_MAX)
+        self._slots = Turns(settings.fetches_max)
+        self._push_slots = Turns(PUSHES_AT_ONCE_MAX)
         self.refusals: Counter[str] = Counter()
         """Adverts refused, by the class of the reason."""
 

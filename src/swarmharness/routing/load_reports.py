@@ -42,7 +42,7 @@ class LoadReports:
         self._requesters = Askers(ASKED_LATELY_US, TOLD_MAX)
         self._limits = TokenBuckets(per_s=PROBES_PER_S, burst=PROBES_BURST)
         self._told: tuple[SkillLoad, ...] = ()
-        self._asked = trio.Event()
+        self._changed = trio.Event()
         transport.handle(METHOD_PROBE, self._on_probe)
         transport.handle(METHOD_TELL, self._on_tell)
 
@@ -54,7 +54,7 @@ class LoadReports:
         times.add(items=items, service_us=service_us, elapsed_us=elapsed_us, found_items=found_items)
         if peer_id != self._transport.peer_id:
             self._requesters.add(peer_id, self._clock.monotonic_us())
-            self._asked.set()
+        self._changed.set()
 
     def load(self) -> tuple[SkillLoad, ...]:
         """Return the load of every skill."""
@@ -66,19 +66,23 @@ class LoadReports:
             found.append(SkillLoad(info.name, queued, info.slots, service_us, latency_us))
         return tuple(found)
 
+    def note_began(self) -> None:
+        """Hear that a task was accepted here."""
+        self._changed.set()
+
     async def run(self) -> None:
-        """Gossip until cancelled; a node that nobody asked for a while says nothing."""
+        """Gossip until cancelled, `gossip_s` after something changed; whom nobody asked lately says nothing."""
         async with trio.open_nursery() as nursery:
             while True:
-                await self._asked.wait()
+                await self._changed.wait()
                 await trio.sleep(self._router.policy.gossip_s or OFF_POLL_S)
-                while requesters := self._requesters.current(self._clock.monotonic_us()):
-                    if self._router.policy.gossip_s:
-                        self._gossip(nursery, requesters)
-                    await trio.sleep(self._router.policy.gossip_s or OFF_POLL_S)
-                self._asked = trio.Event()
+                self._changed = trio.Event()
+                if self._router.policy.gossip_s:
+                    self._gossip(nursery, self._requesters.current(self._clock.monotonic_us()))
 
     def _gossip(self, nursery: trio.Nursery, requesters: tuple[PeerId, ...]) -> None:
+        if not requesters:
+            return
         load = self.load()
         if _queues(load) == _queues(self._told):
             return

@@ -142,11 +142,11 @@ async def test_what_was_asked_for_is_not_charged_to_whoever_sends_it() -> None:
 
 async def test_too_many_waiting_messages_are_refused(nursery: trio.Nursery) -> None:
     fixture = Fixture(SpreadSettings(batches_waiting_max=1))
-    await fixture.intake._turn.acquire()  # something is being verified
-    nursery.start_soon(fixture.take, receipt(1))
-    await trio.testing.wait_all_tasks_blocked()
-    with pytest.raises(RefusedError, match="found again"):
-        await fixture.take(receipt(2))
+    async with fixture.intake._turn:  # something is being verified
+        nursery.start_soon(fixture.take, receipt(1))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(RefusedError, match="found again"):
+            await fixture.take(receipt(2))
     assert fixture.refused == Counter({SpreadProblem.BUSY: 1})
     nursery.cancel_scope.cancel()
 

@@ -17,6 +17,7 @@ from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Transport
+from swarmharness.network.turns import Turns
 from swarmharness.ports import Randomness
 from swarmharness.protocol.codec import decode, encode
 
@@ -31,8 +32,10 @@ class Gossiper:
         self._transport, self._randomness, self._settings = transport, randomness, settings
         self._queues: dict[PeerId, dict[bytes, Receipt]] = {}
         self._interests: OrderedDict[PeerId, frozenset[bytes]] = OrderedDict()
+        self._followers: dict[bytes, dict[PeerId, None]] = {}
+        """The same, by whom they follow: a set in the order of arrival."""
         self._sending: set[PeerId] = set()
-        self._slots = trio.CapacityLimiter(SENDS_AT_ONCE)
+        self._slots = Turns(SENDS_AT_ONCE)
         self._wake = trio.Event()
         self._latest: tuple[tuple[bytes, ...], bytes] = ((), b"")
         self.lost = 0
@@ -40,21 +43,28 @@ class Gossiper:
 
     def heard(self, peer: PeerId, interests: frozenset[bytes]) -> None:
         """Hear whose receipts a peer keeps, by short ids."""
-        self._interests[peer] = interests
+        if self._interests.get(peer) != interests:
+            self.forget(peer)
+            self._interests[peer] = interests
+            for short in interests:
+                self._followers.setdefault(short, {})[peer] = None
         self._interests.move_to_end(peer)
         if len(self._interests) > FOLLOWERS_MAX:
-            self._interests.popitem(last=False)
+            self.forget(next(iter(self._interests)))
 
     def forget(self, peer: PeerId) -> None:
         """A peer is gone; it says anew what it keeps when it is back."""
-        self._interests.pop(peer, None)
+        for short in self._interests.pop(peer, ()):
+            del self._followers[short][peer]
+            if not self._followers[short]:
+                del self._followers[short]
 
     def publish(self, receipt: Receipt) -> None:
         """Send a receipt of this node, verified and stored, to those who follow a party of it (C-21)."""
         body = receipt.body
-        ids = (short_id(body.requester), short_id(body.worker))
-        for peer, interests in self._interests.items():
-            if peer in (body.requester, body.worker) or interests.isdisjoint(ids):
+        of_requester, of_worker = (self._followers.get(short_id(party), {}) for party in (body.requester, body.worker))
+        for peer in of_requester | of_worker:
+            if peer in (body.requester, body.worker):
                 continue
             queue = self._queues.setdefault(peer, {})
             if len(queue) < self._settings.queue_receipts_max:

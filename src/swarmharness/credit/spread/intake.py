@@ -22,6 +22,7 @@ from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import RefusedError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.token_buckets import TokenBuckets
+from swarmharness.network.turns import Turns
 from swarmharness.ports import Clock
 
 _CHECKED_A_TURN = 8
@@ -75,8 +76,7 @@ class Intake:
         self._signers = TokenBuckets(per_s=settings.signer_per_s, burst=settings.signer_burst)
         self._asked = TokenBuckets(per_s=settings.asked_signer_per_s, burst=settings.asked_signer_burst)
         self._checking: set[bytes] = set()
-        self._turn = trio.Lock()
-        self._committing = trio.Lock()
+        self._turn, self._committing = Turns(), Turns()
         self._next_group = _Group()
         self.listeners: list[Callable[[Sequence[Receipt]], None]] = []
         """Called with receipts that were just stored."""
@@ -86,7 +86,7 @@ class Intake:
 
         Raises RefusedError when too much waits already, UnavailableError when the store cannot take any.
         """
-        if not asked and self._turn.statistics().tasks_waiting >= self._settings.batches_waiting_max:
+        if not asked and self._turn.waiting >= self._settings.batches_waiting_max:
             self._refused[SpreadProblem.BUSY] += len(receipts)
             raise RefusedError(f"{SpreadProblem.BUSY}; they are found again by reconciliation")
         chosen: dict[bytes, Receipt] = {}

@@ -32,6 +32,9 @@ class Reputation:
         return now_s < self.shunned_until_s
 
 
+_STRANGER = Reputation()
+
+
 def after_valid(old: Reputation, now_s: int, tasks: int = 1) -> Reputation:
     """Return the reputation after a check found so many tasks right."""
     valid = min(aged(old, now_s).valid_in_a_row + tasks, VALID_MAX)
@@ -75,7 +78,8 @@ class Reputations:
 
     def get(self, peer_id: str, skill: str, now_s: int) -> Reputation:
         """Return what is known now; a stranger's if nothing is."""
-        return aged(self._known.get((peer_id, skill), Reputation()), now_s)
+        known = self._known.get((peer_id, skill))
+        return _STRANGER if known is None else aged(known, now_s)
 
     def put(self, peer_id: str, skill: str, reputation: Reputation) -> tuple[str, str] | None:
         """Keep a reputation; returns whose was forgotten for it, if one was."""
