@@ -80,10 +80,6 @@ PeerText = Annotated[str, Size(64, 1)]
 """A peer id in base58."""
 
 
-decode_embedded: Callable[[type[Any], bytes], Any] | None = None
-"""Set by the simulator alone: what is embedded was signed and is passed on, so all its nodes may share one object."""
-
-
 def encode(message: Any) -> bytes:
     """Return the canonical bytes of a message: equal messages give equal bytes."""
     return _packb(_plan(type(message)).write(message))
@@ -97,6 +93,16 @@ def decode(cls: type[M], data: bytes | memoryview) -> M:
         raise ProtocolError(f"{cls.__name__}: not MessagePack ({error or type(error).__name__})") from None
     message: M = _plan(cls).read(value, cls.__name__)
     return message
+
+
+def decode_signed(cls: type[M], data: bytes) -> M:
+    """Do as `decode`, for bytes that are signed and passed on from node to node."""
+    message: M = (decoded_once or decode)(cls, data)
+    return message
+
+
+decoded_once: Callable[[type[Any], bytes], Any] | None = None
+"""Set by the simulator alone: all of its nodes share what such bytes mean, which nobody can change."""
 
 
 def signable(domain: str, message: Any) -> bytes:
@@ -193,7 +199,7 @@ def _embedded(cls: type, limit: Embedded) -> tuple[_Reader, _Writer]:
         if type(value) is not bytes:
             raise ProtocolError(f"{path}: expected bytes, got {type(value).__name__}")
         _check_size(len(value), size, path, "bytes")
-        return (decode_embedded or decode)(cls, value)
+        return decode_signed(cls, value)
 
     if not issubclass(cls, Remembering):
         return read, encode

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from swarmharness.errors import ProtocolError, RefusedError
 from swarmharness.identity import PeerId, Signer, verify
-from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Signature, Size, decode, encode
+from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Signature, Size, decode_signed, encode
 
 ADVERT_BYTES_MAX = 32 * 1024
 ADDRESSES_MAX = 16
@@ -134,7 +134,7 @@ def open_advert(signed: SignedAdvert, *, now_unix_s: int, expected: PeerId | Non
     """
     if len(signed.advert) > ADVERT_BYTES_MAX:
         raise ProtocolError(f"the advert has {len(signed.advert)} bytes, allowed are {ADVERT_BYTES_MAX}")
-    advert = decode(Advert, signed.advert)
+    advert = decode_signed(Advert, signed.advert)
     if expected is not None and advert.peer_id != expected:
         raise RefusedError(f"{expected} answered with the advert of {advert.peer_id}")
     _check_dates(advert, now_unix_s)

@@ -18,6 +18,8 @@ from swarmharness.registry.settings import RegistrySettings
 LOOK_UPS_MAX = 256
 NEWCOMERS = 2
 """How many strangers a search asks although enough nodes are known."""
+ASKED_FOR_EACH = 3
+"""Of those that are found, so many are asked for each that is wanted: some are gone."""
 AGAIN_AFTER_US = 1_000_000
 """A look-up that found nobody is repeated no sooner."""
 AT_ONCE = 3
@@ -112,7 +114,7 @@ class LookUps:
     async def _by_peer(self, skill: str, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         if self._directory.get(peer_id) is None:
             nursery.start_soon(self._exchange.fetch, peer_id)
-        limit = min(FIND_LIMIT_MAX, 2 * self._room(skill))
+        limit = min(FIND_LIMIT_MAX, self._room(skill))
         timeout_s = self._settings.look_up_timeout_s
         for found in await self._exchange.find(peer_id, skill, timeout_s=timeout_s, limit=limit):
             self._ask(skill, found, search, nursery)
@@ -135,8 +137,8 @@ class LookUps:
     def _ask(self, skill: str, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         entry = self._directory.get(peer_id)
         fresh = entry is not None and entry.usable
-        most = NEWCOMERS if self._directory.enough(skill) else self._settings.peers_per_skill_max
-        full = len(search.asked) >= most
+        spare = 1 if self._directory.enough(skill) else ASKED_FOR_EACH
+        full = len(search.asked) >= spare * self._room(skill)
         if peer_id == self._transport.peer_id or peer_id in search.asked or fresh or full:
             return
         if self._directory.worth_asking(peer_id, self._clock.monotonic_us()):

@@ -33,7 +33,7 @@ TOLD_FOR_REFRESHES = CALM_MOST + 1
 """Who asked hears of changes until it asks again."""
 SEEKING_FOR_REFRESHES = 3
 """Who was told of too few nodes hears of those that come in so many refresh periods."""
-RELAYED_TO_MAX = 2
+RELAYED_TO_MAX = 1
 """How many of those who look for a skill hear of a node for it: the latest ones."""
 
 

@@ -23,7 +23,10 @@ def settled(swarm: Swarm, node: SimulatedNode, peace_us: int) -> bool:
 
 
 def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
-    """R-3: of each skill that it uses, a settled node knows all settled nodes that serve it, or enough."""
+    """R-3: of each skill that it uses, a settled node knows all settled nodes that serve it, or enough.
+
+    Who left within the last refresh periods still counts as known: others are sought when the skill is used next.
+    """
     peace_us = swarm.scenario.expect.converges_s * 1_000_000
     if not settled(swarm, node, peace_us):
         return
@@ -34,7 +37,7 @@ def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
         if directory.in_use(skill, node.clock.monotonic_us()):
             serving = [other for other in swarm.nodes if skill in other.group.serves and other is not node]
             there = sum(settled(swarm, other, peace_us) and not other.group.serves_until_s for other in serving)
-            known = len(directory.candidates(skill))
+            known = sum(entry.confirmed for entry in directory.holders(skill))
             if known < min(there, directory.settings.enough):
                 yield "R-3", f"it knows {known} nodes that serve {skill}, and {there} have been there for long"
 

@@ -48,6 +48,7 @@ class Load:
     swarm: Swarm
     outcomes: list[Answered] = field(default_factory=list)
     requests: int = 0
+    """How many were made; those that fell to a member that was away are not."""
     probes: dict[tuple[int, int], int] = field(default_factory=dict)
     """Probes of load that a requester's session sent."""
     hedges: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -75,13 +76,14 @@ class Load:
             if swarm.now_us() >= until_us:
                 return
             node = members[randomness.below(len(members))]
+            if node.parts is None:
+                continue
             skill = skills[self.requests % len(skills)]
             size = swarm.scenario.skills[skill].item_bytes
             self.requests += 1
             items = [self.requests.to_bytes(8, "big") + item.to_bytes(4, "big") for item in range(group.items)]
             padded = [item.ljust(size, b"\x00") for item in items]
-            if node.parts is not None:
-                nursery.start_soon(self._request, self.requests, node, node.parts, skill, padded)
+            nursery.start_soon(self._request, self.requests, node, node.parts, skill, padded)
 
     async def _job(self, node: SimulatedNode, parts: NodeParts, skill: str, items: list[bytes]) -> list[ItemResult]:
         swarm, group = self.swarm, node.group

@@ -2,7 +2,7 @@
 
 Within `remembered_signatures` a signature that a simulated key made, or that was verified before, is looked up; any
 other bytes are verified as ever. What is signed and passed on is decoded once, too, and the nodes share the result,
-which nobody can change. The names that this needs are `identity._public_key` and `codec.decode_embedded`.
+which nobody can change. The names that this needs are `identity._public_key` and `codec.decoded_once`.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
         return _RememberedKey(PeerId(peer_id), original(peer_id), memory)
 
     identity._public_key = remembered  # type: ignore[assignment]
-    codec.decode_embedded = cast("Callable[[type[Any], bytes], Any]", lru_cache(maxsize=DECODED_MAX)(codec.decode))
+    codec.decoded_once = cast("Callable[[type[Any], bytes], Any]", lru_cache(maxsize=DECODED_MAX)(codec.decode))
     try:
         yield
     finally:
         identity._public_key = original
-        codec.decode_embedded = None
+        codec.decoded_once = None
 
 
 class _RememberedKey:

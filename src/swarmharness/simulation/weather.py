@@ -67,7 +67,7 @@ class Weather:
         delay_us = base_us + size_bytes * 8 // max(1, round(self.model.mbit_per_s))
         if self.model.jitter_percent:
             delay_us += self.randomness.exponential(base_us * self.model.jitter_percent // 100)
-        for node in self._around(left, right):
+        for node in self._around(left, right) if self.disturbed else ():
             delay_us += node.delay_us
             if node.reorder_us:
                 delay_us += self.randomness.below(node.reorder_us)
@@ -75,12 +75,16 @@ class Weather:
 
     def loses(self, left: PeerId, right: PeerId) -> bool:
         """Tell whether this message gets lost by chance."""
-        permille = self.model.loss_permille + sum(node.loss_permille for node in self._around(left, right))
+        permille = self.model.loss_permille
+        if self.disturbed:
+            permille += sum(node.loss_permille for node in self._around(left, right))
         return self.randomness.chance(permille)
 
     def duplicates(self, left: PeerId, right: PeerId) -> bool:
         """Tell whether this message arrives twice."""
-        permille = self.model.duplicate_permille + sum(node.duplicate_permille for node in self._around(left, right))
+        permille = self.model.duplicate_permille
+        if self.disturbed:
+            permille += sum(node.duplicate_permille for node in self._around(left, right))
         return self.randomness.chance(permille)
 
     def blocks(self, left: PeerId, right: PeerId) -> bool:
@@ -102,9 +106,4 @@ class Weather:
                 del self.disturbed[peer_id]
 
     def _around(self, left: PeerId, right: PeerId) -> list[Disturbance]:
-        if not self.disturbed:
-            return _CALM
         return [node for node in (self.disturbed.get(left), self.disturbed.get(right)) if node is not None]
-
-
-_CALM: list[Disturbance] = []

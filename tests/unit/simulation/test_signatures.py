@@ -31,6 +31,6 @@ def test_everything_is_as_before_afterwards() -> None:
     before = identity._public_key
     with remembered_signatures(SignatureMemory()):
         assert identity._public_key is not before
-        assert codec.decode_embedded is not None
+        assert codec.decoded_once is not None
     assert identity._public_key is before
-    assert codec.decode_embedded is None
+    assert codec.decoded_once is None
