@@ -196,7 +196,7 @@ class RegistryService:
             if now_us >= evict_us:
                 self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
                 # More nodes, each asked less often: fewer, fuller turns.
-                tick_s = min(TICK_S * self._directory.calm**2, max(TICK_S, self._settings.refresh_s))
+                tick_s = min(TICK_S * max(1, self._directory.calm // 4) ** 2, max(TICK_S, self._settings.refresh_s))
                 evict_us = now_us + round(tick_s * 1e6)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):

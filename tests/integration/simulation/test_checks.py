@@ -130,8 +130,8 @@ PEACE = "\n[expect]\nconverges_s = 60\nagrees_s = 60\n"
 
 
 def test_a_node_that_never_hears_of_those_who_serve_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    candidates = Directory.candidates
-    monkeypatch.setattr(Directory, "candidates", lambda self, skill: candidates(self, skill)[:1])
+    holders = Directory.holders
+    monkeypatch.setattr(Directory, "holders", lambda self, skill: holders(self, skill)[:1])
     assert "R-3" in broken(extra=PEACE)
 
 
