@@ -28,7 +28,9 @@ STAGGER_S = 0.1
 handshakes side by side would all end late, and nodes that are gone must not hold up the others."""
 DHT_AFTER_S = 0.25
 """A walk through the DHT dials strangers too. It waits so long for connected nodes that may know better, unless they
-all answered that they know nobody."""
+all answered that they know nobody,"""
+DHT_SPARED_S = 2.0
+"""and so long if they know somebody: it is spared if they know enough."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class LookUps:
         self._settings = settings
         self._latest: dict[str, LookUp] = {}
         self._walked_us: dict[str, int] = {}
+        self._started_us = clock.monotonic_us()
 
     def heard(self, skill: str) -> None:
         """Tell a search that a node for the skill answered."""
@@ -99,6 +102,8 @@ class LookUps:
                     nursery.start_soon(self._by_peers, skill, search, nursery, nobody_knows)
                     with trio.move_on_after(DHT_AFTER_S):
                         await nobody_knows.wait()
+                    if self._directory.candidates(skill):
+                        await trio.sleep(DHT_SPARED_S)
                     await self._by_dht(skill, search, nursery)
         finally:
             search.found.set()
@@ -120,9 +125,10 @@ class LookUps:
             self._ask(skill, found, search, nursery)
 
     async def _by_dht(self, skill: str, search: LookUp, nursery: trio.Nursery) -> None:
-        """Ask the DHT, which is dear: with candidates at hand, once in a refresh period."""
-        now_us, walked_us = self._clock.monotonic_us(), self._walked_us.get(skill)
-        calm = CALM_MOST if self._directory.enough(skill) else 1
+        """Ask the DHT, which is dear: with candidates at hand, once in a refresh period; with enough, once in 32."""
+        now_us, enough = self._clock.monotonic_us(), self._directory.enough(skill)
+        walked_us = self._walked_us.get(skill, self._started_us if enough else None)
+        calm = CALM_MOST if enough else 1
         recently = walked_us is not None and now_us - walked_us < calm * self._settings.refresh_s * 1e6
         if recently and self._directory.candidates(skill):
             return
