@@ -69,7 +69,6 @@ class ModelExecutor:
         self._infos = tuple(self._info(name, model) for name, model in self._models.items())
         self._spent: dict[str, tuple[int, int]] = {}
         self.items_done = 0
-        self.busy_us = 0
 
     def skills(self) -> tuple[SkillInfo, ...]:
         """See `Executor`."""
@@ -97,7 +96,6 @@ class ModelExecutor:
                     service_us = honest_us if cheater is None else honest_us * cheater.work_permille(len(items)) // 1000
                     await self._sleep(service_us / 1e6)
                 self.items_done += len(items)
-                self.busy_us += service_us
                 items_before, before_us = self._spent.get(skill, (0, 0))
                 self._spent[skill] = items_before + len(items), before_us + service_us
                 self._done(skill, len(items), service_us)
@@ -112,6 +110,10 @@ class ModelExecutor:
         """Take new items of these skills alone, and advertise no other; of none, if there are none."""
         self._models = {name: model for name, model in self._works.items() if name in skills}
         self._infos = tuple(self._info(name, model) for name, model in self._models.items())
+
+    def busy_us(self) -> dict[str, int]:
+        """Return how long it has worked in each skill so far."""
+        return {name: busy_us for name, (_, busy_us) in self._spent.items()}
 
     def pays(self) -> dict[str, int]:
         """Return what a second of work in each skill, offered or not, brought so far, in micro-credits."""

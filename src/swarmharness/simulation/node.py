@@ -209,13 +209,15 @@ class SimulatedNode:
 
     async def _choose(self) -> None:
         """Offer what pays, if that is how its owner is."""
-        every_s, executor, busy_us = self.group.chooses_every_s, self.executor, 0
+        every_s, executor = self.group.chooses_every_s, self.executor
+        before_us: dict[str, int] = {}
         while executor is not None:
             await self.swarm.sleep(every_s)
-            worked_us, busy_us = executor.busy_us - busy_us, executor.busy_us
-            busy_permille = round(worked_us / (every_s * 1000 * self.group.slots))
+            busy_us, whole_us = executor.busy_us(), every_s * 1e6 * self.group.slots
+            worked = {skill: round(1000 * (busy_us[skill] - before_us.get(skill, 0)) / whole_us) for skill in busy_us}
+            before_us = busy_us
             now = [info.name for info in executor.skills()]
-            executor.offer(offered_next(now, executor.pays(), busy_permille))
+            executor.offer(offered_next(now, executor.pays(), worked))
 
     def _misbehave(self, parts: NodeParts, nursery: trio.Nursery) -> None:
         sleep = self.swarm.sleep
