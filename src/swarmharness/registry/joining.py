@@ -107,14 +107,13 @@ class Joining:
         pause_s = self._settings.join_first_s
         while True:
             wake = self._wake
-            missing = [peer for peer in self._targets.values() if peer.peer_id not in self._transport.connected()]
-            await self.attempt(missing)
+            await self._attempt_missing()
             if not self._transport.connected():
                 await self.attempt(self._some_remembered())
             self._tried = True
-            alone = not self._transport.connected() and bool(self._targets or self._remembered)
-            missing_now = [peer for peer in self._targets if peer not in self._transport.connected()]
-            if not alone and not missing_now:
+            connected = frozenset(self._transport.connected())
+            alone = not connected and bool(self._targets or self._remembered)
+            if not alone and connected.issuperset(self._targets):
                 pause_s = self._settings.join_first_s
                 self.solved(ALONE)
                 await wake.wait()
@@ -125,6 +124,11 @@ class Joining:
                 self.solved(ALONE)
             await trio.sleep(pause_s * (0.75 + self._randomness.below(500) / 1000))
             pause_s = min(pause_s * 2, self._settings.join_most_s)
+
+    async def _attempt_missing(self) -> None:
+        connected = frozenset(self._transport.connected())
+        if not connected.issuperset(self._targets):
+            await self.attempt([peer for peer_id, peer in self._targets.items() if peer_id not in connected])
 
     async def attempt(self, peers: Sequence[PeerAddress]) -> dict[PeerId, SwarmError | None]:
         """Connect to these peers at once; returns what went wrong with each, which is kept as a problem too."""

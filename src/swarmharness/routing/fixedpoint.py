@@ -18,7 +18,7 @@ _ONE = 1 << _SHIFT
 _LN2 = 799_144_290_325_165_979  # round(ln 2 * 2^60)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=32_768)
 def ln_micro(value: int) -> int:
     """Return ln(value) in micro-nats for an integer of at least 1."""
     if value < 1:
@@ -37,10 +37,12 @@ def ln_micro(value: int) -> int:
 
 def exp_scaled(exponent_micro: int) -> int:
     """Return e^(exponent_micro / 10^6) in units of 1 / EXP_SCALE, at least 1; the exponent is clamped to ±40."""
-    return _exp_scaled(max(-EXPONENT_MAX, min(EXPONENT_MAX, exponent_micro)))
+    if -EXPONENT_MAX <= exponent_micro <= EXPONENT_MAX:
+        return _exp_scaled(exponent_micro)
+    return _exp_scaled(EXPONENT_MAX if exponent_micro > 0 else -EXPONENT_MAX)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=32_768)
 def _exp_scaled(clamped: int) -> int:
     power, rest = divmod((clamped << _SHIFT) // MICRO, _LN2)
     total, term = 0, _ONE

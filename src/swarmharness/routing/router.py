@@ -73,6 +73,7 @@ class Router:
         self._tables: dict[str, KeptTable] = {}
         self._usual_us: dict[str, int] = {}  # by skill: smoothed time of one item from sending to answer
         self._nearness = Nearness()
+        self._viewed: tuple[Record, Choice, int, CandidateView] | None = None
         self._on_sent: list[Callable[[str], None]] = []
         self.decisions = DecisionLog()  # by the id of their task, for whoever asks afterwards
 
@@ -200,10 +201,6 @@ class Router:
         """Hear a peer's account of its load outside an answer (a probe, gossip)."""
         self._records.heard(peer_id, skill, self._policy, report, now_us=self._clock.monotonic_us())
         self._changed(peer_id, skill)
-
-    def note_queue(self, peer_id: PeerId, skill: str, queued_items: int) -> None:
-        """Hear of a peer's queue alone; see `note_load`."""
-        self.note_load(peer_id, skill, LoadReport(queued_items))
 
     def knows(self, peer_id: PeerId, skill: str) -> bool:
         """Tell whether a decision about the skill considered the peer: others' accounts are of no use."""
@@ -368,8 +365,13 @@ class Router:
         return Choice(peer_id, offer, offer.service_us if measured is None else measured, peer_id == self._own_id)
 
     def _view_now(self, choice: Choice, now_us: int) -> CandidateView:
+        """Return the peer as it is now; what a task is sent upon is asked for several times at one instant."""
         record = self._records.get(choice.peer_id, choice.skill.name, self._policy)
-        return self._view(choice.peer_id, choice.skill, record, now_us)
+        before = self._viewed
+        if before is None or before[0] is not record or before[1:3] != (choice, now_us):
+            view = self._view(choice.peer_id, choice.skill, record, now_us)
+            before = self._viewed = record, choice, now_us, view
+        return before[3]
 
     def _view(
         self, peer_id: PeerId, offer: SkillAdvert, record: Record, now_us: int, unreachable: str | None = None

@@ -107,7 +107,7 @@ class Checks:
         """S-3: hear that a session ended; what starts from its disk starts with what it had."""
         books = parts.credit.books
         if books.ready.is_set():
-            store = _replay(node)
+            store = self._replay(node)
             self._found(node, counted_again(books, store, ended=True))
             if not node.disk.frozen:
                 self._found(node, held_again(books, store, ended=True))
@@ -167,7 +167,7 @@ class Checks:
                 self._broken("J-1", f"request {watched.number} of node {watched.node.index} is lost")
         for node in self._replaying:
             if node.parts is not None and node.parts.credit.books.ready.is_set():
-                store = _replay(node)
+                store = self._replay(node)
                 self._found(node, counted_again(node.parts.credit.books, store))
                 self._found(node, held_again(node.parts.credit.books, store))
         self._replaying = [
@@ -303,11 +303,11 @@ class Checks:
     def _broken(self, invariant: str, text: str) -> None:
         self.violations.append(Violation(invariant, text, self._swarm.clock.jumps, self._swarm.now_us()))
 
-
-def _replay(node: SimulatedNode) -> MemoryReceiptStore:
-    """Return what is on a node's disk, at once."""
-    store = MemoryReceiptStore()
-    with suppress(StopIteration):
-        replay(node.disk.log, store).send(None)
-        raise AssertionError("a replay waits for nothing")
-    return store
+    def _replay(self, node: SimulatedNode) -> MemoryReceiptStore:
+        """Return what is on a node's disk, at once; audits wait until events have paid for it."""
+        store = MemoryReceiptStore()
+        self._credit -= EVENTS_PER_ENTRY * len(node.disk.log)
+        with suppress(StopIteration):
+            replay(node.disk.log, store).send(None)
+            raise AssertionError("a replay waits for nothing")
+        return store

@@ -25,7 +25,7 @@ DRAIN_S = 15.0
 """After the last request: time to answer, and to settle."""
 
 
-COLLECTED_EVERY = 100_000
+COLLECTED_EVERY = 400_000
 """After so many steps what came since and is unreachable is freed: jobs and exceptions hold on to themselves. That
 costs what came since, not what there is. What ended sessions leave is freed when a quarter of all nodes had one."""
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarmharness.errors import DeadlineError
+from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.router import AGE_FLOOR_US, AGE_PER_ROW_US
 from tests.unit.routing.test_router import PEERS, SKILL, World
 
@@ -44,7 +45,7 @@ async def test_choices_are_those_of_the_snapshot(happened: list[tuple[str, str, 
         elif kind == "invalid":
             router.note_invalid(peer_id, SKILL, count, "wrong")
         elif kind == "queue":
-            router.note_queue(peer_id, SKILL, count)
+            router.note_load(peer_id, SKILL, LoadReport(count))
         elif kind == "gone" and len(world.adverts.now) > 1:  # the others' rows are taken over
             world.adverts.now = tuple(one for one in world.adverts.now if one.peer_id != peer)
         elif kind == "back":
