@@ -26,8 +26,8 @@ DRAIN_S = 15.0
 
 
 COLLECTED_EVERY = 400_000
-"""After so many steps what came since and is unreachable is freed: jobs and exceptions hold on to themselves. That
-costs what came since, not what there is. What ended sessions leave is freed when a quarter of all nodes had one."""
+"""After so many steps what came since and is unreachable is freed: little, exceptions mostly. That costs what came
+since, not what there is. What ended sessions leave is freed when a quarter of all nodes had one."""
 
 _log = logging.getLogger(__name__)
 
