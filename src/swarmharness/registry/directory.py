@@ -43,13 +43,14 @@ class Directory:
     settings: DirectorySettings = field(default_factory=DirectorySettings)
     calm: int = 1
     """By what factor each node is asked less often, because so many are known; as of the last `evict`."""
+    nobody_before_us: int = 0
+    """Until then nobody is due, unless something happens."""
     _entries: dict[str, Entry] = field(default_factory=dict)
     _holders: dict[str, dict[str, None]] = field(default_factory=dict)  # skill -> peers kept for it
     _in_use: dict[str, int] = field(default_factory=dict)  # skill -> until when, the latest used last
     _highest: dict[str, tuple[int, int]] = field(default_factory=dict)  # peer -> (sequence, expiry): outlives eviction
     _absent: dict[str, Absence] = field(default_factory=dict)
     _candidates: dict[str, tuple[Advert, ...]] = field(default_factory=dict)  # answers computed before
-    _nobody_before_us: int = 0  # until then nobody is due, unless this is set back
     _tidied_us: int = 0  # when expired sequence numbers were forgotten last
 
     # -- questions --------------------------------------------------------------------------------------------
@@ -97,6 +98,10 @@ class Directory:
         """Tell whether somebody here asked for the skill lately."""
         return self._in_use.get(skill, now_us) > now_us
 
+    def used(self, now_us: int) -> bool:
+        """Tell whether somebody here asked for any skill lately."""
+        return any(until_us > now_us for until_us in self._in_use.values())
+
     def worth_asking(self, peer_id: str, now_us: int) -> bool:
         """Tell whether a peer may be asked now: it did not fail, or its back-off is over."""
         entry, absence = self._entries.get(peer_id), self._absent.get(peer_id)
@@ -110,7 +115,7 @@ class Directory:
         Those are the usable ones that are connected or serve a skill in use; and the others that are connected, or
         serve a skill in use for which not enough are usable. The more are usable, the less often each is asked.
         """
-        if now_us < self._nobody_before_us:
+        if now_us < self.nobody_before_us:
             return ()
         later_us = (self.calm - 1) * self.settings.refresh_us
         overdue = [(entry.due_us, peer, entry) for peer, entry in self._entries.items() if entry.due_us <= now_us]
@@ -125,7 +130,7 @@ class Directory:
                 due.append((due_us, peer))
         if not due:  # whoever is overdue and not wanted is looked at again with the next `evict`
             coming = (entry.due_us + later_us * entry.usable for entry in self._entries.values())
-            self._nobody_before_us = min((due_us for due_us in coming if due_us > now_us), default=now_us)
+            self.nobody_before_us = min((due_us for due_us in coming if due_us > now_us), default=now_us)
         return tuple(peer for _, peer in sorted(due)[:limit])
 
     # -- transitions ------------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ class Directory:
         failures = entry.failures + 1
         due_us = now_us + self._retry_us(failures)
         self._entries[peer_id] = replace(entry, failures=failures, reason=reason, due_us=due_us)
-        self._nobody_before_us = min(self._nobody_before_us, due_us)
+        self.nobody_before_us = min(self.nobody_before_us, due_us)
         self._stale(entry.advert)
 
     def suspect(self, peer_id: str, reason: str, *, now_us: int) -> None:
@@ -182,7 +187,7 @@ class Directory:
         entry = self._entries.get(peer_id)
         if entry is not None and entry.usable:
             self._entries[peer_id] = replace(entry, failures=1, reason=reason, due_us=now_us)
-            self._nobody_before_us = 0
+            self.nobody_before_us = 0
             self._stale(entry.advert)
 
     def evict(self, now_us: int, now_unix_s: int, *, connected: Container[str] = ()) -> tuple[str, ...]:
@@ -191,7 +196,7 @@ class Directory:
         A usable node with a live channel is not silent: its heartbeats answer.
         """
         oldest_us = now_us - EVICT_AFTER_REFRESHES * self.settings.refresh_us
-        self._nobody_before_us = 0
+        self.nobody_before_us = 0
         gone = tuple(
             peer
             for peer, entry in self._entries.items()
@@ -236,7 +241,7 @@ class Directory:
     def _store(self, entry: Entry, now_us: int) -> None:
         peer = entry.advert.peer_id
         old = self._entries.get(peer)
-        self._nobody_before_us = min(self._nobody_before_us, entry.due_us)
+        self.nobody_before_us = min(self.nobody_before_us, entry.due_us)
         if old is not None and _names(old.advert) == _names(entry.advert):
             self._replace(old, entry)
             return

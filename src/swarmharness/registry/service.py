@@ -32,6 +32,7 @@ from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
+OWN_LOOK_S = 15.0
 PUBLISH_CALM_FIRST = 8
 PUBLISH_CALM_MOST = 32
 """Provider records are renewed at least once in so many refresh periods."""
@@ -74,7 +75,7 @@ class RegistryService:
             transport, own, directory, exchange, clock, randomness, settings, pushed=self._wake_up
         )
         self._merged: dict[str, tuple[tuple[Advert, ...], Advert, tuple[Advert, ...]]] = {}
-        self._saved_us = clock.monotonic_us()
+        self._saved_us, self._unsaved = clock.monotonic_us(), False
         self._nursery: trio.Nursery | None = None
         self._online, self._wake, self._publish_now = trio.Event(), trio.Event(), trio.Event()
         transport.watch(self._on_peer)
@@ -188,27 +189,36 @@ class RegistryService:
                 await self._remembered.save(self._directory)
 
     async def _maintain(self, nursery: trio.Nursery) -> None:
-        """Refresh who is due, evict who is gone, push what changed: every few seconds, and when something happened."""
-        evict_us, tick_s = 0, TICK_S
+        """Refresh who is due, evict who is gone, push what changed: now and then, and when something happened."""
         while True:
             wake, now_us = self._wake, self._clock.monotonic_us()
             connected = frozenset(self._transport.connected())
-            if now_us >= evict_us:
-                self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
-                # More nodes, each asked less often: fewer, fuller turns.
-                tick_s = min(TICK_S * max(1, self._directory.calm // 4) ** 2, max(TICK_S, self._settings.refresh_s))
-                evict_us = now_us + round(tick_s * 1e6)
+            self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
                     nursery.start_soon(self._exchange.fetch, PeerId(peer))
             self._serving.push_own(nursery)
             await self._reserve()
-            if now_us - self._saved_us > tick_s / TICK_S * self._settings.save_interval_s * 1e6:
-                self._saved_us = now_us
+            pause_s = self._pause_s(now_us)
+            if self._unsaved and now_us - self._saved_us > max(1.0, pause_s) * self._settings.save_interval_s * 1e6:
+                self._saved_us, self._unsaved = now_us, False
                 await self._remembered.save(self._directory)
-            with trio.move_on_after(tick_s):
+            with trio.move_on_after(pause_s):
                 await wake.wait()
                 await trio.sleep(0.01)  # so that no peer can keep this loop spinning
+
+    def _pause_s(self, now_us: int) -> float:
+        """Return how long nothing has to be done: the more nodes are known, the more seldom each of them is asked.
+
+        A node that uses no skill waits until somebody is due, and looks now and then whether its own advert changed.
+        """
+        directory, refresh_s = self._directory, self._settings.refresh_s
+        pause_s = TICK_S * (-(-directory.calm // 4)) ** 2
+        if not directory.used(now_us):
+            pause_s = max(pause_s, min(OWN_LOOK_S, (directory.nobody_before_us - now_us) / 1e6))
+        if self._unsaved:
+            pause_s = min(pause_s, self._settings.save_interval_s)
+        return min(pause_s, max(TICK_S, refresh_s))
 
     async def _publish(self) -> None:
         """Renew this node's provider records, from the moment somebody is there to hold them."""
@@ -262,6 +272,7 @@ class RegistryService:
         if advert.addresses:
             self._nursery.start_soon(self._add_to_dht, PeerAddress(PeerId(advert.peer_id), advert.addresses))
         if learned is not Learned.REFRESHED:
+            self._unsaved = True
             self._serving.relay(advert, signed, self._nursery)
 
     async def _add_to_dht(self, peer: PeerAddress) -> None:

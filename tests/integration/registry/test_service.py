@@ -13,6 +13,7 @@ from swarmharness.network.ports import PeerAddress, Request
 from swarmharness.protocol.codec import encode
 from swarmharness.registry.advert import SignedAdvert
 from swarmharness.registry.messages import METHOD_ADVERT, METHOD_PUSH, Push
+from swarmharness.registry.service import OWN_LOOK_S
 from swarmharness.registry.settings import RegistrySettings
 from tests.integration.registry.swarm import Member, members
 from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
@@ -119,7 +120,7 @@ async def test_a_changed_price_is_pushed_to_those_who_asked(autojump_clock: Mock
                 ]
                 return prices == [7]
 
-            await seconds_until(heard, 3)
+            await seconds_until(heard, OWN_LOOK_S + 1)
 
 
 async def test_a_killed_node_is_no_candidate_and_is_forgotten_after_three_refreshes(autojump_clock: MockClock) -> None:
