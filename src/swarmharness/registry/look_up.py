@@ -30,7 +30,7 @@ DHT_AFTER_S = 0.25
 """A walk through the DHT dials strangers too. It waits so long for connected nodes that may know better, unless they
 all answered that they know nobody,"""
 DHT_SPARED_S = 2.0
-"""and so long if they know somebody: it is spared if they know enough."""
+"""and so long at most if they know somebody: it is spared if those are enough."""
 
 
 @dataclass(slots=True)
@@ -41,8 +41,18 @@ class LookUp:
     found: trio.Event = field(default_factory=trio.Event)
     """Somebody answered, or the search ended."""
     done: trio.Event = field(default_factory=trio.Event)
+    idle: trio.Event = field(default_factory=trio.Event)
+    """Connected nodes have said whom they know, and all of those were asked."""
+    pending: int = 1
+    """What is left to do until it is idle."""
     asked: set[PeerId] = field(default_factory=set)
     slots: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(AT_ONCE))
+
+    def one_less(self) -> None:
+        """Hear that something that was pending has ended."""
+        self.pending -= 1
+        if not self.pending:
+            self.idle.set()
 
 
 class LookUps:
@@ -103,7 +113,8 @@ class LookUps:
                     with trio.move_on_after(DHT_AFTER_S):
                         await nobody_knows.wait()
                     if self._directory.candidates(skill):
-                        await trio.sleep(DHT_SPARED_S)
+                        with trio.move_on_after(DHT_SPARED_S):
+                            await search.idle.wait()
                     await self._by_dht(skill, search, nursery)
         finally:
             search.found.set()
@@ -115,6 +126,7 @@ class LookUps:
                 finders.start_soon(self._by_peer, skill, peer_id, search, nursery)
         if not search.asked:
             nobody_knows.set()
+        search.one_less()
 
     async def _by_peer(self, skill: str, peer_id: PeerId, search: LookUp, nursery: trio.Nursery) -> None:
         if self._directory.get(peer_id) is None:
@@ -149,19 +161,21 @@ class LookUps:
             return
         if self._directory.worth_asking(peer_id, self._clock.monotonic_us()):
             search.asked.add(peer_id)
-            nursery.start_soon(self._fetch_in_turn, skill, peer_id, len(search.asked), search.slots)
+            search.pending += 1
+            nursery.start_soon(self._fetch_in_turn, skill, peer_id, len(search.asked), search)
 
-    async def _fetch_in_turn(self, skill: str, peer_id: PeerId, place: int, slots: trio.Semaphore) -> None:
+    async def _fetch_in_turn(self, skill: str, peer_id: PeerId, place: int, search: LookUp) -> None:
         mine = False
         with trio.move_on_after(place * STAGGER_S):
-            await slots.acquire()
+            await search.slots.acquire()
             mine = True
         try:
             if place <= NEWCOMERS or not self._directory.enough(skill):  # else those before it were enough
                 await self._exchange.fetch(peer_id)
         finally:
             if mine:
-                slots.release()
+                search.slots.release()
+            search.one_less()
 
     def _room(self, skill: str) -> int:
         """Return how many nodes a search should bring; with enough at hand a few, so that newcomers get known."""

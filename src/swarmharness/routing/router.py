@@ -367,11 +367,9 @@ class Router:
     def _view_now(self, choice: Choice, now_us: int) -> CandidateView:
         """Return the peer as it is now; what a task is sent upon is asked for several times at one instant."""
         record = self._records.get(choice.peer_id, choice.skill.name, self._policy)
-        before = self._viewed
-        if before is None or before[0] is not record or before[1:3] != (choice, now_us):
-            view = self._view(choice.peer_id, choice.skill, record, now_us)
-            before = self._viewed = record, choice, now_us, view
-        return before[3]
+        if self._viewed is None or self._viewed[0] is not record or self._viewed[1:3] != (choice, now_us):
+            self._viewed = record, choice, now_us, self._view(choice.peer_id, choice.skill, record, now_us)
+        return self._viewed[3]
 
     def _view(
         self, peer_id: PeerId, offer: SkillAdvert, record: Record, now_us: int, unreachable: str | None = None

@@ -132,16 +132,21 @@ serves = ["answer"]
 
 
 def test_liars_about_load_and_speed_are_found_out() -> None:
-    """All workers are equally fast; who hides its queue, or claims a tenth of its time, gets less work, not more."""
-    simulation = simulate(parse_scenario(Source("liars.toml", LIARS)), 1)
-    late_us = simulation.swarm.work.total_us // 2
-    served = Counter(
-        simulation.swarm.nodes[outcome.node].group_name
-        for outcome in simulation.load.outcomes
-        if outcome.answered and outcome.at_us > late_us
-    )
+    """All workers are equally fast; who hides its queue, or claims a tenth of its time, gets less work, not more.
+
+    In three swarms together: in one, chance moves the share of two nodes by half.
+    """
+    served: Counter[str] = Counter()
+    for seed in (1, 2, 3):
+        simulation = simulate(parse_scenario(Source("liars.toml", LIARS)), seed)
+        late_us = simulation.swarm.work.total_us // 2
+        served.update(
+            simulation.swarm.nodes[outcome.node].group_name
+            for outcome in simulation.load.outcomes
+            if outcome.answered and outcome.at_us > late_us
+        )
     honest = served["honest"] / 8
-    assert honest > 20
+    assert honest > 60
     assert served["load-liars"] / 2 < 0.9 * honest
     assert served["speed-liars"] / 2 < 0.9 * honest
 
