@@ -26,7 +26,7 @@ from swarmharness.node.control import Control
 
 FEED_ITEMS = 1024
 FEED_BYTES = 4 * 2**20
-OPEN_TIMEOUT_S = 60.0
+OPEN_TIMEOUT_S = 20.0
 POLL_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 2.0
 FEED_TIMEOUT_S = 30 * 86_400.0
@@ -113,7 +113,10 @@ class JobRun:
             self.wake()
 
     async def _work(self) -> None:
-        opened = await self._control.call("job.open", self._params, OPEN_TIMEOUT_S)
+        with trio.CancelScope(
+            shield=True
+        ):  # given up in the middle, it would be left to the node, which has just begun it
+            opened = await self._control.call("job.open", self._params, OPEN_TIMEOUT_S)
         self._held = {"job": opened["job"], "reader": opened["reader"]}
         lost: SwarmError | None = None
         try:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from swarmharness.simulation.swarm import Swarm
 
 
+ASKED_OFTEN = 8
+"""Who asked for a skill so often has searched for it as often; whoever asks twice an hour searches twice an hour."""
+
+
 def settled(swarm: Swarm, node: SimulatedNode, peace_us: int) -> bool:
     """Tell whether an honest node has had so long a peace."""
     since_us = max(node.up_since_us, swarm.checks.quiet_since_us)
@@ -23,7 +27,7 @@ def settled(swarm: Swarm, node: SimulatedNode, peace_us: int) -> bool:
 
 
 def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
-    """R-3: of each skill that it uses, a settled node knows all settled nodes that serve it, or enough.
+    """R-3: of each skill that it uses often, a settled node knows all settled nodes that serve it, or enough.
 
     Who left within the last refresh periods still counts as known: others are sought when the skill is used next.
     """
@@ -34,7 +38,7 @@ def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
     assert node.clock is not None
     directory = node.parts.registry._directory
     for skill in swarm.scenario.skills:
-        if directory.in_use(skill, node.clock.monotonic_us()):
+        if node.asked[skill] >= ASKED_OFTEN and directory.in_use(skill, node.clock.monotonic_us()):
             serving = [other for other in swarm.nodes if skill in other.group.serves and other is not node]
             there = sum(settled(swarm, other, peace_us) and not other.group.serves_until_s for other in serving)
             known = sum(entry.confirmed for entry in directory.holders(skill))

@@ -103,6 +103,7 @@ class Load:
         swarm, group = self.swarm, node.group
         started_us = swarm.now_us()
         swarm.trace.note(Event.REQUEST, started_us, number, node.index, len(items))
+        node.asked[skill] += 1
         watched = Watched(number, node, node.session, len(items))
         swarm.checks.watch(watched, group.deadline_s)
         results: list[ItemResult] = []

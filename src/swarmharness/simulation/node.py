@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ class SimulatedNode:
     clock: NodeClock | None = None
     scope: trio.CancelScope | None = None
     slow_percent: int = 100
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often it asked for each skill in this session."""
     up_since_us: int = 0
     down_since_us: int = 0
     away_s: float | None = None
@@ -88,6 +91,7 @@ class SimulatedNode:
         if self.group.role in RENEWED and self.session:
             self._renew()
         self.session += 1
+        self.asked.clear()
         self.disk.frozen = False
         network = swarm.network
         network.revive(self.peer_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -261,3 +261,26 @@ async def test_a_closed_swarm_says_so(autojump_clock: trio.testing.MockClock) ->
 
 def test_the_verification_levels_are_those_of_the_command() -> None:
     assert Verify.__args__ == ("none", "adaptive", "always")  # type: ignore[attr-defined]
+
+
+async def test_a_job_that_is_given_up_while_it_is_opened_is_cancelled_all_the_same(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world() as here:
+        call, begun = here.control.call, trio.Event()
+
+        async def slowly(method: str, params: Mapping[str, Any], timeout_s: float = 10.0) -> Any:
+            answer = await call(method, params, timeout_s)
+            if method == "job.open":
+                begun.set()
+                await trio.sleep(1)  # the job is open, and its answer is on the way
+            return answer
+
+        monkeypatch.setattr(here.control, "call", slowly)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(here.swarm.submit, SKILL, b"gif ")
+                await begun.wait()
+                scope.cancel()
+        await here.until_no_job_is_open()
+        assert trio.current_time() < 30  # and not when the node gives up a job that nobody asks about
