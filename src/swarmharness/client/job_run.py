@@ -113,9 +113,8 @@ class JobRun:
             self.wake()
 
     async def _work(self) -> None:
-        with trio.CancelScope(
-            shield=True
-        ):  # given up in the middle, it would be left to the node, which has just begun it
+        # Given up in the middle, the job would be left to the node, which has just begun it.
+        with trio.CancelScope(shield=True):
             opened = await self._control.call("job.open", self._params, OPEN_TIMEOUT_S)
         self._held = {"job": opened["job"], "reader": opened["reader"]}
         lost: SwarmError | None = None
