@@ -65,10 +65,11 @@ class MemoryReceiptStore:
             for half in filter(None, (entry.requester_half, entry.worker_half)):
                 content = half.content
                 place = (content.signer, content.incarnation, content.number)
-                there = self._halves.get(place, ())
-                if not there:
+                there = self._halves.get(place)
+                if there is None:
                     insort(self._chains.setdefault(content.signer, []), place)
-                if all(other.content != content for other in there):
+                    self._halves[place] = (half,)
+                elif all(other.content != content for other in there):
                     self._halves[place] = there = (*there, half)
                     proof = fork_proof(there[0], half)
                     if proof is not None and self._forks.setdefault(content.signer, proof) is proof:

@@ -15,6 +15,7 @@ class TokenBuckets:
 
     def __init__(self, *, per_s: int, burst: int) -> None:
         self.per_s, self.burst = per_s, burst
+        self._full = burst * 1_000_000
         self._buckets: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def has(self, key: str, tokens: int, now_us: int) -> bool:
@@ -32,5 +33,10 @@ class TokenBuckets:
         return enough
 
     def _level(self, key: str, now_us: int) -> int:
-        level, then_us = self._buckets.get(key, (self.burst * 1_000_000, now_us))
-        return min(self.burst * 1_000_000, level + max(0, now_us - then_us) * self.per_s)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            return self._full
+        level, then_us = bucket
+        if now_us > then_us:
+            level += (now_us - then_us) * self.per_s
+        return level if level < self._full else self._full

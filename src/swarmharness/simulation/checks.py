@@ -19,7 +19,7 @@ import trio
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Floor
 from swarmharness.credit.memory_store import MemoryReceiptStore
-from swarmharness.credit.receipt import Half, body_digest, link_digest, receipt_problem
+from swarmharness.credit.receipt import Half, HalfContent, body_digest, link_digest, receipt_problem
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
 from swarmharness.simulation.audits import Problem, bounded, counted_again, held_again, zero_sum
@@ -67,7 +67,7 @@ class Checks:
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
         self.violations: list[Violation] = []
-        self._chains: dict[tuple[str, int, int], bytes] = {}
+        self._chains: dict[tuple[str, int, int], HalfContent] = {}
         """What each signer signed at each place of its chains."""
         self._holders: dict[tuple[str, int, int], int] = {}
         """Which other nodes have the half of a place, one bit each: a set of them would be most of the memory here."""
@@ -240,10 +240,9 @@ class Checks:
         chain = node.peer_id, content.incarnation
         before = self._chains.get((*chain, content.number - 1))
         if before is None and node.disk.floor == Floor(content.incarnation, content.number):
-            before = next(
-                (link for at, link in self._chains.items() if at[:2] == chain and link == content.previous), None
-            )
-        if before != content.previous:
+            of_it = (known for at, known in self._chains.items() if at[:2] == chain)
+            before = next((known for known in of_it if link_digest(known) == content.previous), None)
+        if before is None or link_digest(before) != content.previous:
             self._broken("C-17", f"node {node.index} signed number {content.number} after something it never signed")
 
     def _check_other(self, node: SimulatedNode, digest: bytes, half: Half) -> None:
@@ -258,13 +257,14 @@ class Checks:
     def _check_place(self, half: Half) -> None:
         """C-15: an honest node signs one content for each place."""
         content = half.content
-        link = link_digest(content)
         place = content.signer, content.incarnation, content.number
-        known = self._chains.setdefault(place, link)
+        known = self._chains.setdefault(place, content)
+        if known is content or known == content:
+            return
         node = self._swarm.by_peer[PeerId(content.signer)]
-        if known != link and place in self._lost and not self._holders.get(place):
-            self._chains[place] = link  # nobody has the first one, so nobody was told two things
-        elif known != link and node.honest:
+        if place in self._lost and not self._holders.get(place):
+            self._chains[place] = content  # nobody has the first one, so nobody was told two things
+        elif node.honest:
             where = f"number {content.number} of incarnation {content.incarnation}"
             self._broken("C-15", f"node {node.index}, which is honest, signed two contents as {where}")
 
