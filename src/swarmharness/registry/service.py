@@ -33,6 +33,7 @@ from swarmharness.registry.stores import PeerStore
 
 TICK_S = 1.0
 OWN_LOOK_S = 15.0
+"""A node that uses no skill looks at least so often whether its own advert changed."""
 PUBLISH_CALM_FIRST = 8
 PUBLISH_CALM_MOST = 32
 """Provider records are renewed at least once in so many refresh periods."""
