@@ -284,7 +284,7 @@ class JobPlan:
                 continue
             if peer not in self._at_work and not self._is_very_late(chunk, now_us):
                 continue
-            late_us = now_us - chunk.started_us - chunk.expected_us
+            late_us = _late_us(chunk, now_us)
             before_us = begins_us(peer) if before_us is None else before_us
             mine_us = before_us + self._duration_us(len(unit.indices), rate)
             # Nobody knows how long a late chunk will still take: suppose, as long as it is late already.
@@ -296,8 +296,7 @@ class JobPlan:
         return best
 
     def _is_very_late(self, chunk: Chunk, now_us: int) -> bool:
-        late_us = now_us - chunk.started_us - chunk.expected_us
-        return late_us > 3 * chunk.expected_us + self.settings.very_late_us
+        return _late_us(chunk, now_us) > 3 * chunk.expected_us + self.settings.very_late_us
 
     def _launch(self, peer: str, unit: _Unit, rate: float, now_us: int, begins_us: Callable[[str], int]) -> Chunk:
         self._next_id += 1
@@ -312,3 +311,7 @@ class JobPlan:
 
     def _duration_us(self, items: int, rate: float) -> int:
         return round(items / rate * 1e6) if rate >= _RATE_MIN else self.settings.chunk_target_us
+
+
+def _late_us(chunk: Chunk, now_us: int) -> int:
+    return now_us - chunk.started_us - chunk.expected_us

@@ -15,6 +15,7 @@ from swarmharness.identity import PeerId
 from swarmharness.protocol.codec import decode, encode
 
 ASKED_MAX = 1_024
+_NEVER = (0, 0)
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +25,8 @@ class Shows:
 
     def __init__(self, parts: SpreadParts) -> None:
         self._parts = parts
-        self._again_us: OrderedDict[PeerId, int] = OrderedDict()
-        """When each may be asked again, the latest asked last."""
-        self._waits_us: dict[PeerId, int] = {}
-        """How long that was after it was asked."""
+        self._asked: OrderedDict[PeerId, tuple[int, int]] = OrderedDict()
+        """When each may be asked again, and how long that was after it was asked; the latest asked last."""
         self._running = 0
 
     def due(self, peer: PeerId) -> bool:
@@ -35,14 +34,15 @@ class Shows:
         parts = self._parts
         if not parts.near.workers or self._running >= parts.settings.shows_at_once:
             return False
-        return self._again_us.get(peer, 0) <= parts.clock.monotonic_us()
+        again_us, _ = self._asked.get(peer, _NEVER)
+        return again_us <= parts.clock.monotonic_us()
 
     async def ask(self, peer: PeerId) -> None:
         """Ask, and store what comes and holds; never raises for what the peer does."""
         if not self.due(peer):
             return
         parts = self._parts
-        waited_us = self._waits_us.get(peer, 0)
+        _, waited_us = self._asked.get(peer, _NEVER)
         self._wait(peer, round(parts.settings.show_period_s * 1e6))
         self._running += 1
         try:
@@ -58,7 +58,7 @@ class Shows:
             self._running -= 1
 
     def _wait(self, peer: PeerId, wait_us: int) -> None:
-        self._again_us[peer], self._waits_us[peer] = self._parts.clock.monotonic_us() + wait_us, wait_us
-        self._again_us.move_to_end(peer)
-        if len(self._again_us) > ASKED_MAX:
-            del self._waits_us[self._again_us.popitem(last=False)[0]]
+        self._asked[peer] = self._parts.clock.monotonic_us() + wait_us, wait_us
+        self._asked.move_to_end(peer)
+        if len(self._asked) > ASKED_MAX:
+            self._asked.popitem(last=False)
