@@ -14,6 +14,7 @@ import trio
 from swarmharness.errors import SwarmError
 from swarmharness.simulation.checks import Violation
 from swarmharness.simulation.faults import run_fault
+from swarmharness.simulation.large_pages import use_large_pages
 from swarmharness.simulation.load import Load
 from swarmharness.simulation.scenario import Scenario
 from swarmharness.simulation.scheduling import seeded_scheduling
@@ -25,7 +26,7 @@ DRAIN_S = 15.0
 """After the last request: time to answer, and to settle."""
 
 
-COLLECTED_EVERY = 400_000
+TIDIED_EVERY = 100_000
 """After so many steps what came since and is unreachable is freed: little, exceptions mostly. That costs what came
 since, not what there is. What ended sessions leave is freed when a quarter of all nodes had one."""
 
@@ -56,7 +57,7 @@ def simulate(scenario: Scenario, seed: int) -> Simulation:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # nodes report hardship, and here it is made on purpose
     collects = gc.isenabled()
-    gc.disable()  # a full collection takes the longer the larger the swarm is; see `COLLECTED_EVERY`
+    gc.disable()  # a full collection takes the longer the larger the swarm is; see `TIDIED_EVERY`
     try:
         with remembered_signatures(signatures), seeded_scheduling(seed):
             return trio.run(_run, scenario, seed, clock, signatures, clock=clock)
@@ -76,11 +77,12 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
 
                 def step() -> None:
                     swarm.checks.step()
-                    if clock.jumps >= swarm.tidied_step + COLLECTED_EVERY:
+                    if clock.jumps >= swarm.tidied_step + TIDIED_EVERY:
                         swarm.tidied_step = clock.jumps
                         many_ended = 4 * swarm.ended_sessions > len(swarm.nodes)
                         swarm.ended_sessions *= not many_ended
                         gc.collect(2 if many_ended else 0)
+                        use_large_pages()
                     if swarm.checks.violations and not swarm.ending:
                         swarm.ending = True
                         nursery.cancel_scope.cancel()
