@@ -93,9 +93,9 @@ class OwnAdvert:
         return self._current
 
     def _still_good(self, old: Advert, new: Advert) -> bool:
-        same = replace(new, sequence=old.sequence, issued_unix_s=old.issued_unix_s, expires_unix_s=old.expires_unix_s)
-        age_s = new.issued_unix_s - old.issued_unix_s
-        return same == old and 0 <= age_s < self._lifetime_s // 8
+        told = (old.addresses, old.device, old.skills, old.not_serving)
+        same = (new.addresses, new.device, new.skills, new.not_serving) == told
+        return same and 0 <= new.issued_unix_s - old.issued_unix_s < self._lifetime_s // 8
 
     def _compose(self) -> Advert:
         if self._next > self._reserved:

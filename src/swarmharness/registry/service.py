@@ -34,9 +34,8 @@ from swarmharness.registry.stores import PeerStore
 TICK_S = 1.0
 OWN_LOOK_S = 15.0
 """A node that uses no skill looks at least so often whether its own advert changed."""
-PUBLISH_CALM_FIRST = 8
-PUBLISH_CALM_MOST = 32
-"""Provider records are renewed at least once in so many refresh periods."""
+PUBLISH_CALM = 32
+"""Provider records are renewed once in so many refresh periods: of the 20 nodes that hold one, some leave."""
 _NUMBERS = "sequence numbers"
 
 LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
@@ -224,16 +223,14 @@ class RegistryService:
     async def _publish(self) -> None:
         """Renew this node's provider records, from the moment somebody is there to hold them."""
         await self._online.wait()
-        calm = PUBLISH_CALM_FIRST  # the records of a node that stays need renewing ever less often
+        renewal_s = PUBLISH_CALM * self._settings.refresh_s
         while True:
-            if self._publish_now.is_set():
-                self._publish_now, calm = trio.Event(), PUBLISH_CALM_FIRST
+            self._publish_now = trio.Event()
             advert = self._own.current()[0]
             for skill in () if advert.not_serving else advert.skills:
                 await self._dht.provide(skill_key(skill.name))
-            with trio.move_on_after(calm * self._settings.refresh_s * (0.75 + self._randomness.below(250) / 1000)):
+            with trio.move_on_after(renewal_s * (0.75 + self._randomness.below(250) / 1000)):
                 await self._publish_now.wait()
-            calm = min(4 * calm, PUBLISH_CALM_MOST)
 
     async def _look_on_lan(self, lan: LanDiscovery, nursery: trio.Nursery) -> None:
         try:

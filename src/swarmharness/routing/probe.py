@@ -18,7 +18,8 @@ from swarmharness.routing.load_messages import METHOD_PROBE, Load, ProbeRequest
 from swarmharness.routing.probing import ProbePlan
 from swarmharness.routing.router import Router
 
-LATELY_FADES = 5
+LATELY_FADES = 3
+"""After so long a twentieth is left of what a probe brought: whoever asks more seldom would not use it."""
 
 
 class ProbeService:
