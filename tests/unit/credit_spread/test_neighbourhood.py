@@ -136,6 +136,23 @@ def test_what_comes_or_expires_while_an_index_is_made_is_not_lost_in_it() -> Non
     assert index.summary(LOWEST, HIGHEST).count == 2
 
 
+def test_an_index_that_lags_far_behind_is_brought_up_to_date_in_steps() -> None:
+    node = near(("me", "ann"))
+    scope = frozenset({"ann"})
+    built(node, scope)
+    for number in range(1, 1_000):
+        node.add(NOW + number % 2, digest(number), "ann", "zoe")
+    assert node.index(scope) is None
+    steps = node.build(scope)
+    next(steps)
+    node.add(NOW, digest(1_000), "ann", "zoe")
+    node.advance(NOW + HORIZON_EPOCHS)
+    list(steps)
+    index = node.index(scope)
+    assert index is not None
+    assert index.keys() == sorted(key_of(NOW + 1, digest(number)) for number in range(1, 1_000, 2))
+
+
 def test_only_so_many_indexes_are_kept() -> None:
     node = near(*[("me", f"peer-{number}") for number in range(INDEXES_MAX + 2)])
     scopes = [frozenset({f"peer-{number}"}) for number in range(INDEXES_MAX + 2)]

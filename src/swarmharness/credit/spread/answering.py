@@ -30,7 +30,7 @@ from swarmharness.credit.spread.messages import (
     RangesRequest,
     ShowRequest,
 )
-from swarmharness.credit.spread.neighbourhood import Scope, scope_name, short_ids, split_ids
+from swarmharness.credit.spread.neighbourhood import Scope, scope_name, split_ids
 from swarmharness.credit.spread.ranges import ID_BYTES, Interval, expand
 from swarmharness.credit.spread.session import SpreadParts, ready_index, whole
 from swarmharness.errors import ProtocolError, RefusedError, UnavailableError
@@ -78,7 +78,7 @@ class Answerer:
         stored = await self._parts.intake.take(message.receipts, sender=request.peer_id, asked=False)
         if stored:
             await self._on_gossip(request.peer_id, stored)
-        return encode(GossipAnswer(len(stored), short_ids(self._parts.near.interests())))
+        return encode(GossipAnswer(len(stored), self._parts.near.interest_ids))
 
     async def _open(self, request: Request) -> bytes:
         theirs = self._decode(Opening, request)
@@ -91,13 +91,12 @@ class Answerer:
         self._on_opening(request.peer_id, interests)
         for proof in theirs.proofs:
             await parts.bans.take(proof, sender=request.peer_id)
-        mine = parts.near.interests()
         self._scopes[request.peer_id] = parts.near.shared_scope(interests)
         self._scopes.move_to_end(request.peer_id)
         if len(self._scopes) > SCOPES_MAX:
             self._scopes.popitem(last=False)
         lacking = parts.bans.lacking(split_ids(theirs.forkers))
-        return encode(Opening(parts.near.oldest_epoch, short_ids(mine), parts.bans.forkers(), lacking))
+        return encode(Opening(parts.near.oldest_epoch, parts.near.interest_ids, parts.bans.forkers(), lacking))
 
     async def _chains(self, request: Request) -> bytes:
         message = self._decode(ChainsRequest, request)

@@ -10,6 +10,7 @@ import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 EPOCH_BYTES = 4
@@ -22,8 +23,9 @@ _BLOCK_MOST = 128
 _MODULUS = 1 << 256
 
 
+@lru_cache(maxsize=16_384)
 def key_of(epoch: int, digest: bytes) -> bytes:
-    """Return the key of a receipt by its epoch and digest."""
+    """Return the key of a receipt by its epoch and digest; it is asked for as long as the receipt is new, by many."""
     return epoch.to_bytes(EPOCH_BYTES, "big") + digest
 
 
@@ -179,4 +181,4 @@ def _number(key: bytes) -> int:
 
 
 def _total(keys: Iterable[bytes]) -> int:
-    return sum(int.from_bytes(key[EPOCH_BYTES:], "big") for key in keys)
+    return sum([int.from_bytes(key[EPOCH_BYTES:], "big") for key in keys])

@@ -6,8 +6,9 @@ The rules are C-19 and C-20 of docs/credit-rules.md. It holds keys and peer ids,
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from swarmharness.credit.ledger import HORIZON_EPOCHS
@@ -21,8 +22,12 @@ FOLLOWED_MAX = 2
 """So many partners a node follows, and all of them while they are no more than twice as many."""
 SIGNER_RECEIPTS_MAX = 100_000
 """Of one signer's receipts with others, so many are kept."""
+_LATE_AT_ONCE = 256
+"""About a millisecond's work."""
 
 Scope = frozenset[str]
+Pair = tuple[str, str]
+"""Requester and worker."""
 
 
 @lru_cache(maxsize=16_384)
@@ -52,6 +57,15 @@ def scope_name(scope: Scope) -> bytes:
     return hashlib.sha256(short_ids(scope)).digest()[:SHORT_BYTES]
 
 
+@dataclass(slots=True)
+class _Kept:
+    """The index of a scope, and the keys that came since it was asked for: many indexes are not asked for again."""
+
+    scope: Scope
+    index: KeyIndex = field(default_factory=KeyIndex)
+    late: list[bytes] = field(default_factory=list)
+
+
 class Neighbourhood:
     """The receipts that one node keeps, as far as spreading them needs to know."""
 
@@ -60,22 +74,25 @@ class Neighbourhood:
     ) -> None:
         self.me, self.epoch, self.horizon_epochs = me, epoch, horizon_epochs
         self._followed_max = followed_max
-        self._known: dict[bytes, tuple[str, str]] = {}
-        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
-        self._order = KeyIndex()
+        self._known: defaultdict[int, dict[bytes, Pair]] = defaultdict(dict)
+        """The parties of each receipt, by its epoch and its key."""
+        self._pairs: dict[Pair, Pair] = {}
         self._partners: dict[str, int] = {}
         """With whom this node has receipts, and the epoch of the newest."""
         self._workers: dict[str, int] = {}
         """The same for those who worked for this node."""
         self._earned: dict[str, list[bytes]] = {}
         """The keys of the receipts of this node's work, by requester."""
-        self._followed: frozenset[str] = frozenset()
+        self._followed: Scope = frozenset()
+        self._interests: Scope = frozenset({me})
+        self.interest_ids = short_ids(self._interests)
+        """The same as `interests`, as messages have them."""
         self._with_others: Counter[str] = Counter()
-        self._indexes: OrderedDict[Scope, KeyIndex] = OrderedDict()
-        self._building: list[tuple[Scope, list[bytes]]] = []
+        self._indexes: OrderedDict[Scope, _Kept] = OrderedDict()
+        self._building: list[_Kept] = []
 
     def __len__(self) -> int:
-        return len(self._known)
+        return sum(map(len, self._known.values()))
 
     @property
     def oldest_epoch(self) -> int:
@@ -97,7 +114,7 @@ class Neighbourhood:
 
     def knows(self, epoch: int, digest: bytes) -> bool:
         """Tell whether a receipt was added."""
-        return key_of(epoch, digest) in self._known
+        return key_of(epoch, digest) in self._known.get(epoch, ())
 
     def is_due(self, epoch: int) -> bool:
         """Tell whether receipts of this epoch are kept: within the horizon, and not ahead of any honest clock."""
@@ -105,7 +122,7 @@ class Neighbourhood:
 
     def interests(self) -> Scope:
         """Return the peers all of whose receipts this node keeps: itself and whom it follows (C-19)."""
-        return self._followed | {self.me}
+        return self._interests
 
     def is_partner(self, peer: str) -> bool:
         """Tell whether this node has a receipt with a peer."""
@@ -125,7 +142,8 @@ class Neighbourhood:
         """Tell whether a party has as many receipts here as any may have (C-20)."""
         if self.me in (requester, worker):
             return False
-        return max(self._with_others[requester], self._with_others[worker]) >= SIGNER_RECEIPTS_MAX
+        others = self._with_others
+        return max(others.get(requester, 0), others.get(worker, 0)) >= SIGNER_RECEIPTS_MAX
 
     def earned(self, requesters: frozenset[bytes], most: int) -> list[bytes]:
         """Return digests of receipts of this node's work for the peers with these short ids, the newest first."""
@@ -134,23 +152,21 @@ class Neighbourhood:
 
     def add(self, epoch: int, digest: bytes, requester: str, worker: str) -> bool:
         """Take a receipt into account that this node keeps; tell whether it is new."""
-        key = key_of(epoch, digest)
-        if key in self._known or epoch < self.oldest_epoch:
+        if epoch < self.oldest_epoch:
+            return False
+        key, known = key_of(epoch, digest), self._known[epoch]
+        if key in known:
             return False
         pair = (requester, worker)
-        self._known[key] = self._pairs.setdefault(pair, pair)
-        self._order.add(key)
+        known[key] = self._pairs.setdefault(pair, pair)
         if self.me in pair:
             self._add_own(key, epoch, requester, worker)
         else:
             self._with_others[requester] += 1
             self._with_others[worker] += 1
-        for scope, index in self._indexes.items():
-            if requester in scope or worker in scope:
-                index.add(key)
-        for scope, late in self._building:
-            if requester in scope or worker in scope:
-                late.append(key)
+        for kept in (*self._indexes.values(), *self._building):
+            if requester in kept.scope or worker in kept.scope:
+                kept.late.append(key)
         return True
 
     def _add_own(self, key: bytes, epoch: int, requester: str, worker: str) -> None:
@@ -170,7 +186,10 @@ class Neighbourhood:
         here, most = place_of(self.me), self._followed_max
         if len(self._partners) <= 2 * most:
             most = len(self._partners)
-        self._followed = frozenset(sorted(among, key=lambda peer: place_of(peer) ^ here)[:most])
+        followed = frozenset(sorted(among, key=lambda peer: place_of(peer) ^ here)[:most])
+        if followed != self._followed:
+            self._followed, self._interests = followed, followed | {self.me}
+            self.interest_ids = short_ids(self._interests)
 
     def advance(self, epoch: int) -> None:
         """Let time pass: receipts beyond the horizon are forgotten, and partners with them."""
@@ -178,49 +197,78 @@ class Neighbourhood:
             return
         self.epoch = epoch
         bound = epoch_bound(self.oldest_epoch)
-        for key in self._order.keys(upper=bound):
-            pair = self._known.pop(key)
-            if self.me not in pair:
-                self._with_others.subtract(pair)
+        for old in [known for known in self._known if known < self.oldest_epoch]:
+            for pair in self._known.pop(old).values():
+                if self.me not in pair:
+                    self._with_others.subtract(pair)
         self._with_others = +self._with_others
-        self._order.drop_below(bound)
-        for index in self._indexes.values():
-            index.drop_below(bound)
-        self._earned = {peer: kept for peer, keys in self._earned.items() if (kept := [k for k in keys if k >= bound])}
+        for kept in self._indexes.values():
+            kept.index.drop_below(bound)
+            kept.late = [key for key in kept.late if key >= bound]
+        self._earned = {peer: left for peer, keys in self._earned.items() if (left := [k for k in keys if k >= bound])}
         self._workers = {peer: newest for peer, newest in self._workers.items() if newest >= self.oldest_epoch}
         self._partners = {peer: newest for peer, newest in self._partners.items() if newest >= self.oldest_epoch}
         self._follow(self._partners)
-        self._pairs = {pair: pair for pair in self._known.values()}
+        self._pairs = {pair: pair for known in self._known.values() for pair in known.values()}
 
     def shared_scope(self, interests: frozenset[bytes]) -> Scope:
         """Return those of the own interests that a peer with these short ids has too: both keep all their receipts."""
         return frozenset(peer for peer in self.interests() if short_id(peer) in interests)
 
     def index(self, scope: Scope) -> KeyIndex | None:
-        """Return the index of the receipts of these peers if it is kept up to date."""
-        found = self._indexes.get(scope)
-        if found is not None:
-            self._indexes.move_to_end(scope)
-        return found
+        """Return the index of the receipts of these peers, if bringing it up to date is not much work."""
+        kept = self._indexes.get(scope)
+        if kept is None or len(kept.late) > _LATE_AT_ONCE:
+            return None
+        self._indexes.move_to_end(scope)
+        self._catch_up(kept)
+        return kept.index
 
     def build(self, scope: Scope, *, at_once: int = 2_000) -> Iterator[None]:
-        """Make that index, in steps: each `next` does about a millisecond's work; when it is exhausted, it is kept."""
-        index, late = KeyIndex(), list[bytes]()
-        self._building.append((scope, late))
+        """Make that index or bring it up to date, in steps of about a millisecond; at the end, `index` returns it."""
+        found = self._indexes.pop(scope, None)
+        kept = found or _Kept(scope)
+        self._building.append(kept)
         try:
-            todo = self._order.keys()
-            for start in range(0, len(todo), at_once):
-                step = todo[start : start + at_once]
-                index.append([key for key in step if not scope.isdisjoint(self._known.get(key, ()))])
+            if found is None:
+                yield from self._fill(kept, at_once)
+            while len(kept.late) > _LATE_AT_ONCE:
+                self._catch_up(kept)
                 yield
-            for key in late:
-                index.add(key)
-            index.drop_below(epoch_bound(self.oldest_epoch))
-            self._indexes[scope] = index
-            while len(self._indexes) > INDEXES_MAX:
-                self._indexes.popitem(last=False)
         finally:
-            self._building = [other for other in self._building if other[1] is not late]
+            self._building = [other for other in self._building if other is not kept]
+        self._catch_up(kept)
+        kept.index.drop_below(epoch_bound(self.oldest_epoch))
+        self._indexes[scope] = kept
+        while len(self._indexes) > INDEXES_MAX:
+            self._indexes.popitem(last=False)
+
+    def _fill(self, kept: _Kept, at_once: int) -> Iterator[None]:
+        """Put in what is known, in order; a large epoch is sorted by parts, so that no step takes long."""
+        ascending: list[bytes] = []
+        for epoch in sorted(self._known):
+            parts: defaultdict[int, list[bytes]] = defaultdict(list)
+            todo = list(self._known.get(epoch, ()))
+            for start in range(0, len(todo), at_once):
+                known = self._known.get(epoch, {})
+                for key in todo[start : start + at_once]:
+                    if not kept.scope.isdisjoint(known.get(key, ())):
+                        parts[key[EPOCH_BYTES]].append(key)
+                if len(todo) > at_once:
+                    yield
+            for part in sorted(parts):
+                ascending += sorted(parts[part])
+                if len(ascending) >= at_once:
+                    kept.index.append(ascending)
+                    ascending = []
+                    yield
+        kept.index.append(ascending)
+        yield
+
+    def _catch_up(self, kept: _Kept) -> None:
+        late, kept.late = kept.late[:_LATE_AT_ONCE], kept.late[_LATE_AT_ONCE:]
+        for key in late:
+            kept.index.add(key)
 
     def digests(self, index: KeyIndex, ids: Iterable[bytes]) -> list[bytes]:
         """Return the digests of the receipts in an index whose keys begin with these ids."""

@@ -37,7 +37,7 @@ from swarmharness.credit.spread.messages import (
     RangesAnswer,
     RangesRequest,
 )
-from swarmharness.credit.spread.neighbourhood import Neighbourhood, Scope, scope_name, short_id, short_ids, split_ids
+from swarmharness.credit.spread.neighbourhood import Neighbourhood, Scope, scope_name, short_id, split_ids
 from swarmharness.credit.spread.ranges import Difference, Expansion, Interval, compare
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.credit.store import ReceiptStore
@@ -114,7 +114,7 @@ class Session:
         near = self._parts.near
         near.advance(epoch_of(self._parts.clock.unix_us()))
         mine = near.interests()
-        theirs = await self._open(mine)
+        theirs = await self._open()
         known = split_ids(theirs.interests)
         self._on_interests(known)
         scope: Scope = frozenset(peer for peer in mine if short_id(peer) in known)
@@ -124,15 +124,14 @@ class Session:
             return self._outcome
         await self._follow_chains(scope)
         oldest = max(near.oldest_epoch, theirs.oldest_epoch)
-        index = await ready_index(near, scope)
-        found = await self._compare(index, scope_name(scope), Interval(epoch_bound(oldest), HIGHEST))
+        found = await self._compare(scope, Interval(epoch_bound(oldest), HIGHEST))
         await self._fetch(scope_name(scope), found.missing)
         await self._push(found.extra)
         return self._outcome
 
-    async def _open(self, mine: Scope) -> Opening:
-        bans = self._parts.bans
-        own = Opening(self._parts.near.oldest_epoch, short_ids(mine), bans.forkers(), ())
+    async def _open(self) -> Opening:
+        bans, near = self._parts.bans, self._parts.near
+        own = Opening(near.oldest_epoch, near.interest_ids, bans.forkers(), ())
         theirs = await self._call(OPEN_METHOD, own, Opening)
         for proof in theirs.proofs:
             await bans.take(proof, sender=self._peer)
@@ -155,17 +154,18 @@ class Session:
             if not stored or len(answer.receipts) < BATCH_MAX:
                 return
 
-    async def _compare(self, index: KeyIndex, scope: bytes, everything: Interval) -> Difference:
+    async def _compare(self, scope: Scope, everything: Interval) -> Difference:
         found = Difference(intervals=[everything])
-        settings = self._parts.settings
+        settings, name = self._parts.settings, scope_name(scope)
         for _ in range(settings.session_requests_max):
             asked, found.intervals = found.intervals[:INTERVALS_MAX], found.intervals[INTERVALS_MAX:]
             if not asked or len(found.missing) >= settings.session_receipts_max:
                 break
-            request = RangesRequest(scope, tuple(RangeBounds(one.lower, one.upper) for one in asked))
+            request = RangesRequest(name, tuple(RangeBounds(one.lower, one.upper) for one in asked))
             answer = await self._call(RANGES_METHOD, request, RangesAnswer)
             if len(answer.contents) != len(asked):
                 raise ProtocolError(f"{self._peer} was asked about {len(asked)} intervals and did not answer for each")
+            index = await ready_index(self._parts.near, scope)  # with what has come meanwhile
             for number, (interval, told) in enumerate(zip(asked, answer.contents, strict=True)):
                 try:
                     part = compare(index, interval, Expansion(told.bounds, told.fingerprints, told.ids))
