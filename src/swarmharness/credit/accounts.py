@@ -20,6 +20,11 @@ class Entry:
     stored_us: int
 
     @property
+    def complete(self) -> bool:
+        """Whether both halves are there (S-2)."""
+        return self.requester_half is not None and self.worker_half is not None
+
+    @property
     def receipt(self) -> Receipt | None:
         """The receipt, once both halves are there (S-2)."""
         if self.requester_half is None or self.worker_half is None:
@@ -89,7 +94,7 @@ class HistoryEntry:
         body = self.entry.body
         return {
             "receipt": body_digest(body).hex(),
-            "state": "receipt" if self.entry.receipt else "half-entry",
+            "state": "receipt" if self.entry.complete else "half-entry",
             "role": self.role,
             "peer_id": body.requester if self.role == "worker" else body.worker,
             "skill": body.skill,

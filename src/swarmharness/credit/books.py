@@ -15,7 +15,7 @@ import trio
 from swarmharness.credit.holds import Holds
 from swarmharness.credit.incarnations import Sighting, renewed_peers
 from swarmharness.credit.ledger import HORIZON_EPOCHS, Ledger, Outcome, claim_of
-from swarmharness.credit.receipt import EPOCH_SKEW_MAX, Receipt, epoch_of
+from swarmharness.credit.receipt import EPOCH_SKEW_MAX, HalfContent, Receipt, epoch_of
 from swarmharness.credit.store import PRUNED_AT_ONCE, ReceiptStore
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
@@ -63,10 +63,10 @@ class Books:
         """Count receipts that were just stored, and whose halves verify (S-2); repetition changes nothing (C-4)."""
         self.look()
         for receipt in receipts:
-            if self.ledger.add(claim_of(receipt.body)) in (Outcome.COUNTED, Outcome.NOT_YET_DUE):
-                for half in (receipt.requester_half, receipt.worker_half):
-                    content = half.content
-                    self._sighted(Sighting(content.signer, content.incarnation, receipt.body.epoch))
+            outcome = self.ledger.add(claim_of(receipt.body))
+            if outcome is Outcome.COUNTED or outcome is Outcome.NOT_YET_DUE:
+                self._sighted(receipt.requester_half.content, receipt.body.epoch)
+                self._sighted(receipt.worker_half.content, receipt.body.epoch)
 
     def look(self) -> bool:
         """Look at the clock; if a new hour has begun, let everything melt, and tell so."""
@@ -115,7 +115,7 @@ class Books:
             await trio.lowlevel.checkpoint()
         newest = self.epoch + EPOCH_SKEW_MAX
         for sighting in await self._store.sightings(oldest_epoch=oldest, newest_epoch=newest):
-            self._sighted(sighting)
+            self._sighted(sighting, sighting.epoch)
         self.holds.add(await self._store.holds(oldest_epoch=oldest))
         self.ready.set()
 
@@ -130,9 +130,9 @@ class Books:
             return False
         return True
 
-    def _sighted(self, sighting: Sighting) -> None:
-        seen = self._seen[sighting.signer]
-        known = seen.get(sighting.incarnation)
-        seen[sighting.incarnation] = max(sighting.epoch, known or 0)
-        if len(seen) > 1:
-            self._renewed = None
+    def _sighted(self, of: HalfContent | Sighting, epoch: int) -> None:
+        seen = self._seen[of.signer]
+        if seen.get(of.incarnation, -1) < epoch:
+            seen[of.incarnation] = epoch
+            if len(seen) > 1:
+                self._renewed = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import islice
 
 from swarmharness.credit.accounts import Balance, Entry, balance_of
-from swarmharness.credit.chain import Floor
+from swarmharness.credit.chain import Floor, place_of
 from swarmharness.credit.forks import ForkProof, fork_proof
 from swarmharness.credit.holds import Hold, Holds
 from swarmharness.credit.incarnations import Sighting
@@ -17,19 +17,15 @@ from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited
 from swarmharness.credit.terms import UnsettledTask
 from swarmharness.identity import PeerId
 
-_Place = tuple[str, int, int]
-"""Signer, incarnation, number."""
-
 
 class MemoryReceiptStore:
     """Keeps entries in memory without threads: for simulation, and for nodes that only submit once."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
-        self._halves: dict[_Place, tuple[Half, ...]] = {}
+        self._chains: dict[str, list[Half]] = {}
+        """The halves of each signer in the order of their places; two at one place, which make a fork, as they came."""
         self._forks: dict[str, ForkProof] = {}
-        self._chains: dict[str, list[_Place]] = {}
-        """The places of each signer in order: the very keys of `_halves`, which are most of what a store takes."""
         self._holds = Holds()
         self._sealed = -1
         self._floor: Floor | None = None
@@ -62,19 +58,29 @@ class MemoryReceiptStore:
                     _earlier(known.worker_half, entry.worker_half),
                     known.stored_us,
                 )
-            for half in filter(None, (entry.requester_half, entry.worker_half)):
-                content = half.content
-                place = (content.signer, content.incarnation, content.number)
-                there = self._halves.get(place)
-                if there is None:
-                    insort(self._chains.setdefault(content.signer, []), place)
-                    self._halves[place] = (half,)
-                elif all(other.content != content for other in there):
-                    self._halves[place] = there = (*there, half)
-                    proof = fork_proof(there[0], half)
-                    if proof is not None and self._forks.setdefault(content.signer, proof) is proof:
-                        proofs.append(proof)
+            for half in (entry.requester_half, entry.worker_half):
+                proof = None if half is None else self._link(half)
+                if proof is not None and self._forks.setdefault(proof.signer, proof) is proof:
+                    proofs.append(proof)
         return tuple(proofs)
+
+    def _link(self, half: Half) -> ForkProof | None:
+        """Put a half into its signer's chain; return the proof that it makes with another one at its place."""
+        chain = self._chains.get(half.content.signer)
+        if chain is None:
+            self._chains[half.content.signer] = [half]
+            return None
+        place = place_of(half)
+        if place_of(chain[-1]) < place:
+            chain.append(half)
+            return None
+        first = at = bisect_left(chain, place, key=place_of)
+        while at < len(chain) and place_of(chain[at]) == place:
+            if chain[at].content == half.content:
+                return None
+            at += 1
+        chain.insert(at, half)
+        return fork_proof(chain[first], half) if at > first else None
 
     async def commit_lightly(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`."""
@@ -108,7 +114,7 @@ class MemoryReceiptStore:
     async def balance(self, peer_id: PeerId) -> Balance:
         """See `ReceiptStore`."""
         own = [entry for entry in self._entries.values() if peer_id in (entry.body.requester, entry.body.worker)]
-        bodies = [entry.body for entry in own if entry.receipt]
+        bodies = [entry.body for entry in own if entry.complete]
         flows = [(body.requester, body.worker, body.share_microcredits, 1) for body in bodies]
         return balance_of(peer_id, flows, len(own) - len(flows))
 
@@ -119,7 +125,9 @@ class MemoryReceiptStore:
 
     async def claims(self, *, oldest_epoch: int) -> list[Claim]:
         """See `ReceiptStore`."""
-        counted = [entry.body for entry in self._entries.values() if entry.receipt and entry.body.epoch >= oldest_epoch]
+        counted = [
+            entry.body for entry in self._entries.values() if entry.complete and entry.body.epoch >= oldest_epoch
+        ]
         return [claim_of(body) for body in sorted(counted, key=lambda body: body.epoch)]
 
     async def claims_page(self, *, oldest_epoch: int, after: int, limit: int) -> tuple[list[Claim], int]:
@@ -129,12 +137,12 @@ class MemoryReceiptStore:
     async def sightings(self, *, oldest_epoch: int, newest_epoch: int) -> list[Sighting]:
         """See `ReceiptStore`."""
         latest: dict[tuple[str, int], int] = {}
-        for (signer, incarnation, _), halves in self._halves.items():
-            for half in halves:
+        for signer, chain in self._chains.items():
+            for half in chain:
                 entry = self._entries[half.content.body_digest]
-                if entry.receipt and oldest_epoch <= entry.body.epoch <= newest_epoch:
-                    known = latest.get((signer, incarnation), oldest_epoch)
-                    latest[signer, incarnation] = max(known, entry.body.epoch)
+                if entry.complete and oldest_epoch <= entry.body.epoch <= newest_epoch:
+                    incarnation = signer, half.content.incarnation
+                    latest[incarnation] = max(latest.get(incarnation, oldest_epoch), entry.body.epoch)
         return [Sighting(*key, epoch) for key, epoch in sorted(latest.items())]
 
     async def forks(self) -> list[ForkProof]:
@@ -165,11 +173,10 @@ class MemoryReceiptStore:
         old = set(islice(found, limit))
         for digest in old:
             del self._entries[digest]
-        for place, halves in list(self._halves.items()) if old else ():
-            self._halves[place] = tuple(half for half in halves if half.content.body_digest not in old)
-            if not self._halves[place]:
-                del self._halves[place]
-                self._chains[place[0]].remove(place)
+        for signer, chain in list(self._chains.items()) if old else ():
+            self._chains[signer] = [half for half in chain if half.content.body_digest not in old]
+            if not self._chains[signer]:
+                del self._chains[signer]
         self._games = {digest: game for digest, game in self._games.items() if game.epoch >= oldest_epoch}
         kept = [hold for hold in self._holds if hold.epoch >= oldest_epoch]
         self._holds = Holds()
@@ -182,18 +189,21 @@ class MemoryReceiptStore:
 
     async def heads(self, signers: Sequence[str]) -> list[Half]:
         """See `ReceiptStore`."""
-        return [self._halves[self._chains[signer][-1]][0] for signer in signers if self._chains.get(signer)]
+        chains = [self._chains[signer] for signer in signers if signer in self._chains]
+        return [chain[bisect_left(chain, place_of(chain[-1]), key=place_of)] for chain in chains]
 
     async def entries_after(self, signer: str, incarnation: int, number: int, *, limit: int) -> list[Entry]:
         """See `ReceiptStore`."""
         chain = self._chains.get(signer, [])
         found: list[Entry] = []
-        for place in islice(chain, bisect_right(chain, (signer, incarnation, number)), None):
-            entry = self._entries[self._halves[place][0].content.body_digest]
-            if entry.receipt is not None:
+        last = incarnation, number
+        for half in islice(chain, bisect_right(chain, last, key=place_of), None):
+            entry = self._entries[half.content.body_digest]
+            if entry.complete and place_of(half) != last:
                 found.append(entry)
                 if len(found) == limit:
                     break
+            last = place_of(half)
         return found
 
     async def known_below(self, places: Sequence[tuple[str, int, int]]) -> list[int]:
@@ -201,8 +211,9 @@ class MemoryReceiptStore:
         found = []
         for signer, incarnation, number in places:
             chain = self._chains.get(signer, [])
-            at = bisect_left(chain, (signer, incarnation, number)) - 1
-            found.append(chain[at][2] if at >= 0 and chain[at][1] == incarnation else -1)
+            at = bisect_left(chain, (incarnation, number), key=place_of)
+            below = chain[at - 1].content if at else None
+            found.append(below.number if below is not None and below.incarnation == incarnation else -1)
         return found
 
     async def partners(self, peer_id: PeerId, *, limit: int) -> list[PeerId]:

@@ -43,8 +43,8 @@ def counted_again(books: Books, store: MemoryReceiptStore, *, ended: bool = Fals
     """
     ledger = books.ledger
     again = Ledger(ledger.epoch, horizon_epochs=ledger.horizon_epochs)
-    again.add_all(claim_of(entry.body) for entry in store._entries.values() if entry.receipt is not None)
-    lacks = not set(ledger.claims()) <= set(again.claims())
+    again.add_all(claim_of(entry.body) for entry in store._entries.values() if entry.complete)
+    lacks = not ledger._claims.keys() <= again._claims.keys()
     if lacks or not (ended or ledger.standings() == again.standings()):
         yield "S-3", f"its ledger counts {len(ledger)} receipts and its store has {len(again)}, or they differ"
     unknown = set(store._forks) - books.banned - {books._me}

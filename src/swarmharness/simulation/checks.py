@@ -19,7 +19,7 @@ import trio
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Floor
 from swarmharness.credit.memory_store import MemoryReceiptStore
-from swarmharness.credit.receipt import Half, HalfContent, body_digest, link_digest, receipt_problem
+from swarmharness.credit.receipt import Half, HalfContent, Receipt, body_digest, link_digest, receipt_problem
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
 from swarmharness.simulation.audits import Problem, bounded, counted_again, held_again, zero_sum
@@ -69,11 +69,11 @@ class Checks:
         self.violations: list[Violation] = []
         self._chains: dict[tuple[str, int, int], HalfContent] = {}
         """What each signer signed at each place of its chains."""
-        self._holders: dict[tuple[str, int, int], int] = {}
-        """Which other nodes have the half of a place, one bit each: a set of them would be most of the memory here."""
         self._lost: set[tuple[str, int, int]] = set()
         """Places that their signer's lying disk or old backup knows no more."""
         self._on_disk: set[tuple[bytes, str]] = set()
+        self._judged: dict[bytes, tuple[Half, Half]] = {}
+        """The halves of receipts that were looked at, by digest: copies of them are the same."""
         self._paid: dict[bytes, bytes] = {}
         self._counted: dict[bytes, int] = {}
         """When a receipt was on a disk first, by digest."""
@@ -83,8 +83,8 @@ class Checks:
         self.spent: dict[int, int] = {}
         self._due: list[tuple[float, int, Watched]] = []
         self._audited = 0
-        self._credit = 0
-        self._events = 0
+        self._next_audit = 0
+        """After so many events."""
         self.audits = 0
         self.faults = 0
         """How many last."""
@@ -119,19 +119,24 @@ class Checks:
 
     def committed(self, node: SimulatedNode, entries: Sequence[Entry]) -> None:
         """S-1, S-2, C-4: hear what a node's disk now holds."""
-        moved = 0
+        moved, me = 0, node.peer_id
         for entry in entries:
-            digest = body_digest(entry.body)
-            for half in (entry.requester_half, entry.worker_half):
-                if half is not None and half.content.signer == node.peer_id:
-                    self._on_disk.add((digest, node.peer_id))
+            body = entry.body
+            digest, halves = body_digest(body), (entry.requester_half, entry.worker_half)
+            if self._judged.get(digest) == halves and me != body.requester and me != body.worker:
+                continue
+            for half in halves:
+                if half is not None and half.content.signer == me:
+                    self._on_disk.add((digest, me))
                     self._check_chain(node, half)
                 elif half is not None:
                     self._check_other(node, digest, half)
-            if entry.receipt is not None and digest not in self._counted:
-                self._counted[digest] = self._swarm.now_us()
-                moved += entry.body.share_microcredits
-                self._count(node, entry, digest)
+            if halves[0] is not None and halves[1] is not None:
+                self._judged[digest] = halves[0], halves[1]
+                if digest not in self._counted:
+                    self._counted[digest] = self._swarm.now_us()
+                    moved += body.share_microcredits
+                    self._count(node, Receipt(body, halves[0], halves[1]), digest)
         self._swarm.trace.note(Event.RECEIPT, self._swarm.now_us(), node.index, len(entries), moved)
 
     def watch(self, watched: Watched, deadline_s: float) -> None:
@@ -159,27 +164,19 @@ class Checks:
 
     def step(self) -> None:
         """Everything at one instant has happened."""
-        now_s = self._swarm.clock.current_time()
+        swarm = self._swarm
+        now_s = swarm.clock.current_time()
         while self._due and self._due[0][0] <= now_s:
             _, _, watched = heappop(self._due)
             lives = watched.node.parts is not None and watched.node.session == watched.session
             if not watched.ended and lives:
                 self._broken("J-1", f"request {watched.number} of node {watched.node.index} is lost")
-        for node in self._replaying:
-            if node.parts is not None and node.parts.credit.books.ready.is_set():
-                store = self._replay(node)
-                self._found(node, counted_again(node.parts.credit.books, store))
-                self._found(node, held_again(node.parts.credit.books, store))
-        self._replaying = [
-            node for node in self._replaying if node.parts is not None and not node.parts.credit.books.ready.is_set()
-        ]
-        events = self._swarm.trace.events
-        self._credit += events - self._events
-        self._events = events
-        if self._credit > 0:
-            node = self._swarm.nodes[self._audited % len(self._swarm.nodes)]
+        if self._replaying:
+            self._look_at_replays()
+        if swarm.trace.events > self._next_audit:
+            node = swarm.nodes[self._audited % len(swarm.nodes)]
             self._audited += 1
-            self._credit -= EVENTS_PER_ENTRY * self.audit(node)
+            self._next_audit += EVENTS_PER_ENTRY * self.audit(node)
 
     def last(self) -> None:
         """Look at nodes once more at the end, when most have been left in peace, but not at more than a few."""
@@ -251,8 +248,6 @@ class Checks:
         if (digest, content.signer) not in self._on_disk:
             self._broken("S-1", f"node {node.index} holds a half of {content.signer} that its disk never held")
         self._check_place(half)
-        place = content.signer, content.incarnation, content.number
-        self._holders[place] = self._holders.get(place, 0) | 1 << node.index
 
     def _check_place(self, half: Half) -> None:
         """C-15: an honest node signs one content for each place."""
@@ -262,27 +257,32 @@ class Checks:
         if known is content or known == content:
             return
         node = self._swarm.by_peer[PeerId(content.signer)]
-        if place in self._lost and not self._holders.get(place):
+        if place in self._lost and not self._is_held(known):
             self._chains[place] = content  # nobody has the first one, so nobody was told two things
         elif node.honest:
             where = f"number {content.number} of incarnation {content.incarnation}"
             self._broken("C-15", f"node {node.index}, which is honest, signed two contents as {where}")
 
+    def _is_held(self, content: HalfContent) -> bool:
+        """Tell whether any disk has a half with this content; it looks at all of them."""
+        return any(
+            half is not None and half.content == content
+            for node in self._swarm.nodes
+            for write in node.disk.log
+            for entry in write.entries
+            for half in (entry.requester_half, entry.worker_half)
+        )
+
     def lost(self, node: SimulatedNode, entries: Iterable[Entry]) -> None:
         """Hear what a lying disk lost, or an old backup lacks: what nobody else has either may be signed anew."""
         for entry in entries:
+            self._judged.pop(body_digest(entry.body), None)
             for half in (entry.requester_half, entry.worker_half):
-                if half is None:
-                    continue
-                place = half.content.signer, half.content.incarnation, half.content.number
-                if half.content.signer == node.peer_id:
-                    self._lost.add(place)
-                else:
-                    self._holders[place] = self._holders.get(place, 0) & ~(1 << node.index)
+                if half is not None and half.content.signer == node.peer_id:
+                    self._lost.add((node.peer_id, half.content.incarnation, half.content.number))
 
-    def _count(self, node: SimulatedNode, entry: Entry, digest: bytes) -> None:
-        receipt, body = entry.receipt, entry.body
-        assert receipt is not None
+    def _count(self, node: SimulatedNode, receipt: Receipt, digest: bytes) -> None:
+        body = receipt.body
         problem = receipt_problem(receipt)
         if problem is not None:
             self._broken("S-2", f"node {node.index} counts a receipt although {problem}")
@@ -303,10 +303,21 @@ class Checks:
     def _broken(self, invariant: str, text: str) -> None:
         self.violations.append(Violation(invariant, text, self._swarm.clock.jumps, self._swarm.now_us()))
 
+    def _look_at_replays(self) -> None:
+        """S-3: compare those that have started, and read all of their disk, with their disk."""
+        for node in self._replaying:
+            if node.parts is not None and node.parts.credit.books.ready.is_set():
+                store = self._replay(node)
+                self._found(node, counted_again(node.parts.credit.books, store))
+                self._found(node, held_again(node.parts.credit.books, store))
+        self._replaying = [
+            node for node in self._replaying if node.parts is not None and not node.parts.credit.books.ready.is_set()
+        ]
+
     def _replay(self, node: SimulatedNode) -> MemoryReceiptStore:
         """Return what is on a node's disk, at once; audits wait until events have paid for it."""
         store = MemoryReceiptStore()
-        self._credit -= EVENTS_PER_ENTRY * len(node.disk.log)
+        self._next_audit += EVENTS_PER_ENTRY * len(node.disk.log)
         with suppress(StopIteration):
             replay(node.disk.log, store).send(None)
             raise AssertionError("a replay waits for nothing")
