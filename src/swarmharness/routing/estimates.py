@@ -6,7 +6,8 @@ what happens: `hidden_us` is how much longer answers take than the reports befor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.policy import RoutingPolicy
@@ -30,9 +31,8 @@ class LoadReport:
     """Time in which it answered lately at such a queue, as it claims; 0: not said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Times are in microseconds; the default is: nothing known."""
+class Estimate(NamedTuple):
+    """Times are in microseconds; the default is: nothing known. A tuple, because every event makes a new one."""
 
     service_us: int | None = None
     """Smoothed worker-reported time of one item, without waiting. Never above what was observed here."""
@@ -68,8 +68,7 @@ class Estimate:
 
 def after_send(estimate: Estimate, items: int) -> Estimate:
     """Return the estimate after items were sent."""
-    return replace(
-        estimate,
+    return estimate._replace(
         outstanding_items=estimate.outstanding_items + items,
         sent_since_items=estimate.sent_since_items + items,
     )
@@ -98,8 +97,7 @@ def after_answer(
         surprise_us = max(-HIDDEN_US_MAX, min(HIDDEN_US_MAX, waited_us - predicted_wait_us))
         hidden_us = _moved(hidden_us, surprise_us, policy.candour_share)
     known_us = max(1, min(service_us, elapsed_us) // share)
-    answered = replace(
-        estimate,
+    answered = estimate._replace(
         service_us=_smoothed(estimate.service_us, known_us, policy.smoothing),
         elapsed_us=_smoothed(estimate.elapsed_us, max(1, elapsed_us // share), policy.smoothing),
         task_us=_smoothed(estimate.task_us or None, max(1, elapsed_us), policy.candour_share),
@@ -112,8 +110,7 @@ def after_answer(
 
 def after_give_up(estimate: Estimate, items: int) -> Estimate:
     """Return the estimate after a task was cancelled, for whatever reason."""
-    return replace(
-        estimate,
+    return estimate._replace(
         outstanding_items=max(0, estimate.outstanding_items - items),
         sent_since_items=max(0, estimate.sent_since_items - items),
     )
@@ -121,7 +118,7 @@ def after_give_up(estimate: Estimate, items: int) -> Estimate:
 
 def after_failure(estimate: Estimate, items: int) -> Estimate:
     """Return the estimate after a task failed."""
-    return replace(after_give_up(estimate, items), failures=estimate.failures + 1)
+    return after_give_up(estimate, items)._replace(failures=estimate.failures + 1)
 
 
 def heard(estimate: Estimate, policy: RoutingPolicy, report: LoadReport, *, at_us: int) -> Estimate:
@@ -133,8 +130,7 @@ def heard(estimate: Estimate, policy: RoutingPolicy, report: LoadReport, *, at_u
     service_us = estimate.service_us
     if report.service_us and service_us is not None:  # before the first answer the advert's claim is as good
         service_us = max(1, _moved(service_us, report.service_us, policy.report_share))
-    return replace(
-        estimate,
+    return estimate._replace(
         service_us=service_us,
         queued_items=report.queued_items,
         queued_at_us=at_us,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import SkillAdvert
@@ -22,9 +23,8 @@ QUEUE_FRESH_US = 10_000_000
 """A queue that a peer reported with an answer is better than the one in its advert for so long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One peer and skill."""
+class Record(NamedTuple):
+    """One peer and skill; a tuple, because every event makes a new one."""
 
     estimate: Estimate
     breaker: Breaker
@@ -50,7 +50,7 @@ class Records:
         """A task was sent."""
         old = self.get(peer_id, skill, policy)
         estimate = estimates.after_send(old.estimate, items)
-        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_send(old.breaker, now_us)))
+        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=breaker.after_send(old.breaker, now_us)))
 
     def answered(
         self,
@@ -81,13 +81,13 @@ class Records:
             predicted_wait_us=predicted_wait_us,
         )
         laid = pheromone.after_result(old.pheromone, policy, quality_micro, now_us)
-        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_answer(), pheromone=laid))
+        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=breaker.after_answer(), pheromone=laid))
 
     def given_up(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int) -> None:
         """A task ended in a way that says nothing about the peer."""
         old = self.get(peer_id, skill, policy)
         estimate = estimates.after_give_up(old.estimate, items)
-        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=breaker.after_give_up(old.breaker)))
+        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=breaker.after_give_up(old.breaker)))
 
     def failed(
         self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int, now_us: int, jitter_permille: int
@@ -97,29 +97,29 @@ class Records:
         after = breaker.after_failure(old.breaker, policy, now_us=now_us, jitter_permille=jitter_permille)
         laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
         estimate = estimates.after_failure(old.estimate, items)
-        self._put(peer_id, skill, replace(old, estimate=estimate, breaker=after, pheromone=laid))
+        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=after, pheromone=laid))
 
     def valid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was verified, and is right."""
         old = self.get(peer_id, skill, policy)
         laid = pheromone.after_result(old.pheromone, policy, VERIFIED_QUALITY_MICRO, now_us)
-        self._put(peer_id, skill, replace(old, trust=trust.after_valid(old.trust, policy), pheromone=laid))
+        self._put(peer_id, skill, old._replace(trust=trust.after_valid(old.trust, policy), pheromone=laid))
 
     def believe(self, peer_id: str, skill: str, policy: RoutingPolicy, believed: Trust) -> None:
         """Trust that was learnt before this start."""
-        self._put(peer_id, skill, replace(self.get(peer_id, skill, policy), trust=believed))
+        self._put(peer_id, skill, self.get(peer_id, skill, policy)._replace(trust=believed))
 
     def invalid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was not valid."""
         old = self.get(peer_id, skill, policy)
         laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
-        self._put(peer_id, skill, replace(old, trust=trust.after_invalid(old.trust, policy), pheromone=laid))
+        self._put(peer_id, skill, old._replace(trust=trust.after_invalid(old.trust, policy), pheromone=laid))
 
     def heard(self, peer_id: str, skill: str, policy: RoutingPolicy, report: LoadReport, *, now_us: int) -> None:
         """The peer gave account of its load without an answer."""
         old = self.get(peer_id, skill, policy)
         estimate = estimates.heard(old.estimate, policy, report, at_us=now_us)
-        self._put(peer_id, skill, replace(old, estimate=estimate))
+        self._put(peer_id, skill, old._replace(estimate=estimate))
 
     def advertised(
         self, peer_id: str, offer: SkillAdvert, policy: RoutingPolicy, *, sequence: int, now_us: int
@@ -133,7 +133,7 @@ class Records:
         if heard_us is None or now_us - heard_us > QUEUE_FRESH_US:
             report = LoadReport(offer.queued_items, source="advert")
             estimate = estimates.heard(estimate, policy, report, at_us=now_us)
-        self._put(peer_id, offer.name, replace(old, estimate=estimate, advert_sequence=sequence))
+        self._put(peer_id, offer.name, old._replace(estimate=estimate, advert_sequence=sequence))
 
     def _put(self, peer_id: str, skill: str, record: Record) -> None:
         self._records.pop((peer_id, skill), None)

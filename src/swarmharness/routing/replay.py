@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from swarmharness.identity import PeerId
@@ -247,8 +247,7 @@ class _Run:
             round_trip_us=first.round_trip_us,
             now_us=now_us,
         )
-        return replace(
-            seen,
+        return seen._replace(
             model_digest=first.model_digest,
             loaded=first.loaded or seen.measured_us is not None,
             load_us=first.load_us,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from swarmharness.routing.candidate import CandidateView
 from swarmharness.routing.trace import Trace, TraceRecord
@@ -207,7 +207,7 @@ def _work(about: _Seen, rests: Sequence[int], spread: tuple[int, ...]) -> Work:
         rest_us=_median([sample.rest_us for sample in samples]),
         failures_micro=1_000_000 * len(about.failed) // tried if tried else 0,
         failure_us=_median([record.elapsed_us for record in about.failed]) if about.failed else 0,
-        view=replace(view, outstanding_items=0, sent_since_items=0),
+        view=view._replace(outstanding_items=0, sent_since_items=0),
         first_us=about.first_us,
         last_us=about.last_us,
         observed=bool(about.answered),

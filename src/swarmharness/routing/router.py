@@ -6,7 +6,6 @@ It keeps state and clock; the pure modules beside it judge. It sends nothing: pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
@@ -396,4 +395,4 @@ class Router:
             return CandidateView(peer_id, local=peer_id == self._own_id, offers=False)
         record = self._records.get(peer_id, skill, self._policy)
         view = self._view(peer_id, offer, record, now_us, None if known.usable else known.reason)
-        return replace(view, not_serving=known.advert.not_serving_text) if known.advert.not_serving else view
+        return view._replace(not_serving=known.advert.not_serving_text) if known.advert.not_serving else view

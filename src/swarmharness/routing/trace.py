@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from swarmharness.errors import InputError
@@ -20,7 +20,7 @@ RECORDS_MAX = 500_000
 TRACED_VIEWS = 16
 """Candidates that a record keeps, besides the chosen one: the best, as the decision ranked them."""
 
-_DEFAULTS = {declared.name: declared.default for declared in fields(CandidateView) if declared.default is not MISSING}
+_DEFAULTS = CandidateView._field_defaults
 _NUMBERS = ("time_us", "items", "input_bytes", "considered", "service_us", "queued_items", "elapsed_us")
 _TEXTS = ("skill", "chosen", "error")
 _KEYS = frozenset(("version", *_NUMBERS, *_TEXTS, "views"))

@@ -15,7 +15,7 @@ micro = st.integers(0, 10**9)
 
 def views(peer_ids: st.SearchStrategy[str]) -> st.SearchStrategy[CandidateView]:
     return st.builds(
-        CandidateView,
+        lambda **known: CandidateView(**known),  # what is not named here keeps its default
         peer_id=peer_ids,
         local=st.booleans(),
         offers=st.sampled_from([True, True, True, False]),

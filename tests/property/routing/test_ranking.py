@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -75,7 +74,7 @@ def test_the_cost_is_monotone_in_every_term(
     before = getattr(view, name)
     if before is None or (name in ("measured_us", "load_us") and before == 0):
         return  # unknown, for which something else is assumed
-    worse = replace(view, **{name: max(0, before + WORSE[name] * by)})
+    worse = view._replace(**{name: max(0, before + WORSE[name] * by)})
     assert line(worse, policy).cost(items, 1000) >= line(view, policy).cost(items, 1000)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,7 +35,7 @@ def test_who_cannot_get_a_task_is_left_out_with_the_reason(
 ) -> None:
     request = RouteRequest("s", 5, frozenset({"unwanted"}), "cd" * 32)
     good = view("good", model_digest="cd" * 32)
-    ranking = rank([replace(good, **{"peer_id": "bad", **known}), good], policy, request)
+    ranking = rank([good._replace(**{"peer_id": "bad", **known}), good], policy, request)
     assert ranking.order == ("good",)
     assert reason in ranking.excluded[0][1]
 
@@ -59,7 +58,7 @@ def test_an_account_of_a_queue_fades_to_the_usual_one_and_that_to_nothing() -> N
         old = view("p", queued_items=queued, usual_milli=usual, queue_age_us=half_life_us)
         slow = 2 ** (-1 / USUAL_FADES)
         assert old.ahead_milli(policy) == pytest.approx(usual * slow + (1000 * queued - usual) / 2, rel=0.05)
-        assert replace(old, queue_age_us=10**9).ahead_milli(policy) <= 1
+        assert old._replace(queue_age_us=10**9).ahead_milli(policy) <= 1
 
 
 def test_slots_that_are_free_make_no_wait_and_several_drain_a_queue_together() -> None:
@@ -71,7 +70,7 @@ def test_a_newcomers_claim_counts_with_caution_and_this_nodes_own_does_not() -> 
     policy = RoutingPolicy(newcomer_caution=3)
     newcomer = view("p", measured_us=None, advertised_us=5_000)
     assert completion_us(newcomer, policy, 1) == 3 * completion_us(view("p"), policy, 1)
-    assert completion_us(replace(newcomer, local=True), policy, 1) == 5_000
+    assert completion_us(newcomer._replace(local=True), policy, 1) == 5_000
 
 
 def test_of_equals_the_one_whose_accounts_explain_its_times_is_preferred() -> None:
@@ -86,8 +85,8 @@ def test_own_items_are_a_lower_bound_of_the_wait() -> None:
 def test_what_was_measured_beats_what_is_claimed_and_both_beat_the_assumption() -> None:
     claims = view("p", advertised_us=100)
     assert claims.service_us(COMPLETION) == 5_000
-    assert replace(claims, measured_us=None).service_us(COMPLETION) == 100
-    assert replace(claims, measured_us=None, advertised_us=0).service_us(COMPLETION) == 20_000
+    assert claims._replace(measured_us=None).service_us(COMPLETION) == 100
+    assert claims._replace(measured_us=None, advertised_us=0).service_us(COMPLETION) == 20_000
 
 
 def test_this_node_needs_no_network() -> None:
