@@ -117,7 +117,8 @@ class Dispatcher:
                 alone_since_us = now_us
             elif now_us - alone_since_us > self._settings.patience_s * 1e6:
                 return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
-            payable = [choice for choice in choices if self._payable_items(choice) != 0]
+            limited = self._purse.limit_microcredits is not None
+            payable = [choice for choice in choices if self._payable_items(choice) != 0] if limited else choices
             if choices and not payable and not self._flying:
                 return self._budget_error(choices)
             for turn in range(CHUNKS_PER_PEER):

@@ -230,7 +230,8 @@ class JobPlan:
             share = self._fresh * rate / sum(rates.values())
             target, floor = (rate * us / 1e6 for us in (self.settings.chunk_target_us, self.settings.chunk_floor_us))
             wanted = max(1, round(min(target, max(floor, share / 2 if len(rates) > 1 else share))))
-            wanted = min(wanted, max(self._in_time(peer, rates), int(soonest)))
+            if wanted > 1 or not soonest:  # to whom it would come back first, one is given in any case
+                wanted = min(wanted, max(self._in_time(peer, rates), int(soonest)))
         most = self.settings.chunk_items_max if items_max is None else min(items_max, self.settings.chunk_items_max)
         return _Unit(self._pop_longest(min(wanted, most), rates)) if wanted >= 1 else None
 

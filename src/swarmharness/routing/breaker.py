@@ -40,6 +40,9 @@ class Breaker:
         return BreakerState.OPEN if now_us < self.open_until_us else BreakerState.HALF_OPEN
 
 
+CLOSED = Breaker()
+
+
 def after_send(breaker: Breaker, now_us: int) -> Breaker:
     """Return the breaker after a task was sent."""
     return replace(breaker, trying=True) if breaker.state(now_us) is BreakerState.HALF_OPEN else breaker
@@ -47,7 +50,7 @@ def after_send(breaker: Breaker, now_us: int) -> Breaker:
 
 def after_answer() -> Breaker:
     """Return the breaker after an answer: closed, whatever it was."""
-    return Breaker()
+    return CLOSED
 
 
 def after_give_up(breaker: Breaker) -> Breaker:

@@ -100,7 +100,7 @@ class CandidateView(NamedTuple):
         everybody at once. What is in front of us is never less than our own items there, of which we know.
         """
         reported = 1000 * self.queued_items
-        if self.queue_age_us:
+        if self.queue_age_us and (reported or self.usual_milli):
             fade_us = max(1, round(policy.queue_fade_ms * 1000))
             steps = 16 * self.queue_age_us // fade_us  # so that exponentials are remembered
             lately, ever = exp_scaled(-MICRO * steps // 16), exp_scaled(-MICRO * steps // (16 * USUAL_FADES))
@@ -118,7 +118,7 @@ class CandidateView(NamedTuple):
         """Time until one of its slots would be free, by its own account."""
         slots = max(1, self.slots)
         waiting_milli = self.ahead_milli(policy) - 1000 * (slots - 1)
-        return max(0, waiting_milli) * self.service_us(policy) // (1000 * slots)
+        return waiting_milli * self.service_us(policy) // (1000 * slots) if waiting_milli > 0 else 0
 
     def wait_us(self, policy: RoutingPolicy) -> int:
         """Time until one of its slots would be free, with what its accounts were found to hide."""

@@ -66,6 +66,9 @@ class Estimate(NamedTuple):
         return max(1, MICRO * max(0, self.task_us - self.hidden_us) // self.task_us)
 
 
+NOTHING_KNOWN = Estimate()
+
+
 def after_send(estimate: Estimate, items: int) -> Estimate:
     """Return the estimate after items were sent."""
     return estimate._replace(

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import SkillAdvert
 from swarmharness.routing import breaker, estimates, pheromone, trust
-from swarmharness.routing.breaker import Breaker
+from swarmharness.routing.breaker import CLOSED, Breaker
 from swarmharness.routing.candidate import CandidateView
-from swarmharness.routing.estimates import Estimate, LoadReport
+from swarmharness.routing.estimates import NOTHING_KNOWN, Estimate, LoadReport
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.pheromone import NEUTRAL, Pheromone
 from swarmharness.routing.policy import RoutingPolicy
@@ -44,7 +44,7 @@ class Records:
     def get(self, peer_id: str, skill: str, policy: RoutingPolicy) -> Record:
         """Return what is remembered, or what is believed of a stranger."""
         record = self._records.get((peer_id, skill))
-        return record or Record(Estimate(), Breaker(), trust.prior(policy))
+        return record or Record(NOTHING_KNOWN, CLOSED, trust.prior(policy))
 
     def sent(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int, now_us: int) -> None:
         """A task was sent."""

@@ -301,7 +301,7 @@ class Router:
         view = self._view_now(table.rows.choice(peer_id), now_us)
         parts = time_parts_us(view, self._policy, items, input_bytes)
         way_us = parts["network"] + parts["input"] + parts["model"]
-        return Prediction(view.promised_wait_us(self._policy), way_us, sum(parts.values()))
+        return Prediction(parts["wait"] - view.hidden_us, way_us, sum(parts.values()))
 
     def _fail(self, peer_id: PeerId, skill: str, items: int) -> None:
         jitter, now_us = self._randomness.below(JITTER_PERMILLE), self._clock.monotonic_us()

@@ -113,17 +113,14 @@ class SkillTable:
             ordered = sorted(keys)
         else:
             ordered = heapq.nsmallest(enough, keys)
-        chosen: list[Choice] = []
-        for key in ordered:
-            if key >= _EXCLUDED or len(chosen) >= limit:
-                break
-            index = key & _INDEX_MASK
-            choice = self._choices[index]
-            if model_digest and choice.skill.model_digest != model_digest:
-                continue
-            if (not self._limits or items <= self._limits.get(index, items)) and choice.peer_id not in exclude:
-                chosen.append(choice)
-        return tuple(chosen)
+        if self._limits:
+            ordered = [key for key in ordered if items <= self._limits.get(key & _INDEX_MASK, items)]
+        choices = [self._choices[key & _INDEX_MASK] for key in ordered if key < _EXCLUDED]
+        if exclude:
+            choices = [choice for choice in choices if choice.peer_id not in exclude]
+        if model_digest:
+            choices = [choice for choice in choices if choice.skill.model_digest == model_digest]
+        return tuple(choices[:limit])
 
 
 @dataclass(slots=True)

@@ -76,6 +76,10 @@ class Reputations:
     most: int = REPUTATIONS_MAX
     _known: dict[tuple[str, str], Reputation] = field(default_factory=dict)
 
+    def __contains__(self, whose: tuple[str, str]) -> bool:
+        """Whether anything is known of this (peer, skill)."""
+        return whose in self._known
+
     def get(self, peer_id: str, skill: str, now_s: int) -> Reputation:
         """Return what is known now; a stranger's if nothing is."""
         known = self._known.get((peer_id, skill))

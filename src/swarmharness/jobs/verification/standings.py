@@ -89,6 +89,8 @@ class Standings:
 
     def shunned(self, peer_id: str, skill: str) -> bool:
         """Tell whether the peer gave wrong answers and gets no task of this skill now."""
+        if (peer_id, skill) not in self._known:
+            return False
         now_s = self._now_s()
         return self._known.get(peer_id, skill, now_s).shunned(now_s)
 
