@@ -14,6 +14,7 @@ import trio
 
 from swarmharness.errors import (
     BudgetError,
+    DeadlineError,
     NoCheckerError,
     PeerLostError,
     ProtocolError,
@@ -105,27 +106,40 @@ class Dispatcher:
         self.last_failure: SwarmError | None = None
 
     async def run(self, nursery: trio.Nursery) -> SwarmError | None:
-        """Hand out chunks until the job is over; returns why it was given up, if it was."""
-        alone_since_us = self._clock.monotonic_us()
+        """Hand out chunks, each a task of `nursery`, until the job is over; returns why it was given up, if it was.
+
+        Raises DeadlineError when the job's time is up. Neither waits for what is under way: see `stop`.
+        """
+        ends_s, alone_since_us = trio.current_time() + self._settings.deadline_s, self._clock.monotonic_us()
         while not self._job.over():
-            ring = self._bell.next
-            choices = await self._choices()
-            if self._hopeless is not None:
-                return self._hopeless
-            now_us = self._clock.monotonic_us()
-            if choices or self._flying or self.plan.finished:
-                alone_since_us = now_us
-            elif now_us - alone_since_us > self._settings.patience_s * 1e6:
-                return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
-            limited = self._purse.limit_microcredits is not None
-            payable = [choice for choice in choices if self._payable_items(choice) != 0] if limited else choices
-            if choices and not payable and not self._flying:
-                return self._budget_error(choices)
-            for turn in range(CHUNKS_PER_PEER):
-                self._assign(nursery, payable, ranked=turn == 0)
-            with trio.move_on_after(self._next_look_s(choices)):
+            if trio.current_time() >= ends_s:
+                raise self._deadline_error()
+            with trio.CancelScope(deadline=ends_s) as look:
+                ring = self._bell.next
+                choices = await self._choices()
+                if self._hopeless is not None:
+                    return self._hopeless
+                now_us = self._clock.monotonic_us()
+                if choices or self._flying or self.plan.finished:
+                    alone_since_us = now_us
+                elif now_us - alone_since_us > self._settings.patience_s * 1e6:
+                    return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
+                limited = self._purse.limit_microcredits is not None
+                payable = [choice for choice in choices if self._payable_items(choice) != 0] if limited else choices
+                if choices and not payable and not self._flying:
+                    return self._budget_error(choices)
+                for turn in range(CHUNKS_PER_PEER):
+                    self._assign(nursery, payable, ranked=turn == 0)
+                look.deadline = min(ends_s, trio.current_time() + self._next_look_s(choices))
                 await ring.wait()
         return None
+
+    async def stop(self) -> None:
+        """Cancel what is under way, and return when it has ended."""
+        for scope in self._flying.values():
+            scope.cancel()
+        while self._flying:
+            await self._bell.wait()
 
     def let_go(self) -> None:
         """Forget the job, once nothing runs any more."""
@@ -152,6 +166,10 @@ class Dispatcher:
         if free is None or choice.local or not choice.skill.price_microcredits:
             return None
         return free // (choice.skill.price_microcredits * self._copies)
+
+    def _deadline_error(self) -> DeadlineError:
+        why = f"; the last failure was: {self.last_failure}" if self.last_failure else ""
+        return DeadlineError(f"the job's deadline of {self._settings.deadline_s:g} s passed{why}")
 
     def _budget_error(self, choices: Sequence[Choice]) -> BudgetError:
         purse = self._purse

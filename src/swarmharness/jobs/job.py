@@ -216,21 +216,21 @@ class Job:
         if self._world.journal is not None and self._intake.fed:
             self._shelf.recall(await self._world.journal.answered_bits(self.job_id, self._intake.fed))
 
-    async def drive(self) -> None:
-        """Work until every item has a result; every failure becomes the result of the items that it leaves behind."""
-        failure: SwarmError | None = None
-        state = JobState.DEADLINE
-        with trio.move_on_after(self._settings.deadline_s):
-            async with trio.open_nursery() as nursery:
-                try:
-                    failure = await self._traffic.run(nursery)
-                except SwarmError as error:
-                    failure = error
-                state = JobState.DONE if failure is None else JobState.FAILED
-                nursery.cancel_scope.cancel()
-        if isinstance(failure, BudgetError):
-            state = JobState.BUDGET
-        self.end(state, self._deadline_error() if state is JobState.DEADLINE else failure)
+    async def drive(self, nursery: trio.Nursery) -> None:
+        """Work until every item has a result; every failure becomes the result of the items that it leaves behind.
+
+        What is under way at a time are tasks of `nursery`.
+        """
+        failure: SwarmError | None
+        try:
+            failure = await self._traffic.run(nursery)
+            state = JobState.DONE if failure is None else JobState.FAILED
+        except DeadlineError as error:
+            failure, state = error, JobState.DEADLINE
+        except SwarmError as error:
+            failure, state = error, JobState.FAILED
+        await self._traffic.stop()
+        self.end(JobState.BUDGET if isinstance(failure, BudgetError) else state, failure)
 
     def end(self, state: JobState, failure: SwarmError | None) -> None:
         """Note how it ended, once; what is unanswered then gets `failure` as its result."""
@@ -256,11 +256,6 @@ class Job:
         intake, settings = self._intake, self._settings
         ahead = intake.cursor - self._handed_out
         return ahead >= settings.window_items or (ahead > 0 and intake.held_bytes >= settings.window_bytes)
-
-    def _deadline_error(self) -> DeadlineError:
-        last = self._traffic.last_failure
-        why = f"; the last failure was: {last}" if last else ""
-        return DeadlineError(f"the job's deadline of {self._settings.deadline_s:g} s passed{why}")
 
     def _accept(self, indices: tuple[int, ...], answer: TaskAnswer, why: Why | None) -> None:
         service_us = answer.service_us // len(answer.outputs)

@@ -139,7 +139,7 @@ class JobService:
             job.read_again(compare=True)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(job.drive)
+                nursery.start_soon(job.drive, nursery)
                 yield job
                 nursery.cancel_scope.cancel()
         finally:

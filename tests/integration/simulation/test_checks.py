@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
+import trio
 
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.books import Books
@@ -49,11 +50,10 @@ def test_a_signature_that_leaves_before_it_is_on_disk_is_noticed(monkeypatch: py
 
 
 def test_a_job_that_never_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def drive(self: Job) -> None:
+    async def drive(self: Job, _: trio.Nursery) -> None:
         return None
 
     monkeypatch.setattr(Job, "drive", drive)
-    monkeypatch.setattr("swarmharness.simulation.load.GIVE_UP_S", 1000.0)
     assert broken() == {"J-1"}
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 
 from swarmharness.cli.application import run
 from tests.unit.simulation.samples import SMALL
@@ -62,11 +63,10 @@ def test_a_report_of_another_kind_is_refused(scenario: str, report: str, capsys:
 def test_a_failure_prints_what_is_needed_to_see_it_again(
     scenario: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def drive(self: object) -> None:
+    async def drive(self: object, _: trio.Nursery) -> None:
         return None
 
     monkeypatch.setattr("swarmharness.jobs.service.Job.drive", drive)
-    monkeypatch.setattr("swarmharness.simulation.load.GIVE_UP_S", 1000.0)
     kept = tmp_path / "kept.toml"
     assert run(["simulate", scenario, "--seed", "8", "--keep-failure", str(kept)]) == 1
     shown = capsys.readouterr().out

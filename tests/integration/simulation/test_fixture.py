@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import trio
 
 from swarmharness.simulation.scenario import Fault
 from swarmharness.simulation.simulate import Simulation
@@ -24,10 +25,9 @@ def test_the_fixture_runs_a_scenario_with_the_faults_that_it_is_given(
 def test_a_broken_invariant_fails_the_test_of_whoever_uses_it(
     simulated_swarm: Callable[..., Simulation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def drive(self: object) -> None:
+    async def drive(self: object, _: trio.Nursery) -> None:
         return None
 
     monkeypatch.setattr("swarmharness.jobs.service.Job.drive", drive)
-    monkeypatch.setattr("swarmharness.simulation.load.GIVE_UP_S", 1000.0)
     with pytest.raises(AssertionError, match="J-1"):
         simulated_swarm(SMALL, seed=4)
