@@ -109,7 +109,7 @@ def epoch_of(unix_us: int) -> int:
 
 def body_digest(body: ReceiptBody) -> bytes:
     """Return the digest by which a receipt is known everywhere."""
-    return body.derived(lambda: hashlib.sha256(signable(_BODY_DOMAIN, body)).digest())
+    return body.derived(_digest_of)
 
 
 def link_digest(content: HalfContent) -> bytes:
@@ -189,4 +189,12 @@ def receipt_problem(receipt: Receipt) -> Problem | None:
 
 
 def _signed_bytes(content: HalfContent) -> bytes:
-    return content.derived(lambda: signable(_HALF_DOMAIN, content))
+    return content.derived(_signable_half)
+
+
+def _digest_of(body: ReceiptBody) -> bytes:
+    return hashlib.sha256(signable(_BODY_DOMAIN, body)).digest()
+
+
+def _signable_half(content: HalfContent) -> bytes:
+    return signable(_HALF_DOMAIN, content)

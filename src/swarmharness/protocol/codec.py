@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -61,12 +61,12 @@ class Remembering:
 
     _derived: bytes
 
-    def derived(self, work_out: Callable[[], bytes]) -> bytes:
-        """Return what `work_out` returned the first time; a type of message uses it for one thing only."""
+    def derived(self, work_out: Callable[[Self], bytes]) -> bytes:
+        """Return what `work_out` made of this message the first time; a type of message uses it for one thing only."""
         try:
             return self._derived
         except AttributeError:
-            object.__setattr__(self, "_derived", work_out())
+            object.__setattr__(self, "_derived", work_out(self))
             return self._derived
 
 
@@ -82,7 +82,9 @@ PeerText = Annotated[str, Size(64, 1)]
 
 def encode(message: Any) -> bytes:
     """Return the canonical bytes of a message: equal messages give equal bytes."""
-    return _packb(_plan(type(message)).write(message))
+    cls: Any = type(message)
+    packed: bytes = msgpack.packb(_plan(cls).write(message), use_bin_type=True)
+    return packed
 
 
 def decode(cls: type[M], data: bytes | memoryview) -> M:
@@ -91,7 +93,8 @@ def decode(cls: type[M], data: bytes | memoryview) -> M:
         value = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
         raise ProtocolError(f"{cls.__name__}: not MessagePack ({error or type(error).__name__})") from None
-    message: M = _plan(cls).read(value, cls.__name__)
+    kind: Any = cls
+    message: M = _plan(kind).read(value, cls.__name__)
     return message
 
 
@@ -116,46 +119,61 @@ class _Plan:
     write: _Writer
 
 
-def _packb(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
-    return packed
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How a field is read, and an expression of what is packed for its value `{v}`."""
 
-
-def _plan(cls: type) -> _Plan:
-    key: Hashable = cls
-    return _compiled(key)
+    read: _Reader
+    packed: str = "{v}"
+    plain: str = "False"
+    """A condition on `{v}` under which `read` would return it as it is; of all other values, `read` decides."""
 
 
 @cache
-def _compiled(cls: Any) -> _Plan:
+def _plan(cls: Any) -> _Plan:
+    """Return two functions made for the class: a message has a dozen fields, and a call for each cost most of the time.
+
+    Their text holds names of fields and numbers of this program, never anything from a peer.
+    """
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise TypeError(f"{cls!r} is not a dataclass")
     version: int = getattr(cls, "VERSION", 1)
     hints = get_type_hints(cls, include_extras=True)
     names = [field.name for field in fields(cls)]
-    plans = [(name, *_field(hints[name], f"{cls.__name__}.{name}")) for name in names]
+    scope: dict[str, Any] = {"cls": cls, "misfit": _misfit}
+    reading, writing = [], []
+    for name in names:
+        field = _field(hints[name], f"{cls.__name__}.{name}", scope)
+        scope[f"read_{name}"] = field.read
+        v = f"_{name}"
+        reading.append(f" if not ({field.plain.format(v=v)}): {v} = read_{name}({v}, path + '.{name}')")
+        writing.append(field.packed.format(v=f"message.{name}"))
+    values = [f"_{name}" for name in names]
+    lines = (
+        "def read(value, path):",
+        f" if type(value) is not list or len(value) < {len(names) + 1}"
+        f" or type(value[0]) is not int or value[0] != {version}:",
+        f"  raise misfit(value, path, {version}, {len(names)})",
+        f" {', '.join(('_', *values, '*_'))} = value",  # trailing fields come from newer versions
+        *reading,
+        f" return cls({', '.join(values)})",
+        "def write(message):",
+        f" return [{', '.join((str(version), *writing))}]",
+    )
+    exec("\n".join(lines), scope)  # noqa: S102 - as dataclasses make their methods
+    return _Plan(scope["read"], scope["write"])
 
-    def read(value: Any, path: str) -> Any:
-        if type(value) is not list or not value or type(value[0]) is not int:
-            raise ProtocolError(f"{path}: expected an array that begins with its version")
-        if value[0] != version:
-            raise ProtocolError(f"{path}: version {value[0]} is not supported (this node speaks {version})")
-        if len(value) <= len(plans):
-            raise ProtocolError(f"{path}: {len(value) - 1} fields, at least {len(plans)} needed")
-        known = zip(plans, value[1:], strict=False)  # trailing fields come from newer versions
-        return cls(*[reader(item, f"{path}.{name}") for (name, reader, _), item in known])
 
-    def write(message: Any) -> Any:
-        return [version, *[writer(getattr(message, name)) for name, _, writer in plans]]
-
-    return _Plan(read, write)
+def _misfit(value: Any, path: str, version: int, count: int) -> ProtocolError:
+    if type(value) is not list or not value or type(value[0]) is not int:
+        return ProtocolError(f"{path}: expected an array that begins with its version")
+    if value[0] != version:
+        return ProtocolError(f"{path}: version {value[0]} is not supported (this node speaks {version})")
+    return ProtocolError(f"{path}: {len(value) - 1} fields, at least {count} needed")
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
-def _field(hint: Any, where: str) -> tuple[_Reader, _Writer]:
+def _field(hint: Any, where: str, scope: dict[str, Any]) -> _Field:
+    """Return the plan of a field; what its expressions call is put into `scope`."""
     limits: tuple[Any, ...] = ()
     while get_origin(hint) is Annotated:
         hint, *extra = get_args(hint)
@@ -163,36 +181,35 @@ def _field(hint: Any, where: str) -> tuple[_Reader, _Writer]:
     hint = getattr(hint, "__supertype__", hint)
     embedded = next((limit for limit in limits if isinstance(limit, Embedded)), None)
     if embedded is not None:
-        return _embedded(hint, embedded)
+        return _embedded(hint, embedded, scope)
     size = next((limit for limit in limits if isinstance(limit, Size)), None)
     bounds = next((limit for limit in limits if isinstance(limit, Range)), None)
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return _optional(hint, limits, where)
+        return _optional(hint, limits, where, scope)
     if origin is tuple:
-        return _tuple(get_args(hint), size, where)
+        return _tuple(get_args(hint), size, where, scope)
     if hint is bool:
-        return _bool, _same
+        return _Field(_bool, plain="type({v}) is bool")
     if isinstance(hint, type) and issubclass(hint, IntEnum):
-        return _enum(hint), int
+        return _Field(_enum(hint))
     if hint is int:
-        return _int(bounds or Range(-INT64_MAX - 1, INT64_MAX)), _same
+        return _int(bounds or Range(-INT64_MAX - 1, INT64_MAX))
     if hint is float:
-        return _float(bounds or Range(-math.inf, math.inf)), float
+        return _Field(_float(bounds or Range(-math.inf, math.inf)), packed="float({v})")
     if hint in (str, bytes):
         if size is None:
             raise TypeError(f"{where}: a {hint.__name__} needs a Size")
-        return _sized(hint, size), _same
+        return _sized(hint, size)
     if isinstance(hint, type) and is_dataclass(hint):
-        return _nested(hint)
+        plan = _plan(hint)
+        name = f"write_{len(scope)}"
+        scope[name] = plan.write
+        return _Field(plan.read, packed=f"{name}({{v}})")
     raise TypeError(f"{where}: no wire form for {hint!r}")
 
 
-def _nested(cls: type) -> tuple[_Reader, _Writer]:
-    return (lambda value, path: _plan(cls).read(value, path)), (lambda message: _plan(cls).write(message))
-
-
-def _embedded(cls: type, limit: Embedded) -> tuple[_Reader, _Writer]:
+def _embedded(cls: type, limit: Embedded, scope: dict[str, Any]) -> _Field:
     size = Size(limit.most)
 
     def read(value: Any, path: str) -> Any:
@@ -201,28 +218,29 @@ def _embedded(cls: type, limit: Embedded) -> tuple[_Reader, _Writer]:
         _check_size(len(value), size, path, "bytes")
         return decode_signed(cls, value)
 
-    if not issubclass(cls, Remembering):
-        return read, encode
-    return read, lambda message: message.derived(lambda: encode(message))
+    scope["encode"] = encode
+    return _Field(read, packed="{v}.derived(encode)" if issubclass(cls, Remembering) else "encode({v})")
 
 
-def _optional(hint: Any, limits: tuple[Any, ...], where: str) -> tuple[_Reader, _Writer]:
+def _optional(hint: Any, limits: tuple[Any, ...], where: str, scope: dict[str, Any]) -> _Field:
     inner = [arg for arg in get_args(hint) if arg is not type(None)]
     if len(inner) != 1 or len(get_args(hint)) != 2:
         raise TypeError(f"{where}: only T | None has a wire form")
-    read, write = _field(Annotated[inner[0], *limits] if limits else inner[0], where)
-    return (
-        lambda value, path: None if value is None else read(value, path),
-        lambda value: None if value is None else write(value),
+    field = _field(Annotated[inner[0], *limits] if limits else inner[0], where, scope)
+    return _Field(
+        lambda value, path: None if value is None else field.read(value, path),
+        packed=f"(None if {{v}} is None else {field.packed})",
+        plain=f"{{v}} is None or {field.plain}",
     )
 
 
-def _tuple(args: tuple[Any, ...], size: Size | None, where: str) -> tuple[_Reader, _Writer]:
+def _tuple(args: tuple[Any, ...], size: Size | None, where: str, scope: dict[str, Any]) -> _Field:
     if len(args) != 2 or args[1] is not Ellipsis:
         raise TypeError(f"{where}: only tuple[T, ...] has a wire form")
     if size is None:
         raise TypeError(f"{where}: a tuple needs a Size")
-    read, write = _field(args[0], where)
+    field = _field(args[0], where, scope)
+    read = field.read
 
     def read_tuple(value: Any, path: str) -> Any:
         if type(value) is not list:
@@ -230,7 +248,8 @@ def _tuple(args: tuple[Any, ...], size: Size | None, where: str) -> tuple[_Reade
         _check_size(len(value), size, path, "elements")
         return tuple([read(item, f"{path}[{index}]") for index, item in enumerate(value)])
 
-    return read_tuple, lambda value: [write(item) for item in value]
+    each = field.packed.format(v="item")
+    return _Field(read_tuple, packed="{v}" if each == "item" else f"[{each} for item in {{v}}]")
 
 
 def _bool(value: Any, path: str) -> bool:
@@ -248,7 +267,7 @@ def _enum(cls: type[IntEnum]) -> _Reader:
     return read
 
 
-def _int(bounds: Range) -> _Reader:
+def _int(bounds: Range) -> _Field:
     def read(value: Any, path: str) -> int:
         if type(value) is not int:
             raise ProtocolError(f"{path}: expected an integer, got {type(value).__name__}")
@@ -256,7 +275,7 @@ def _int(bounds: Range) -> _Reader:
             raise ProtocolError(f"{path}: {value} is outside {bounds.least} to {bounds.most}")
         return value
 
-    return read
+    return _Field(read, plain=f"type({{v}}) is int and {bounds.least} <= {{v}} <= {bounds.most}")
 
 
 def _float(bounds: Range) -> _Reader:
@@ -270,14 +289,16 @@ def _float(bounds: Range) -> _Reader:
     return read
 
 
-def _sized(kind: type[str] | type[bytes], size: Size) -> _Reader:
+def _sized(kind: type[str] | type[bytes], size: Size) -> _Field:
     def read(value: Any, path: str) -> Any:
         if type(value) is not kind:
             raise ProtocolError(f"{path}: expected {kind.__name__}, got {type(value).__name__}")
         _check_size(len(value) if isinstance(value, bytes) else len(value.encode()), size, path, "bytes")
         return value
 
-    return read
+    characters_are_bytes = "" if kind is bytes else " and {v}.isascii()"
+    fits = f"{size.fewest} <= len({{v}}) <= {size.most}{characters_are_bytes}"
+    return _Field(read, plain=f"type({{v}}) is {kind.__name__} and {fits}")
 
 
 def _check_size(count: int, size: Size, path: str, unit: str) -> None:

@@ -128,3 +128,22 @@ def test_an_embedded_message_travels_as_the_bytes_of_its_own_encoding() -> None:
 def test_an_embedded_message_that_is_none_is_refused(inside: object, reason: str) -> None:
     with pytest.raises(ProtocolError, match=reason):
         decode(Envelope, msgpack.packb([1, inside]))
+
+
+Ratio = Annotated[float, Range(0, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Awkward:
+    value: Count
+    path: Annotated[str, Size(2)]
+    message: Annotated[tuple[Annotated[tuple[Ratio, ...], Size(2)], ...] | None, Size(2)]
+    cls: bool
+
+
+def test_fields_may_be_named_like_anything_that_reads_or_writes_them() -> None:
+    for tables in (None, ((0.5, 1.0), ())):
+        message = Awkward(7, "ä", tables, True)
+        assert decode(Awkward, encode(message)) == message
+    with pytest.raises(ProtocolError, match=r"Awkward\.path: 3 bytes"):
+        decode(Awkward, msgpack.packb([1, 7, "äb", None, True]))
