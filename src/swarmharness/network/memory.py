@@ -6,7 +6,7 @@ killed node's peers notice at once (the kernel resets its connections), a cut li
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -106,6 +106,18 @@ class MemoryNetwork:
         if self.is_cut(left, right):
             await trio.sleep_forever()
 
+    def post(self, left: PeerId, right: PeerId, kind: str, size_bytes: int, arrived: Callable[[], object]) -> None:
+        """Send a message for which nobody waits; `arrived` is called, outside of any task, if it gets there.
+
+        If that returns True, it woke no task.
+        """
+        self._background.nursery.start_soon(self._deliver, left, right, arrived)
+
+    async def _deliver(self, left: PeerId, right: PeerId, arrived: Callable[[], object]) -> None:
+        await trio.sleep(self.delay_s(left, right))
+        if not self.is_cut(left, right):
+            arrived()
+
     def reachable(self, peer_id: PeerId) -> MemoryTransport | None:
         """Return the node if its process is up."""
         node = self._nodes.get(peer_id)
@@ -184,15 +196,15 @@ class MemoryLink:
         """Return the node at the other end."""
         return self.right if peer_id == self.left.peer_id else self.left
 
-    async def carry(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
+    async def carry(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
         """Bring a call to the other end and its answer back; raises as `Transport.call`."""
         target, network = self.other(caller), self._network
-        with trio.move_on_after(timeout_s) as flight:
+        with trio.CancelScope(deadline=deadline) as flight:
             self._flights.add(flight)
             try:
                 await network.travel(caller, target.peer_id, method, len(payload))
                 try:
-                    answer = await target.serve(caller, method, payload, timeout_s)
+                    answer = await target.serve(caller, method, payload, timeout_s, deadline)
                 except SwarmError as error:
                     await network.travel(target.peer_id, caller, method, len(str(error)))
                     raise

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Self
 
@@ -31,8 +31,9 @@ QUERY_BYTES = 100
 ANSWER_BYTES = 1600
 """About what a message with K peers of one address each takes."""
 
+_Near = tuple[int, PeerId, tuple[str, ...]]
+"""How far a peer is from a place, the peer, and its addresses."""
 _Bucket = dict[PeerId, tuple[int, PeerId, tuple[str, ...]]]
-_EMPTY: _Bucket = {}
 
 
 class MemoryDht:
@@ -65,7 +66,7 @@ class MemoryDht:
         """See `Dht`."""
         self._transport.add_addresses(peer)
         first = not self._buckets
-        self._note(peer.peer_id, peer.addresses)
+        self._note(peer.peer_id, _place(peer.peer_id), peer.addresses)
         if first:
             await self._closest(self._place)
 
@@ -73,20 +74,16 @@ class MemoryDht:
         """See `Dht`."""
         own = self._transport.peer_id
         self._store(key, own, self._transport.addresses)
-        for peer_id in await self._closest(_place(key)):
-            other = await self._reach(peer_id)
-            if other is not None:
-                other._store(key, own, self._transport.addresses)
+        for peers in _batched(await self._closest(_place(key))):
+            await self._ask(peers, lambda other: other._store(key, own, self._transport.addresses))
 
     async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
         """See `Dht`."""
         found = dict(self._providers(key))
-        for peer_id in await self._closest(_place(key)):
+        for peers in _batched(await self._closest(_place(key))):
             if len(found) >= limit:
                 break
-            other = await self._reach(peer_id)
-            if other is not None:
-                found.update(other._providers(key))
+            await self._ask(peers, lambda other: found.update(other._providers(key)))
         return [PeerAddress(peer_id, addresses) for peer_id, addresses in found.items()][:limit]
 
     # -- what peers ask of this node ------------------------------------------------------------------------------
@@ -103,22 +100,28 @@ class MemoryDht:
             del records[provider]
         return {provider: addresses for provider, (_, addresses) in records.items()}
 
-    def _nearest(self, place: int) -> list[tuple[PeerId, tuple[str, ...]]]:
-        """Return the k known peers nearest to a place.
+    def _nearest(self, place: int) -> list[_Near]:
+        """Return the k known peers nearest to a place, the nearest first.
 
         Those in the place's own bucket are nearer than those in the buckets below it, which differ from the place in
         the same highest bit; then come the buckets above it, one after the other.
         """
-        own = (place ^ self._place).bit_length()
-        below = [number for number in self._buckets if number < own]
-        above = ([number] for number in sorted(self._buckets) if number > own)
-        nearest: list[tuple[int, PeerId, tuple[str, ...]]] = []
+        buckets, own = self._buckets, (place ^ self._place).bit_length()
+        below = [number for number in buckets if number < own]
+        above = ([number] for number in sorted(buckets) if number > own)
+        nearest: list[_Near] = []
         for numbers in ([own], below, *above):
-            entries = (entry for number in numbers for entry in self._buckets.get(number, _EMPTY).values())
-            nearest += sorted((at ^ place, peer, its) for at, peer, its in entries)
+            found = [
+                (at ^ place, peer, its)
+                for number in numbers
+                if number in buckets
+                for at, peer, its in buckets[number].values()
+            ]
+            found.sort()
+            nearest += found
             if len(nearest) >= K:
                 break
-        return [(peer, its) for _, peer, its in nearest[:K]]
+        return nearest[:K]
 
     # -- looking up -----------------------------------------------------------------------------------------------
 
@@ -128,61 +131,53 @@ class MemoryDht:
         It asks, `ALPHA` at a time, the closest of which it has heard, and ends with the first round that brings no
         closer one, whether or not all of the k were asked by then.
         """
-        closest = [peer_id for peer_id, _ in self._nearest(place)]
+        closest = [(distance, peer_id) for distance, peer_id, _ in self._nearest(place)]
         if len(closest) < PEERS_FEW:
-            closest = _sorted({*closest, *self._transport.connected()}, place)[:K]
+            connected = [(_place(peer_id) ^ place, peer_id) for peer_id in self._transport.connected()]
+            closest = sorted({*closest, *connected})[:K]
         queried: set[PeerId] = set()
-        failed: set[PeerId] = set()
+        failed = 0
         hops = 0
         while hops < _ROUNDS_MAX:
-            batch = [peer_id for peer_id in closest if peer_id not in queried][:ALPHA]
+            batch = [peer_id for _, peer_id in closest if peer_id not in queried][:ALPHA]
             if not batch:
                 break
             hops += 1
             queried.update(batch)
-            heard: set[PeerId] = set()
-            async with trio.open_nursery() as nursery:
-                for peer_id in batch:
-                    nursery.start_soon(self._ask, peer_id, place, heard, failed)
-            known = _sorted({*closest, *heard}, place)[:K]
+            heard: set[tuple[int, PeerId]] = set()
+            silent = await self._ask(batch, partial(self._hear, place, heard))
+            failed += len(silent)
+            for peer_id in silent:
+                self._forget(peer_id)
+            known = sorted({*closest, *heard})[:K]
             if heard and known == closest:
                 break
             closest = known
-        self.lookups.append(Lookup(hops, len(queried), len(failed)))
-        return closest
+        self.lookups.append(Lookup(hops, len(queried), failed))
+        return [peer_id for _, peer_id in closest]
 
-    async def _ask(self, peer_id: PeerId, place: int, heard: set[PeerId], failed: set[PeerId]) -> None:
-        other = await self._reach(peer_id)
-        if other is None:
-            failed.add(peer_id)
-            self._forget(peer_id)
-            return
-        for closer, addresses in other._nearest(place):
-            if closer != self._transport.peer_id:
-                heard.add(closer)
-                self._note(closer, addresses)
-
-    async def _reach(self, peer_id: PeerId) -> MemoryDht | None:
-        """Return the peer's side of the DHT if a query gets there and back in time; it then knows this node too."""
+    def _hear(self, place: int, heard: set[tuple[int, PeerId]], other: MemoryDht) -> None:
         own = self._transport.peer_id
-        with trio.move_on_after(_QUERY_TIMEOUT_S):
-            await self._network.travel(own, peer_id, "dht", QUERY_BYTES)
-            node = self._network.reachable(peer_id)
-            other = self._network.dhts.get(peer_id)
-            if node is None or other is None or not node.addresses or not node.admits(own):
-                return None
-            if self._transport.addresses:
-                other._note(own, self._transport.addresses)
-            await self._network.travel(peer_id, own, "dht", ANSWER_BYTES)
-            return other
-        return None
+        for distance, peer_id, addresses in other._nearest(place):
+            if peer_id != own:
+                heard.add((distance, peer_id))
+                self._note(peer_id, distance ^ place, addresses)
 
-    def _note(self, peer_id: PeerId, addresses: tuple[str, ...]) -> None:
+    async def _ask(self, peers: Sequence[PeerId], answered: Callable[[MemoryDht], object]) -> set[PeerId]:
+        """Ask peers at once, with `answered` for each answer as it comes; returns those from whom none came in time."""
+        queries = _Queries(self, peers, answered)
+        with trio.move_on_after(_QUERY_TIMEOUT_S):
+            await queries.over.wait()
+        return queries.silent
+
+    def _note(self, peer_id: PeerId, place: int, addresses: tuple[str, ...]) -> None:
         """Put a peer into its bucket; a full bucket keeps its old peers, which have proved to stay."""
-        if peer_id == self._transport.peer_id or not addresses:
+        if place == self._place or not addresses:
             return
-        place = _place(peer_id)
-        bucket = self._buckets.setdefault((place ^ self._place).bit_length(), {})
+        number = (place ^ self._place).bit_length()
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = {}
         known = bucket.get(peer_id)
         if len(bucket) < K if known is None else known[2] != addresses:
             bucket[peer_id] = place, peer_id, addresses
@@ -193,8 +188,49 @@ class MemoryDht:
             bucket.pop(peer_id, None)
 
 
-def _sorted(peers: Iterable[PeerId], place: int) -> list[PeerId]:
-    return sorted(peers, key=lambda peer_id: _place(peer_id) ^ place)
+class _Queries:
+    """Some queries that are on their way at the same time."""
+
+    def __init__(self, dht: MemoryDht, peers: Sequence[PeerId], answered: Callable[[MemoryDht], object]) -> None:
+        self._dht = dht
+        self._transport = dht._transport
+        self._answered = answered
+        self._left = len(peers)
+        self.silent = set(peers)
+        """Those from whom no answer has come."""
+        self.over = trio.Event()
+        for peer_id in peers:
+            self._post(self._transport.peer_id, peer_id, QUERY_BYTES, partial(self._asked, peer_id))
+
+    def _post(self, left: PeerId, right: PeerId, size_bytes: int, arrived: Callable[[], bool]) -> None:
+        self._transport.network.post(left, right, "dht", size_bytes, arrived)
+
+    def _asked(self, peer_id: PeerId) -> bool:
+        """A query got there: the peer knows who asks, too."""
+        own, network = self._transport.peer_id, self._transport.network
+        node, other = network.reachable(peer_id), network.dhts.get(peer_id)
+        if node is None or other is None or not node.addresses or not node.admits(own):
+            return self._is_one_less()
+        if self._transport.addresses:
+            other._note(own, self._dht._place, self._transport.addresses)
+        self._post(peer_id, own, ANSWER_BYTES, partial(self._heard, peer_id, other))
+        return True
+
+    def _heard(self, peer_id: PeerId, other: MemoryDht) -> bool:
+        self.silent.discard(peer_id)
+        self._answered(other)
+        return self._is_one_less()
+
+    def _is_one_less(self) -> bool:
+        """Tell whether others are on their way still."""
+        self._left -= 1
+        if not self._left:
+            self.over.set()
+        return bool(self._left)
+
+
+def _batched(peers: Sequence[PeerId]) -> list[Sequence[PeerId]]:
+    return [peers[start : start + ALPHA] for start in range(0, len(peers), ALPHA)]
 
 
 @lru_cache(maxsize=65_536)

@@ -82,7 +82,7 @@ class MemoryTransport:
         deadline = trio.current_time() + timeout_s
         link = await self._link_to(peer_id, timeout_s)
         self._check_size(len(payload))
-        return await link.carry(self._peer_id, method, payload, max(deadline - trio.current_time(), 0))
+        return await link.carry(self._peer_id, method, payload, timeout_s, deadline)
 
     def connected(self) -> tuple[PeerId, ...]:
         """See `Transport`."""
@@ -135,8 +135,8 @@ class MemoryTransport:
         self._refusals["access"] += 1
         return False
 
-    async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
-        """Run a handler for a peer; raises only SwarmErrors, of the kinds that cross a wire."""
+    async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
+        """Run a handler for a peer that waits until `deadline`; raises only SwarmErrors, of the kinds of a wire."""
         if len(payload) > self.settings.bulk.payload_bytes_max:
             self._refusals["oversized"] += 1
             self._check_size(len(payload))

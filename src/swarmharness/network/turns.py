@@ -11,23 +11,27 @@ import trio
 
 
 class Turns:
-    """Use as an async context manager; a task may be in once."""
+    """Use as an async context manager; a task that is in and comes again waits for itself."""
 
     def __init__(self, most: int = 1) -> None:
-        self._limiter = trio.CapacityLimiter(most)
+        self._free = most
+        self._queue = trio.lowlevel.ParkingLot()
 
     @property
     def waiting(self) -> int:
         """How many wait for their turn."""
-        return self._limiter.statistics().tasks_waiting
+        return len(self._queue)
 
     async def __aenter__(self) -> None:
-        try:
-            self._limiter.acquire_nowait()
-        except trio.WouldBlock:
-            await self._limiter.acquire()
+        if self._free:
+            self._free -= 1
+        else:
+            await self._queue.park()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._limiter.release()
+        if self._queue:
+            self._queue.unpark()  # who leaves gives its place to the next
+        else:
+            self._free += 1

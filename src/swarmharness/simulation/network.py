@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -14,6 +15,7 @@ from swarmharness.network.ports import Request
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.simulation.trace import Event, Trace
 from swarmharness.simulation.traffic import Count, Traffic
+from swarmharness.simulation.virtual_time import VirtualClock
 from swarmharness.simulation.weather import Partition, Weather
 
 DUPLICATE_AFTER_S = 0.05
@@ -40,7 +42,9 @@ class Overseer(Protocol):
 class SimulatedNetwork(MemoryNetwork):
     """Nodes must be given a number with `admit` before they start."""
 
-    def __init__(self, weather: Weather, trace: Trace, traffic: Traffic, overseer: Overseer, sleep: Sleep) -> None:
+    def __init__(
+        self, weather: Weather, trace: Trace, traffic: Traffic, overseer: Overseer, clock: VirtualClock
+    ) -> None:
         super().__init__()
         self.weather = weather
         self.traffic = traffic
@@ -50,7 +54,7 @@ class SimulatedNetwork(MemoryNetwork):
         self.nursery: trio.Nursery | None = None
         """For what happens beside the nodes; set it before messages can be doubled."""
         self._trace = trace
-        self._sleep = sleep
+        self._clock = clock
         self._codes: dict[str, int] = {}
         self._opened_s: dict[int, float] = {}
         self._latest_us: dict[PeerId, dict[PeerId, int]] = {}
@@ -78,26 +82,54 @@ class SimulatedNetwork(MemoryNetwork):
 
     async def travel(self, left: PeerId, right: PeerId, kind: str, size_bytes: int) -> None:
         """See `MemoryNetwork.travel`; what is lost or blocked never ends, so its call waits for its deadline."""
-        weather, sender = self.weather, self.index[left]
-        self.traffic.sent(sender, kind, size_bytes)
+        await self._clock.sleep(self._leave(left, right, kind, size_bytes))
+        if self.weather.disturbed:
+            await self._unclogged(left, right)
+        if not self._arrive(left, right, kind, size_bytes):
+            await trio.sleep_forever()
+
+    def post(self, left: PeerId, right: PeerId, kind: str, size_bytes: int, arrived: Callable[[], object]) -> None:
+        """See `MemoryNetwork.post`."""
+
+        def arrive() -> object:
+            if self.weather.clogged(left, right) is not None:
+                assert self.nursery is not None
+                self.nursery.start_soon(arrive_late)
+                return False
+            return arrived() if self._arrive(left, right, kind, size_bytes) else True
+
+        async def arrive_late() -> None:
+            await self._unclogged(left, right)
+            if self._arrive(left, right, kind, size_bytes):
+                arrived()
+
+        self._clock.later(self._leave(left, right, kind, size_bytes), arrive)
+
+    def _leave(self, left: PeerId, right: PeerId, kind: str, size_bytes: int) -> float:
+        """Send a message off; returns how many seconds it takes."""
+        weather = self.weather
+        self.traffic.sent(self.index[left], kind, size_bytes)
         delay_us = weather.delay_us(left, right, size_bytes)
         if kind not in _STREAMS_OF_THEIR_OWN and not weather.disturbed:
             delay_us = self._in_order_us(left, right, delay_us)
-        await self._sleep(delay_us / 1e6)
-        if weather.disturbed:
-            while (clogged := weather.clogged(left, right)) is not None:
-                await clogged.wait()
-        code = self._codes.setdefault(kind, len(self._codes))
-        now_us = round(trio.current_time() * 1e6)
-        if weather.blocks(left, right) or weather.loses(left, right):
-            self.traffic.lost += 1
-            self._trace.note(Event.LOST, now_us, sender, self.index[right], code, size_bytes)
-            await trio.sleep_forever()
-        self._trace.note(Event.MESSAGE, now_us, sender, self.index[right], code, size_bytes)
+        return delay_us / 1e6
+
+    async def _unclogged(self, left: PeerId, right: PeerId) -> None:
+        while (clogged := self.weather.clogged(left, right)) is not None:
+            await clogged.wait()
+
+    def _arrive(self, left: PeerId, right: PeerId, kind: str, size_bytes: int) -> bool:
+        """Tell whether a message gets there."""
+        index, code = self.index, self._codes.setdefault(kind, len(self._codes))
+        lost = self.weather.blocks(left, right) or self.weather.loses(left, right)
+        self.traffic.lost += lost
+        event = Event.LOST if lost else Event.MESSAGE
+        self._trace.note(event, self._clock.now_us, index[left], index[right], code, size_bytes)
+        return not lost
 
     def _in_order_us(self, left: PeerId, right: PeerId, delay_us: int) -> int:
         """Return a delay with which this message does not overtake the one before: a channel is one stream."""
-        now_us = round(trio.current_time() * 1e6)
+        now_us = self._clock.now_us
         latest = self._latest_us.setdefault(left, {})
         arrives_us = max(now_us + delay_us, latest.get(right, 0) + 1)
         latest[right] = arrives_us
@@ -146,29 +178,26 @@ class SimulatedTransport(MemoryTransport):
 
     network: SimulatedNetwork
 
-    async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
+    async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
         """See `MemoryTransport.serve`."""
         await trio.lowlevel.checkpoint_if_cancelled()  # it arrives at the instant at which its caller gave up
         network = self.network
-        network.overseer.handled(network.index[self._peer_id], method, trio.current_effective_deadline())
+        network.overseer.handled(network.index[self._peer_id], method, deadline)
         if network.weather.duplicates(caller, self._peer_id):
             assert network.nursery is not None
             network.nursery.start_soon(self._serve_again, caller, method, payload, timeout_s)
-        return await self._serve_once(caller, method, payload, timeout_s)
+        answer = self._play(caller, method, payload, timeout_s)
+        return await super().serve(caller, method, payload, timeout_s, deadline) if answer is None else answer
 
-    async def _serve_once(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes:
+    def _play(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> bytes | None:
         role = self.network.roles.get(self._peer_id)
-        if role is not None:
-            answer = role.answer(Request(caller, method, payload, timeout_s))
-            if answer is not None:
-                return answer
-        return await super().serve(caller, method, payload, timeout_s)
+        return None if role is None else role.answer(Request(caller, method, payload, timeout_s))
 
     async def _serve_again(self, caller: PeerId, method: str, payload: bytes, timeout_s: float) -> None:
-        with trio.move_on_after(timeout_s):
-            await self.network._sleep(DUPLICATE_AFTER_S)
-            if self._up and not self.network.is_dead(self._peer_id):
-                try:
-                    await self._serve_once(caller, method, payload, timeout_s)
-                except SwarmError:
-                    return  # its caller has the other answer
+        with trio.move_on_after(timeout_s) as scope:
+            await self.network._clock.sleep(DUPLICATE_AFTER_S)
+            if not self._up or self.network.is_dead(self._peer_id):
+                return
+            if self._play(caller, method, payload, timeout_s) is None:
+                with suppress(SwarmError):  # its caller has the other answer
+                    await super().serve(caller, method, payload, timeout_s, scope.deadline)

@@ -42,7 +42,7 @@ class Swarm:
         self.work = Work(self.now_us, round(scenario.hours * 3_600_000_000))
         self.checks = Checks(self)
         weather = Weather(scenario.network, self.draw("weather"))
-        self.network = SimulatedNetwork(weather, self.trace, self.traffic, self.checks, clock.sleep)
+        self.network = SimulatedNetwork(weather, self.trace, self.traffic, self.checks, clock)
         self.nodes: list[SimulatedNode] = []
         self.by_peer: dict[PeerId, SimulatedNode] = {}
         self.ending = False
@@ -61,7 +61,7 @@ class Swarm:
 
     def now_us(self) -> int:
         """Return the time since the start."""
-        return round(self.clock.current_time() * 1e6)
+        return self.clock.now_us
 
     def enrol(self, node: SimulatedNode) -> None:
         """Give a node's current id its number in the network; a node's index is that of its first id."""

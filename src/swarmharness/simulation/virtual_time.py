@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import NoReturn
 
@@ -25,7 +26,9 @@ class VirtualClock(trio.abc.Clock):
 
     def __init__(self) -> None:
         self._now_s = 0.0
-        self._sleepers: list[tuple[float, int, _Sleeper]] = []
+        self.now_us = 0
+        """Time since the start."""
+        self._calls: list[tuple[float, int, _Call]] = []
         self._count = 0
         self._idle_turns = 0
         self.jumps = 0
@@ -45,23 +48,26 @@ class VirtualClock(trio.abc.Clock):
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """See `trio.abc.Clock`; trio asks only when no task can run, so this is where time moves."""
-        self.on_jump()
-        sleepers = self._sleepers
-        while sleepers and sleepers[0][2].task is None:
-            heappop(sleepers)
-        target_s = min(deadline, sleepers[0][0]) if sleepers else deadline
-        if math.isinf(target_s):
-            return self._stall()
-        self._idle_turns = 0
-        if target_s > self._now_s:
-            self._now_s = target_s
-            self.jumps += 1
-        while sleepers and sleepers[0][0] <= target_s:
-            sleeper = heappop(sleepers)[2]
-            if sleeper.task is not None:
-                trio.lowlevel.reschedule(sleeper.task)
-                sleeper.task = None
-        return 0.0
+        calls = self._calls
+        while True:
+            self.on_jump()
+            while calls and calls[0][2].action is None:
+                heappop(calls)
+            target_s = calls[0][0] if calls and calls[0][0] < deadline else deadline
+            if target_s == math.inf:
+                return self._stall()
+            self._idle_turns = 0
+            if target_s > self._now_s:
+                self._now_s = target_s
+                self.now_us = round(target_s * 1e6)
+                self.jumps += 1
+            quiet = target_s < deadline
+            while calls and calls[0][0] <= target_s:
+                action = heappop(calls)[2].action
+                if action is not None and action() is not True:
+                    quiet = False
+            if not quiet:
+                return 0.0
 
     def _stall(self) -> float:
         """Nothing can happen by itself; but trio wakes itself through a socket, above all while it ends."""
@@ -73,22 +79,27 @@ class VirtualClock(trio.abc.Clock):
 
     async def sleep(self, duration_s: float) -> None:
         """Do as `trio.sleep`, at a fraction of its cost."""
-        sleeper = _Sleeper(trio.lowlevel.current_task())
+        wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        await trio.lowlevel.wait_task_rescheduled(self.later(duration_s, wake).abort)
+
+    def later(self, delay_s: float, action: Callable[[], object]) -> _Call:
+        """Call `action` then, outside of any task; if it returns True, it woke none, and time moves on at once."""
+        call = _Call(action)
         self._count += 1
-        heappush(self._sleepers, (self._now_s + duration_s, self._count, sleeper))
-        await trio.lowlevel.wait_task_rescheduled(sleeper.abort)
+        heappush(self._calls, (self._now_s + delay_s, self._count, call))
+        return call
 
 
-class _Sleeper:
-    """One task that waits for an instant; without a task, it was cancelled."""
+class _Call:
+    """What happens at an instant, unless it is cancelled before."""
 
-    __slots__ = ("task",)
+    __slots__ = ("action",)
 
-    def __init__(self, task: trio.lowlevel.Task) -> None:
-        self.task: trio.lowlevel.Task | None = task
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action: Callable[[], object] | None = action
 
     def abort(self, _raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
-        self.task = None
+        self.action = None
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -98,13 +109,14 @@ class NodeClock:
     def __init__(self, *, ahead_us: int = 0, drift_ppm: int = 0) -> None:
         self._now_s = trio.lowlevel.current_clock().current_time
         self._start_s = self._now_s()
+        self._start_unix_us = EPOCH_START_US + round(self._start_s * 1e6)
         self.ahead_us = ahead_us
         """May be changed at any time: a clock that is set."""
         self._drift_ppm = drift_ppm
 
     def unix_us(self) -> int:
         """See `Clock`."""
-        return EPOCH_START_US + round(self._start_s * 1e6) + self.monotonic_us() + self.ahead_us
+        return self._start_unix_us + self.monotonic_us() + self.ahead_us
 
     def monotonic_us(self) -> int:
         """See `Clock`."""

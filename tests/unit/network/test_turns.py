@@ -45,3 +45,24 @@ async def test_whoever_fails_inside_lets_the_next_one_in() -> None:
             raise RuntimeError
     async with turns:
         assert turns.waiting == 0
+
+
+async def test_whoever_gives_up_waiting_is_passed_over() -> None:
+    turns, entered = Turns(), list[str]()
+
+    async def visit(name: str, scope: trio.CancelScope) -> None:
+        with scope:
+            async with turns:
+                entered.append(name)
+
+    impatient = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        async with turns:
+            nursery.start_soon(visit, "impatient", impatient)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(visit, "patient", trio.CancelScope())
+            await trio.testing.wait_all_tasks_blocked()
+            impatient.cancel()
+    assert (entered, turns.waiting) == (["patient"], 0)
+    async with turns:
+        entered.append("later")

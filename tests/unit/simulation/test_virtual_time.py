@@ -48,6 +48,28 @@ def test_the_end_of_every_step_is_told_before_time_moves() -> None:
     assert seen[:2] == [0.0, 1.0]
 
 
+def test_what_wakes_no_task_happens_in_its_order_between_the_turns_of_tasks() -> None:
+    clock = VirtualClock()
+    seen: list[tuple[int, str]] = []
+
+    def happen(name: str) -> bool:
+        seen.append((clock.now_us, name))
+        return True
+
+    async def main() -> None:
+        for name, delay_s in (("late", 3.0), ("early", 1.0)):
+            clock.later(delay_s, lambda name=name: happen(name))  # type: ignore[misc]
+        with trio.move_on_after(2.0):
+            await clock.sleep(5.0)
+        happen("deadline")
+        await clock.sleep(2.0)
+        happen("slept")
+
+    trio.run(main, clock=clock)
+    assert seen == [(1_000_000, "early"), (2_000_000, "deadline"), (3_000_000, "late"), (4_000_000, "slept")]
+    assert clock.jumps == 4
+
+
 def test_a_deadlock_is_noticed_and_not_waited_for() -> None:
     clock = VirtualClock()
 
