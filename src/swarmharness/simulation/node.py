@@ -120,7 +120,7 @@ class SimulatedNode:
         if self.ended is not None:
             swarm.checks.ended_session(self, self.ended)
             self.ended = None
-        swarm.ended_sessions += 1
+        swarm.heap.session_ended()
         self.disk.frozen = True
 
     async def _serve(self, ports: NodePorts) -> None:

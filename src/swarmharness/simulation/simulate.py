@@ -5,7 +5,6 @@ One `trio.run`, one virtual clock, a seeded scheduler, no threads, no wall clock
 
 from __future__ import annotations
 
-import gc
 import logging
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import trio
 from swarmharness.errors import SwarmError
 from swarmharness.simulation.checks import Violation
 from swarmharness.simulation.faults import run_fault
-from swarmharness.simulation.large_pages import use_large_pages
+from swarmharness.simulation.heap import uncollected
 from swarmharness.simulation.load import Load
 from swarmharness.simulation.scenario import Scenario
 from swarmharness.simulation.scheduling import seeded_scheduling
@@ -24,11 +23,6 @@ from swarmharness.simulation.virtual_time import VirtualClock
 
 DRAIN_S = 15.0
 """After the last request: time to answer, and to settle."""
-
-
-TIDIED_EVERY = 100_000
-"""After so many steps what came since and is unreachable is freed: little, exceptions mostly. That costs what came
-since, not what there is. What ended sessions leave is freed when a quarter of all nodes had one."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +50,11 @@ def simulate(scenario: Scenario, seed: int) -> Simulation:
     logger = logging.getLogger("swarmharness")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # nodes report hardship, and here it is made on purpose
-    collects = gc.isenabled()
-    gc.disable()  # a full collection takes the longer the larger the swarm is; see `TIDIED_EVERY`
     try:
-        with remembered_signatures(signatures), seeded_scheduling(seed):
+        with remembered_signatures(signatures), seeded_scheduling(seed), uncollected():
             return trio.run(_run, scenario, seed, clock, signatures, clock=clock)
     finally:
         logger.setLevel(level)
-        if collects:
-            gc.enable()
 
 
 async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: SignatureMemory) -> Simulation:
@@ -77,12 +67,7 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
 
                 def step() -> None:
                     swarm.checks.step()
-                    if clock.jumps >= swarm.tidied_step + TIDIED_EVERY:
-                        swarm.tidied_step = clock.jumps
-                        many_ended = 4 * swarm.ended_sessions > len(swarm.nodes)
-                        swarm.ended_sessions *= not many_ended
-                        gc.collect(2 if many_ended else 0)
-                        use_large_pages()
+                    swarm.heap.step(clock.jumps)
                     if swarm.checks.violations and not swarm.ending:
                         swarm.ending = True
                         nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ from swarmharness.identity import PeerId
 from swarmharness.routing.fixedpoint import EXP_SCALE, exp_scaled, ln_micro
 from swarmharness.simulation.checks import Checks
 from swarmharness.simulation.disk import SimulatedDisk
+from swarmharness.simulation.heap import Heap
 from swarmharness.simulation.network import SimulatedNetwork
 from swarmharness.simulation.node import SimulatedNode
 from swarmharness.simulation.randomness import SeededRandomness
@@ -46,14 +47,12 @@ class Swarm:
         self.nodes: list[SimulatedNode] = []
         self.by_peer: dict[PeerId, SimulatedNode] = {}
         self.ending = False
-        self.ended_sessions = 0
-        """Since memory was tidied up thoroughly."""
-        self.tidied_step = 0
         self._choosing = self.draw("choosing")
         for name, group in scenario.nodes.items():
             for number in range(group.count):
                 self.nodes.append(self._make(name, group, number))
                 self.enrol(self.nodes[-1])
+        self.heap = Heap(len(self.nodes))
 
     def draw(self, name: str) -> SeededRandomness:
         """Return a generator of its own for one purpose, so that purposes do not disturb one another."""
