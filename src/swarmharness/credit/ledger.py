@@ -153,9 +153,9 @@ class Ledger:
         )
 
     def _count(self, claim: Claim, age: int) -> None:
+        worker, requester = claim.worker, claim.requester
         amount = claim.microcredits * (self.horizon_epochs - age) // self.horizon_epochs
-        total = self._work[claim.worker].get(claim.requester, 0) + amount
-        self._work[claim.worker][claim.requester] = total
-        self._work_for[claim.requester][claim.worker] = total
-        self._standing[claim.worker] += amount
-        self._standing[claim.requester] -= amount
+        of_worker = self._work[worker]
+        of_worker[requester] = self._work_for[requester][worker] = of_worker.get(requester, 0) + amount
+        self._standing[worker] += amount
+        self._standing[requester] -= amount

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -93,9 +93,11 @@ def differing_field(body: ReceiptBody, tasks: Sequence[TaskTerms]) -> str | None
         for task in tasks
     ):
         return "tasks"
-    expected = settlement_body(tasks, game=body.game_digest, price_microcredits=body.price_microcredits)
-    names = (item.name for item in fields(ReceiptBody) if item.name != "epoch")
-    return next((name for name in names if getattr(body, name) != getattr(expected, name)), None)
+    made = settlement_body(tasks, game=body.game_digest, price_microcredits=body.price_microcredits)
+    expected = made if made.epoch == body.epoch else replace(made, epoch=body.epoch)
+    if expected == body:
+        return None
+    return next(item.name for item in fields(body) if getattr(body, item.name) != getattr(expected, item.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class SimulatedReceiptStore(MemoryReceiptStore):
     async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`."""
         await self._write("commit", tuple(entries))
-        proofs = await super().commit(entries)
+        proofs = self.put(entries)
         self._committed(entries)
         return proofs
 

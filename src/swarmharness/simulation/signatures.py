@@ -7,6 +7,7 @@ which nobody can change. The names that this needs are `identity._public_key` an
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,17 +28,14 @@ class SignatureMemory:
 
     def __init__(self, most: int = REMEMBERED_MAX) -> None:
         self._most = most
-        self._known: dict[bytes, tuple[str, bytes]] = {}
+        self.known: OrderedDict[bytes, tuple[str, bytes]] = OrderedDict()
+        """Whose signature of which message each one is."""
 
     def add(self, peer_id: str, message: bytes, signature: bytes) -> None:
         """Note a genuine signature."""
-        self._known[signature] = peer_id, message
-        if len(self._known) > self._most:
-            del self._known[next(iter(self._known))]
-
-    def holds(self, peer_id: str, message: bytes, signature: bytes) -> bool:
-        """Tell whether exactly this was noted."""
-        return self._known.get(signature) == (peer_id, message)
+        self.known[signature] = peer_id, message
+        if len(self.known) > self._most:
+            self.known.popitem(last=False)
 
 
 class SimulatedIdentity(Identity):
@@ -75,13 +73,13 @@ def remembered_signatures(memory: SignatureMemory) -> Iterator[None]:
 class _RememberedKey:
     """A public key in front of which the memory stands."""
 
-    __slots__ = ("_key", "_memory", "_peer_id")
+    __slots__ = ("_key", "_known", "_memory", "_peer_id")
 
     def __init__(self, peer_id: PeerId, key: Ed25519PublicKey, memory: SignatureMemory) -> None:
-        self._peer_id, self._key, self._memory = peer_id, key, memory
+        self._peer_id, self._key, self._memory, self._known = peer_id, key, memory, memory.known
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """See `Ed25519PublicKey.verify`."""
-        if not self._memory.holds(self._peer_id, message, signature):
+        if self._known.get(signature) != (self._peer_id, message):
             self._key.verify(signature, message)
             self._memory.add(self._peer_id, message, signature)

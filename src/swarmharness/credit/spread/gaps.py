@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from swarmharness.credit.receipt import Half, Receipt
+from swarmharness.credit.receipt import Receipt
 from swarmharness.identity import PeerId
 
 GAPS_MAX = 256
@@ -33,8 +33,8 @@ def places_to_check(receipts: Iterable[Receipt], signers: frozenset[str]) -> lis
     """Return the places in chains of these signers that have a predecessor."""
     found: list[Place] = []
     for receipt in receipts:
-        halves: tuple[Half, Half] = (receipt.requester_half, receipt.worker_half)
-        for content in (half.content for half in halves):
+        for half in (receipt.requester_half, receipt.worker_half):
+            content = half.content
             if content.number > 0 and content.signer in signers:
                 found.append((content.signer, content.incarnation, content.number))
     return found

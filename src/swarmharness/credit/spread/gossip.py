@@ -61,14 +61,15 @@ class Gossiper:
 
     def publish(self, receipt: Receipt) -> None:
         """Send a receipt of this node, verified and stored, to those who follow a party of it (C-21)."""
-        body = receipt.body
-        of_requester, of_worker = (self._followers.get(short_id(party), {}) for party in (body.requester, body.worker))
-        for peer in of_requester | of_worker:
-            if peer in (body.requester, body.worker):
+        body, nobody = receipt.body, dict[PeerId, None]()
+        requester, worker, digest = body.requester, body.worker, body_digest(body)
+        followers = self._followers
+        for peer in followers.get(short_id(requester), nobody) | followers.get(short_id(worker), nobody):
+            if peer in (requester, worker):
                 continue
             queue = self._queues.setdefault(peer, {})
             if len(queue) < self._settings.queue_receipts_max:
-                queue[body_digest(body)] = receipt
+                queue[digest] = receipt
             else:
                 self.lost += 1
             self._wake.set()

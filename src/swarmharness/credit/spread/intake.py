@@ -117,7 +117,7 @@ class Intake:
             if problem is None and not asked:
                 if not self._senders.take(sender, 1, now_us) or not self._everybody.take(_EVERYBODY, 1, now_us):
                     problem = SpreadProblem.SENDER_TOO_FAST
-                elif not all(self._signers.has(peer, 1, now_us) for peer in (body.requester, body.worker)):
+                elif not (self._signers.has(body.requester, 1, now_us) and self._signers.has(body.worker, 1, now_us)):
                     problem = SpreadProblem.SIGNER_TOO_FAST
             if problem is None:
                 chosen[digest] = receipt
@@ -141,15 +141,16 @@ class Intake:
         Not in a thread: it would be fast alone, but beside the thread that stores and the event loop, all three wait
         for each other at every signature (measured: 0.54 of bare verification instead of 0.66).
         """
-        buckets = self._asked if asked else self._signers
+        buckets, now_us = self._asked if asked else self._signers, self._clock.monotonic_us()
         good: dict[bytes, Receipt] = {}
         for number, (digest, receipt) in enumerate(chosen.items(), start=1):
             body = receipt.body
             problem: SpreadProblem | Problem | None = half_problem(
                 receipt.requester_half, digest, body.requester
             ) or half_problem(receipt.worker_half, digest, body.worker)
-            now_us = self._clock.monotonic_us()
-            if problem is None and not all(buckets.take(peer, 1, now_us) for peer in (body.requester, body.worker)):
+            if problem is None and not (
+                buckets.take(body.requester, 1, now_us) and buckets.take(body.worker, 1, now_us)
+            ):
                 problem = SpreadProblem.SIGNER_TOO_FAST
             if problem is None:
                 good[digest] = receipt
@@ -157,6 +158,7 @@ class Intake:
                 self._refused[problem] += 1
             if number % _CHECKED_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
+                now_us = self._clock.monotonic_us()
         return good
 
     async def _keep(self, good: dict[bytes, Receipt]) -> None:

@@ -73,6 +73,8 @@ class Neighbourhood:
         self, me: str, epoch: int, *, horizon_epochs: int = HORIZON_EPOCHS, followed_max: int = FOLLOWED_MAX
     ) -> None:
         self.me, self.epoch, self.horizon_epochs = me, epoch, horizon_epochs
+        self.oldest_epoch = max(0, epoch - horizon_epochs + 1)
+        """The first epoch that still counts (C-8)."""
         self._followed_max = followed_max
         self._known: defaultdict[int, dict[bytes, Pair]] = defaultdict(dict)
         """The parties of each receipt, by its epoch and its key."""
@@ -93,11 +95,6 @@ class Neighbourhood:
 
     def __len__(self) -> int:
         return sum(map(len, self._known.values()))
-
-    @property
-    def oldest_epoch(self) -> int:
-        """The first epoch that still counts (C-8)."""
-        return max(0, self.epoch - self.horizon_epochs + 1)
 
     @property
     def followed(self) -> Scope:
@@ -195,7 +192,7 @@ class Neighbourhood:
         """Let time pass: receipts beyond the horizon are forgotten, and partners with them."""
         if epoch <= self.epoch:
             return
-        self.epoch = epoch
+        self.epoch, self.oldest_epoch = epoch, max(0, epoch - self.horizon_epochs + 1)
         bound = epoch_bound(self.oldest_epoch)
         for old in [known for known in self._known if known < self.oldest_epoch]:
             for pair in self._known.pop(old).values():
