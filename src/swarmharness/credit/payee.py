@@ -105,7 +105,7 @@ class Payee:
                 await self.save()
             except SwarmError as error:
                 _log.error("tasks that are not paid yet cannot be written down: %s", error)
-            if not self._fresh:
+            if self._saved and not self._fresh:
                 with trio.move_on_after(60):  # settled ones are removed some time
                     await self._added.wait()
 

@@ -71,7 +71,10 @@ class Payer:
         self._backlog: list[_New] = []
         self._retries = RetrySchedule()
         self._settling = 0
-        self._changed = trio.Event()
+        self._earlier = trio.Event()
+        """Set when something is due before what `run` waits for."""
+        self._progress = trio.lowlevel.ParkingLot()
+        """Where `drain` waits for the end of a settlement."""
         self._nursery: trio.Nursery | None = None
         transport.watch(self._on_peer)
 
@@ -89,7 +92,7 @@ class Payer:
         if leaving:
             self._queue_tasks(leaving)
         else:
-            self._changed.set()  # it leaves after a moment in any case
+            self._earlier.set()  # it leaves after a moment in any case
 
     def settle_game(self, game: BatchGame, shares: Sequence[Sequence[TaskTerms]]) -> None:
         """See `CreditService.settle_game`."""
@@ -101,7 +104,7 @@ class Payer:
     async def drain(self) -> None:
         """See `CreditService.drain`."""
         while self._backlog or self._settling or self._grouping:
-            await self._changed.wait()
+            await self._progress.park()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Settle in the background and retry, until cancelled."""
@@ -116,7 +119,7 @@ class Payer:
                 self._nursery = None
 
     async def _start_and_wait(self, nursery: trio.Nursery) -> None:
-        """Start what is due, and return when something has changed or the next is."""
+        """Start what is due, and return when the next is."""
         now_us = self._clock.monotonic_us()
         for tasks in self._grouping.due(now_us):
             self._queue_tasks(tasks)
@@ -124,8 +127,8 @@ class Payer:
         waits = [due for due in (self._retries.next_due_us(), self._grouping.next_due_us()) if due is not None]
         wait_s = max(0, min(waits) - now_us) / 1e6 if waits and self._settling < _IN_FLIGHT_MAX else 1e9
         with trio.move_on_after(wait_s):
-            await self._changed.wait()
-        self._changed = trio.Event()
+            await self._earlier.wait()
+        self._earlier = trio.Event()
 
     def _queue_tasks(self, tasks: Sequence[TaskTerms]) -> None:
         if not tasks:
@@ -170,7 +173,7 @@ class Payer:
     def _ended(self, kind: Kind | None) -> None:
         if kind is not None:
             self._queue_tasks(self._grouping.ended(kind))
-            self._changed.set()
+            self._progress.unpark_all()
 
     async def _try(self, settlement: Settlement, attempts: int) -> None:
         try:
@@ -184,8 +187,10 @@ class Payer:
             self._settled_one()
 
     def _settled_one(self) -> None:
+        if self._settling == _IN_FLIGHT_MAX:
+            self._earlier.set()  # there is room for what has to wait for it
         self._settling -= 1
-        self._changed.set()
+        self._progress.unpark_all()
 
     async def _signed(self, body: ReceiptBody, game: Game | None) -> Settlement:
         now = epoch_of(self._clock.unix_us())
@@ -222,7 +227,8 @@ class Payer:
             now_us=self._clock.monotonic_us(),
             jitter_us=self._randomness.below(_JITTER_US),
         )
+        self._earlier.set()
 
     def _on_peer(self, event: PeerEvent) -> None:
         if event.connected and self._retries.hasten(event.peer_id, now_us=self._clock.monotonic_us()):
-            self._changed.set()
+            self._earlier.set()

@@ -122,7 +122,8 @@ class KeyIndex:
 
     def rank(self, bound: bytes) -> int:
         """Return how many keys lie below `bound`."""
-        return self._up_to(bound)[0]
+        at, place = self._find(bound)
+        return self._prefixes()[0][at] + place
 
     def key_at(self, rank: int) -> bytes:
         """Return the key with so many keys below it; IndexError if there is none."""
@@ -141,13 +142,15 @@ class KeyIndex:
         for block in self._blocks[at + 1 :]:
             yield from block
 
+    def _find(self, bound: bytes) -> tuple[int, int]:
+        """Return a block, and how many of its keys lie below `bound`; all of those in the blocks before it do."""
+        at = max(0, bisect_left(self._firsts, bound) - 1)
+        return at, bisect_left(self._blocks[at], bound) if self._blocks else 0
+
     def _up_to(self, bound: bytes) -> tuple[int, int]:
+        at, place = self._find(bound)
         counts, totals = self._prefixes()
-        at = bisect_left(self._firsts, bound) - 1
-        if at < 0:
-            return 0, 0
-        block = self._blocks[at]
-        place = bisect_left(block, bound)
+        block = self._blocks[at] if self._blocks else []
         if place * 2 <= len(block):
             return counts[at] + place, totals[at] + _total(block[:place])
         return counts[at] + place, totals[at + 1] - _total(block[place:])
