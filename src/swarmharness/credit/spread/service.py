@@ -78,7 +78,8 @@ class SpreadService:
         self._busy: set[PeerId] = set()
         self._nursery: trio.Nursery | None = None
         self._gaps = Gaps()
-        self._changed = trio.Event()
+        self._pause = trio.CancelScope()
+        """Ends when the next thing is due."""
         self._next_dials_us = 0
         self._answerer = Answerer(
             self._parts, refused=self.refused, on_gossip=self._gossip_came, on_opening=self._opening_came
@@ -171,9 +172,9 @@ class SpreadService:
                 self._on_peer(PeerEvent(peer, connected=True))
             while True:
                 self._start_due(nursery)
-                with trio.move_on_after(self._wait_s()):
-                    await self._changed.wait()
-                self._changed = trio.Event()
+                with trio.CancelScope() as self._pause:
+                    self._plan()
+                    await trio.sleep_forever()
 
     async def _load(self) -> None:
         await self.bans.load()
@@ -198,14 +199,16 @@ class SpreadService:
         for gap in self._gaps.take_due(now_us):
             nursery.start_soon(self._fill, gap)
 
-    def _wait_s(self) -> float:
+    def _plan(self) -> None:
+        """End the pause when the next thing is due; what is due may have changed."""
         due = [self._next_dials_us]
         gap_us, next_us = self._gaps.next_due_us(), self._schedule.next_due_us(self._busy)
         if gap_us is not None:
             due.append(gap_us)
         if next_us is not None and len(self._busy) < self.settings.sessions_at_once:
             due.append(next_us)
-        return max(0.0, (min(due) - self._clock.monotonic_us()) / 1e6)
+        wait_s = max(0.0, (min(due) - self._clock.monotonic_us()) / 1e6)
+        self._pause.deadline = trio.current_time() + wait_s
 
     def _dial_some(self, nursery: trio.Nursery, now_us: int) -> None:
         """Now and then, meet a few followed partners that are not connected: the connection brings a comparison."""
@@ -243,7 +246,7 @@ class SpreadService:
                 period_us = int(self.settings.period_s * 1e6)
                 now_us = self._clock.monotonic_us()
                 self._schedule.done(peer, now_us, self._randomness.below(period_us), again=again)
-            self._changed.set()
+            self._plan()
 
     # --- gaps: what precedes is asked for, never punished (C-17)
 
@@ -255,7 +258,7 @@ class SpreadService:
         for place, below in zip(places, await self._parts.store.known_below(places), strict=True):
             if below < place[2] - 1:
                 self._gaps.note(peer, place, now_us)
-                self._changed.set()
+                self._plan()
 
     async def _fill(self, gap: Gap) -> None:
         signer, incarnation, number = gap.place
@@ -296,4 +299,4 @@ class SpreadService:
     def _meet(self, peer: PeerId) -> None:
         chance = self._randomness.below(max(1, int(self.settings.stagger_s * 1e6)))
         self._schedule.met(peer, self._clock.monotonic_us(), chance)
-        self._changed.set()
+        self._plan()
