@@ -51,8 +51,7 @@ class PrioritySlots:
 
     @asynccontextmanager
     async def turn(self, priority: Priority) -> AsyncIterator[None]:
-        """Wait for a slot, and hold it as long as the block lasts."""
-        await trio.lowlevel.checkpoint()
+        """Wait for a slot unless one is free, and hold it as long as the block lasts."""
         if self._free:
             self._free -= 1
         else:

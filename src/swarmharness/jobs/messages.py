@@ -74,10 +74,10 @@ class Reveal:
 
 def output_digest(salt: bytes, outputs: Iterable[Output]) -> bytes:
     """Return the salted digest of outputs, each with its error."""
-    return salted_digest(salt, (part for output in outputs for part in (output.data, output.error.encode())))
+    return salted_digest(salt, [part for output in outputs for part in (output.data, output.error.encode())])
 
 
 def commitment_of(task_id: bytes, worker: str, nonce: bytes, outputs_digest: bytes) -> bytes:
     """Return H(tag ‖ task ‖ worker ‖ nonce ‖ result): it hides the result, and no other worker can reuse it."""
     parts = (task_id, worker.encode(), nonce, outputs_digest)
-    return hashlib.sha256(_TAG_COMMITMENT + b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+    return hashlib.sha256(_TAG_COMMITMENT + b"".join([len(part).to_bytes(8, "big") + part for part in parts])).digest()

@@ -61,7 +61,7 @@ class JobService:
         Raises UnavailableError at once if nobody serves the skill, BudgetError if nobody can be paid.
         """
         options = options or JobOptions()
-        choices = await self._router.choose(skill)
+        choices = await self._router.choose(skill, explores=False)
         if not choices:
             raise UnavailableError(
                 f"every node that serves {skill!r} failed lately; `swarmharness router explain {skill}` says why"

@@ -194,7 +194,7 @@ class JobsApi:
         ):
             raise InputError(f"job.know: at most {KNOWN_MAX} pairs of byte strings, an item and its output")
         skill = self._asked(params).job.skill
-        models = {choice.skill.model_digest for choice in await self._parts.router.choose(skill)}
+        models = {choice.skill.model_digest for choice in await self._parts.router.choose(skill, explores=False)}
         for item, output in known:
             for digest in models:
                 self._parts.verification.know(skill, digest, item, output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from swarmharness.errors import RefusedError, SwarmError
@@ -42,7 +44,8 @@ class LoadReports:
         self._requesters = Askers(ASKED_LATELY_US, TOLD_MAX)
         self._limits = TokenBuckets(per_s=PROBES_PER_S, burst=PROBES_BURST)
         self._told: tuple[SkillLoad, ...] = ()
-        self._changed = trio.Event()
+        self._due = trio.CancelScope()
+        """Passes its deadline when it is time to gossip; it has one from when something changed."""
         transport.handle(METHOD_PROBE, self._on_probe)
         transport.handle(METHOD_TELL, self._on_tell)
 
@@ -54,7 +57,7 @@ class LoadReports:
         times.add(items=items, service_us=service_us, elapsed_us=elapsed_us, found_items=found_items)
         if peer_id != self._transport.peer_id:
             self._requesters.add(peer_id, self._clock.monotonic_us())
-        self._changed.set()
+        self._note_change()
 
     def load(self) -> tuple[SkillLoad, ...]:
         """Return the load of every skill."""
@@ -68,17 +71,21 @@ class LoadReports:
 
     def note_began(self) -> None:
         """Hear that a task was accepted here."""
-        self._changed.set()
+        self._note_change()
 
     async def run(self) -> None:
         """Gossip until cancelled, `gossip_s` after something changed; whom nobody asked lately says nothing."""
         async with trio.open_nursery() as nursery:
             while True:
-                await self._changed.wait()
-                await trio.sleep(self._router.policy.gossip_s or OFF_POLL_S)
-                self._changed = trio.Event()
+                with self._due:
+                    await trio.sleep_forever()
+                self._due = trio.CancelScope()
                 if self._router.policy.gossip_s:
                     self._gossip(nursery, self._requesters.current(self._clock.monotonic_us()))
+
+    def _note_change(self) -> None:
+        if self._due.deadline == math.inf:
+            self._due.deadline = trio.current_time() + (self._router.policy.gossip_s or OFF_POLL_S)
 
     def _gossip(self, nursery: trio.Nursery, requesters: tuple[PeerId, ...]) -> None:
         if not requesters:

@@ -87,15 +87,17 @@ class Router:
         model_digest: bytes = b"",
         input_bytes: int = 0,
         limit: int = CHOICES_MAX,
+        explores: bool = True,
     ) -> tuple[Choice, ...]:
         """Return whom to send a task of `items` to, best first; possibly nobody, if all candidates are excluded.
 
+        Without `explores`, for who only wants to know, nothing is left to chance.
         Raises UnavailableError if no node is known to serve the skill.
         """
         adverts = await self._directory.candidates(skill)
         rows = self._fresh_rows(skill, adverts)
         order = rows.order(items, exclude=exclude, model_digest=model_digest, input_bytes=input_bytes, limit=limit)
-        if len(order) < 2:
+        if len(order) < 2 or not explores:
             return order
 
         def newcomers() -> list[int]:
@@ -217,24 +219,21 @@ class Router:
         if table is None:
             return 0
         milli = slots = 0
-        for peer_id in table.rows.usable():
-            estimate = self._records.get(peer_id, skill, self._policy).estimate
+        for choice in table.rows.usable():
+            estimate = self._records.get(choice.peer_id, skill, self._policy).estimate
             if estimate.queued_at_us is not None:
                 milli += estimate.usual_milli
-                slots += estimate.slots or table.rows.choice(peer_id).skill.slots
+                slots += estimate.slots or choice.skill.slots
         return milli // slots if slots else 0
 
     def stale_peers(self, skill: str, *, older_than_us: int) -> list[PeerId]:
         """Return the other peers that may get tasks of a skill and whose last account is older; none if never asked."""
         table = self._tables.get(skill)
-        if table is None:
-            return []
-        now_us = self._clock.monotonic_us()
-        found = []
-        for peer_id in table.rows.usable():
-            heard_us = self._records.get(peer_id, skill, self._policy).estimate.queued_at_us
-            if peer_id != self._own_id and (heard_us is None or now_us - heard_us >= older_than_us):
-                found.append(peer_id)
+        found, since_us = [], self._clock.monotonic_us() - older_than_us
+        for choice in table.rows.usable() if table is not None else ():
+            heard_us = self._records.get(choice.peer_id, skill, self._policy).estimate.queued_at_us
+            if not choice.local and (heard_us is None or heard_us <= since_us):
+                found.append(choice.peer_id)
         return found
 
     def believe(self, peer_id: PeerId, skill: str, trust: Trust) -> None:
@@ -296,9 +295,10 @@ class Router:
 
     def _predict(self, peer_id: PeerId, skill: str, items: int, input_bytes: int, now_us: int) -> Prediction | None:
         table = self._tables.get(skill)
-        if table is None or peer_id not in table.rows:
+        choice = None if table is None else table.rows.find(peer_id)
+        if choice is None:
             return None
-        view = self._view_now(table.rows.choice(peer_id), now_us)
+        view = self._view_now(choice, now_us)
         parts = time_parts_us(view, self._policy, items, input_bytes)
         way_us = parts["network"] + parts["input"] + parts["model"]
         return Prediction(parts["wait"] - view.hidden_us, way_us, sum(parts.values()))
@@ -336,8 +336,8 @@ class Router:
             offer, peer_id = advert.skill(skill), PeerId(advert.peer_id)
             if offer is None:
                 continue
-            if old is not None and peer_id in old.rows and old.rows.choice(peer_id).skill is offer:
-                choices.append(old.rows.choice(peer_id))
+            if old is not None and (before := old.rows.find(peer_id)) is not None and before.skill is offer:
+                choices.append(before)
                 continue
             self._records.advertised(peer_id, offer, self._policy, sequence=advert.sequence, now_us=now_us)
             choices.append(self._choice(peer_id, offer, self._records.get(peer_id, skill, self._policy)))

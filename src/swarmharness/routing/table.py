@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import Advert, SkillAdvert
@@ -38,7 +39,7 @@ class SkillTable:
     """Rows by peer id. `set_row` compiles one of them; `order` decides."""
 
     def __init__(self, choices: Iterable[Choice]) -> None:
-        self._choices = sorted(choices, key=lambda choice: choice.peer_id)
+        self._choices = sorted(choices, key=attrgetter("peer_id"))
         if len(self._choices) > CANDIDATES_MAX:
             raise ValueError(f"{len(self._choices)} candidates, allowed are {CANDIDATES_MAX}")
         self._index: dict[str, int] = {choice.peer_id: index for index, choice in enumerate(self._choices)}
@@ -57,9 +58,14 @@ class SkillTable:
         """Return the peers of all rows, excluded ones too."""
         return tuple(choice.peer_id for choice in self._choices)
 
-    def usable(self) -> list[PeerId]:
-        """Return the peers that may get tasks."""
-        return [choice.peer_id for choice, base in zip(self._choices, self._bases, strict=True) if base < _EXCLUDED]
+    def usable(self) -> list[Choice]:
+        """Return what the rows of the peers that may get tasks hand out, by peer id."""
+        return [choice for choice, base in zip(self._choices, self._bases, strict=True) if base < _EXCLUDED]
+
+    def find(self, peer_id: str) -> Choice | None:
+        """Return what a peer's row hands out; None if it has no row."""
+        index = self._index.get(peer_id)
+        return None if index is None else self._choices[index]
 
     def choice(self, peer_id: str) -> Choice:
         """Return what a row hands out."""

@@ -170,12 +170,12 @@ def _caution_milli(view: CandidateView, policy: RoutingPolicy) -> int:
 
 def _bonus_micro(view: CandidateView, policy: RoutingPolicy) -> int:
     """Return S, the part of ln U that is not time, in micro-nats."""
-    weighted = (
-        round(policy.trust_weight * MICRO) * 2 * (ln_micro(view.trust_micro) - _LN_MICRO)
-        + round(policy.pheromone_weight * MICRO) * (ln_micro(max(1, view.pheromone_micro)) - _LN_MICRO)
-        + round(policy.candour_weight * MICRO) * (ln_micro(max(1, view.candour_micro)) - _LN_MICRO)
-        - round(policy.price_weight * MICRO) * ln_micro(max(1, view.price_microcredits))
-    )
+    weighted = round(policy.trust_weight * MICRO) * 2 * (ln_micro(view.trust_micro) - _LN_MICRO)
+    weighted -= round(policy.price_weight * MICRO) * ln_micro(max(1, view.price_microcredits))
+    if view.pheromone_micro != MICRO:  # as most are
+        weighted += round(policy.pheromone_weight * MICRO) * (ln_micro(max(1, view.pheromone_micro)) - _LN_MICRO)
+    if view.candour_micro != MICRO:
+        weighted += round(policy.candour_weight * MICRO) * (ln_micro(max(1, view.candour_micro)) - _LN_MICRO)
     return weighted // MICRO
 
 

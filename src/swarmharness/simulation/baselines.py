@@ -34,10 +34,11 @@ class BaselineRouter(Router):
         model_digest: bytes = b"",
         input_bytes: int = 0,
         limit: int = CHOICES_MAX,
+        explores: bool = True,
     ) -> tuple[Choice, ...]:
         """See `Router.choose`."""
-        found = await super().choose(skill, items, exclude=exclude, model_digest=model_digest)
-        if len(found) < 2:
+        found = await super().choose(skill, items, exclude=exclude, model_digest=model_digest, explores=False)
+        if len(found) < 2 or not explores:
             return found
         peers = sorted(found, key=lambda choice: choice.peer_id)
         first = self.pick(skill, peers)

@@ -128,8 +128,11 @@ class ModelExecutor:
         """See `Executor`. All skills share the slots, so what waits for any of them counts, as items of this one."""
         if skill not in self._models:
             return 0
-        waiting_us = sum(items * self._usual_us(name) for name, items in self._queued.items() if items)
-        return -(-waiting_us // self._usual_us(skill)) * self.behaviour.claims_queue_percent // 100
+        waiting = self._queued[skill]
+        others = [(name, items) for name, items in self._queued.items() if items and name != skill]
+        if others:
+            waiting -= -sum(items * self._usual_us(name) for name, items in others) // self._usual_us(skill)
+        return waiting * self.behaviour.claims_queue_percent // 100
 
     def _usual_us(self, skill: str) -> int:
         mean_us = round(self._works[skill].work_ms * 1000) * 1000 // self.speed_permille
