@@ -31,9 +31,8 @@ QUERY_BYTES = 100
 ANSWER_BYTES = 1600
 """About what a message with K peers of one address each takes."""
 
-_Near = tuple[int, PeerId, tuple[str, ...]]
-"""How far a peer is from a place, the peer, and its addresses."""
-_Bucket = dict[PeerId, tuple[int, PeerId, tuple[str, ...]]]
+_Contact = tuple[int, PeerId, tuple[str, ...]]
+"""A peer's place, itself, and its addresses: nodes tell each other of it, and all have the same one."""
 
 
 class MemoryDht:
@@ -46,8 +45,8 @@ class MemoryDht:
         self._transport = transport
         self._network: MemoryNetwork = transport.network
         self._place = _place(transport.peer_id)
-        self._buckets: dict[int, _Bucket] = {}
-        """Peers with their places and addresses."""
+        self.contact: _Contact = self._place, transport.peer_id, transport.addresses
+        self._buckets: dict[int, dict[PeerId, _Contact]] = {}
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
         self.lookups: deque[Lookup] = deque(maxlen=LOOKUPS_KEPT)
@@ -66,7 +65,7 @@ class MemoryDht:
         """See `Dht`."""
         self._transport.add_addresses(peer)
         first = not self._buckets
-        self._note(peer.peer_id, _place(peer.peer_id), peer.addresses)
+        self._note((_place(peer.peer_id), peer.peer_id, peer.addresses))
         if first:
             await self._closest(self._place)
 
@@ -100,8 +99,8 @@ class MemoryDht:
             del records[provider]
         return {provider: addresses for provider, (_, addresses) in records.items()}
 
-    def _nearest(self, place: int) -> list[_Near]:
-        """Return the k known peers nearest to a place, the nearest first.
+    def _nearest(self, place: int) -> list[tuple[int, _Contact]]:
+        """Return the k known peers nearest to a place with their distances, the nearest first.
 
         Those in the place's own bucket are nearer than those in the buckets below it, which differ from the place in
         the same highest bit; then come the buckets above it, one after the other.
@@ -109,13 +108,13 @@ class MemoryDht:
         buckets, own = self._buckets, (place ^ self._place).bit_length()
         below = [number for number in buckets if number < own]
         above = ([number] for number in sorted(buckets) if number > own)
-        nearest: list[_Near] = []
+        nearest: list[tuple[int, _Contact]] = []
         for numbers in ([own], below, *above):
             found = [
-                (at ^ place, peer, its)
+                (contact[0] ^ place, contact)
                 for number in numbers
                 if number in buckets
-                for at, peer, its in buckets[number].values()
+                for contact in buckets[number].values()
             ]
             found.sort()
             nearest += found
@@ -131,7 +130,7 @@ class MemoryDht:
         It asks, `ALPHA` at a time, the closest of which it has heard, and ends with the first round that brings no
         closer one, whether or not all of the k were asked by then.
         """
-        closest = [(distance, peer_id) for distance, peer_id, _ in self._nearest(place)]
+        closest = [(distance, contact[1]) for distance, contact in self._nearest(place)]
         if len(closest) < PEERS_FEW:
             connected = [(_place(peer_id) ^ place, peer_id) for peer_id in self._transport.connected()]
             closest = sorted({*closest, *connected})[:K]
@@ -158,10 +157,10 @@ class MemoryDht:
 
     def _hear(self, place: int, heard: set[tuple[int, PeerId]], other: MemoryDht) -> None:
         own = self._transport.peer_id
-        for distance, peer_id, addresses in other._nearest(place):
-            if peer_id != own:
-                heard.add((distance, peer_id))
-                self._note(peer_id, distance ^ place, addresses)
+        for distance, contact in other._nearest(place):
+            if contact[1] != own:
+                heard.add((distance, contact[1]))
+                self._note(contact)
 
     async def _ask(self, peers: Sequence[PeerId], answered: Callable[[MemoryDht], object]) -> set[PeerId]:
         """Ask peers at once, with `answered` for each answer as it comes; returns those from whom none came in time."""
@@ -170,8 +169,9 @@ class MemoryDht:
             await queries.over.wait()
         return queries.silent
 
-    def _note(self, peer_id: PeerId, place: int, addresses: tuple[str, ...]) -> None:
+    def _note(self, contact: _Contact) -> None:
         """Put a peer into its bucket; a full bucket keeps its old peers, which have proved to stay."""
+        place, peer_id, addresses = contact
         if place == self._place or not addresses:
             return
         number = (place ^ self._place).bit_length()
@@ -180,7 +180,7 @@ class MemoryDht:
             bucket = self._buckets[number] = {}
         known = bucket.get(peer_id)
         if len(bucket) < K if known is None else known[2] != addresses:
-            bucket[peer_id] = place, peer_id, addresses
+            bucket[peer_id] = contact
 
     def _forget(self, peer_id: PeerId) -> None:
         bucket = self._buckets.get((_place(peer_id) ^ self._place).bit_length())
@@ -211,8 +211,7 @@ class _Queries:
         node, other = network.reachable(peer_id), network.dhts.get(peer_id)
         if node is None or other is None or not node.addresses or not node.admits(own):
             return self._is_one_less()
-        if self._transport.addresses:
-            other._note(own, self._dht._place, self._transport.addresses)
+        other._note(self._dht.contact)
         self._post(peer_id, own, ANSWER_BYTES, partial(self._heard, peer_id, other))
         return True
 

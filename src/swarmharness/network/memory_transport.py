@@ -29,6 +29,7 @@ class MemoryTransport:
         self.network = network
         self.settings = settings
         self._peer_id = peer_id
+        self._addresses = (f"/memory/{peer_id}",) if settings.listen else ()
         self._access = settings.access
         self._handlers: dict[str, Handler] = {}
         self._known: dict[PeerId, tuple[str, ...]] = {}
@@ -57,7 +58,7 @@ class MemoryTransport:
     @property
     def addresses(self) -> tuple[str, ...]:
         """See `Transport`."""
-        return (f"/memory/{self._peer_id}",) if self.settings.listen else ()
+        return self._addresses
 
     def handle(self, method: str, handler: Handler) -> None:
         """See `Transport`."""
@@ -68,7 +69,8 @@ class MemoryTransport:
     def add_addresses(self, peer: PeerAddress) -> None:
         """See `Transport`."""
         known = self._known.get(peer.peer_id, ())
-        self._known[peer.peer_id] = tuple(dict.fromkeys((*peer.addresses, *known)))
+        if known != peer.addresses:
+            self._known[peer.peer_id] = tuple(dict.fromkeys((*peer.addresses, *known))) if known else peer.addresses
 
     async def connect(self, peer_id: PeerId, *, timeout_s: float) -> None:
         """See `Transport`."""

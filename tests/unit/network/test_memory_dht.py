@@ -79,4 +79,4 @@ async def test_a_node_names_those_of_all_that_it_knows_that_are_nearest(autojump
             known = [entry for bucket in dht._buckets.values() for entry in bucket.values()]
             for place in (_place(f"key-{number}"), _place(nodes[number][0].peer_id), _place(nodes[3][0].peer_id)):
                 nearest = sorted((at ^ place, peer_id) for at, peer_id, _ in known)
-                assert [(distance, peer_id) for distance, peer_id, _ in dht._nearest(place)] == nearest[:K]
+                assert [(distance, contact[1]) for distance, contact in dht._nearest(place)] == nearest[:K]
