@@ -10,7 +10,8 @@ KEYS_MAX = 8_192
 class TokenBuckets:
     """Lets every key take `burst` tokens at once and `per_s` a second afterwards.
 
-    At most `KEYS_MAX` keys are remembered; the one that was idle longest is forgotten, and has a full bucket again.
+    Keys whose buckets are full again are forgotten. Of others at most `KEYS_MAX` are remembered: the one that was idle
+    longest is forgotten, and has a full bucket again.
     """
 
     def __init__(self, *, per_s: int, burst: int) -> None:
@@ -24,12 +25,14 @@ class TokenBuckets:
 
     def take(self, key: str, tokens: int, now_us: int) -> bool:
         """Take tokens, all or none; tell whether they were there."""
+        buckets, cost = self._buckets, tokens * 1_000_000
         level = self._level(key, now_us)
-        enough = level >= tokens * 1_000_000
-        self._buckets[key] = (level - tokens * 1_000_000 if enough else level, now_us)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > KEYS_MAX:
-            self._buckets.popitem(last=False)
+        enough = level >= cost
+        buckets[key] = (level - cost if enough else level, now_us)
+        buckets.move_to_end(key)
+        oldest = next(iter(buckets))
+        if oldest != key and (len(buckets) > KEYS_MAX or self._level(oldest, now_us) == self._full):
+            del buckets[oldest]
         return enough
 
     def _level(self, key: str, now_us: int) -> int:

@@ -65,6 +65,7 @@ class SimulatedNetwork(MemoryNetwork):
         number = self.index.setdefault(peer_id, len(self.index))
         if number == len(self.traffic.by_node):
             self.traffic.by_node.append(Count())
+        self._latest_us.setdefault(peer_id, {})
         self.weather.place(peer_id)
         return number
 
@@ -92,7 +93,7 @@ class SimulatedNetwork(MemoryNetwork):
         """See `MemoryNetwork.post`."""
 
         def arrive() -> object:
-            if self.weather.clogged(left, right) is not None:
+            if self.weather.disturbed and self.weather.clogged(left, right) is not None:
                 assert self.nursery is not None
                 self.nursery.start_soon(arrive_late)
                 return False
@@ -121,7 +122,7 @@ class SimulatedNetwork(MemoryNetwork):
     def _arrive(self, left: PeerId, right: PeerId, kind: str, size_bytes: int) -> bool:
         """Tell whether a message gets there."""
         index, code = self.index, self._codes.setdefault(kind, len(self._codes))
-        lost = self.weather.blocks(left, right) or self.weather.loses(left, right)
+        lost = self.weather.loses(left, right)
         self.traffic.lost += lost
         event = Event.LOST if lost else Event.MESSAGE
         self._trace.note(event, self._clock.now_us, index[left], index[right], code, size_bytes)
@@ -130,7 +131,7 @@ class SimulatedNetwork(MemoryNetwork):
     def _in_order_us(self, left: PeerId, right: PeerId, delay_us: int) -> int:
         """Return a delay with which this message does not overtake the one before: a channel is one stream."""
         now_us = self._clock.now_us
-        latest = self._latest_us.setdefault(left, {})
+        latest = self._latest_us[left]
         arrives_us = max(now_us + delay_us, latest.get(right, 0) + 1)
         latest[right] = arrives_us
         if len(latest) > _UNDER_WAY_MAX:

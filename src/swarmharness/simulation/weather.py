@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import trio
@@ -46,7 +46,10 @@ class Weather:
     partitions: list[Partition] = field(default_factory=list)
     disturbed: dict[PeerId, Disturbance] = field(default_factory=dict)
     _distance_us: dict[PeerId, int] = field(default_factory=dict)
-    changed: Callable[[], None] = lambda: None
+    _bits_per_us: int = 1
+
+    def __post_init__(self) -> None:
+        self._bits_per_us = max(1, round(self.model.mbit_per_s))
 
     def place(self, peer_id: PeerId) -> None:
         """Put a node somewhere in the network."""
@@ -64,21 +67,24 @@ class Weather:
     def delay_us(self, left: PeerId, right: PeerId, size_bytes: int) -> int:
         """Return how long this message is on its way, disturbances included."""
         base_us = self._distance_us[left] + self._distance_us[right]
-        delay_us = base_us + size_bytes * 8 // max(1, round(self.model.mbit_per_s))
+        delay_us = base_us + size_bytes * 8 // self._bits_per_us
         if self.model.jitter_percent:
             delay_us += self.randomness.exponential(base_us * self.model.jitter_percent // 100)
-        for node in self._around(left, right) if self.disturbed else ():
-            delay_us += node.delay_us
-            if node.reorder_us:
-                delay_us += self.randomness.below(node.reorder_us)
+        if self.disturbed:
+            for node in self._around(left, right):
+                delay_us += node.delay_us
+                if node.reorder_us:
+                    delay_us += self.randomness.below(node.reorder_us)
         return delay_us
 
     def loses(self, left: PeerId, right: PeerId) -> bool:
-        """Tell whether this message gets lost by chance."""
+        """Tell whether this message gets lost: between the parts of a partition, or by chance."""
+        if self.partitions and self.blocks(left, right):
+            return True
         permille = self.model.loss_permille
         if self.disturbed:
             permille += sum(node.loss_permille for node in self._around(left, right))
-        return self.randomness.chance(permille)
+        return permille > 0 and self.randomness.chance(permille)
 
     def duplicates(self, left: PeerId, right: PeerId) -> bool:
         """Tell whether this message arrives twice."""
@@ -89,7 +95,7 @@ class Weather:
 
     def blocks(self, left: PeerId, right: PeerId) -> bool:
         """Tell whether nothing gets from left to right now."""
-        return any(partition.blocks(left, right) for partition in self.partitions) if self.partitions else False
+        return any(partition.blocks(left, right) for partition in self.partitions)
 
     def clogged(self, left: PeerId, right: PeerId) -> trio.Event | None:
         """Return what a message must wait for, if the link is clogged."""

@@ -29,3 +29,11 @@ def test_the_key_that_was_idle_longest_is_forgotten(monkeypatch: pytest.MonkeyPa
         buckets.take(key, 1, 0)
     assert not buckets.has("a", 1, 0)
     assert buckets.has("b", 1, 0)
+
+
+def test_keys_whose_buckets_are_full_again_are_forgotten() -> None:
+    buckets = TokenBuckets(per_s=1, burst=2)
+    for number in range(100):
+        assert buckets.take(f"key {number}", 2, number * 1_000_000)
+    assert len(buckets._buckets) <= 3
+    assert not buckets.has("key 99", 1, 99_000_000)
