@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,21 +26,29 @@ _TURNS_WITHOUT_KERNEL = 256
 def seeded_scheduling(seed: int) -> Iterator[None]:
     """Within the block, `trio.run` is a function of the seed; raises UnavailableError if this trio cannot do it."""
     run = trio._core._run
-    generator = getattr(run, _GENERATOR, None)
-    if not isinstance(generator, random.Random) or not isinstance(getattr(run, _SWITCH, None), bool):
+    before, generator = getattr(run, _SWITCH, None), getattr(run, _GENERATOR, None)
+    if not isinstance(generator, random.Random) or not isinstance(before, bool):
         raise UnavailableError(
             f"trio {trio.__version__} has no deterministic scheduling under the names known here; "
             "a simulation needs another version of trio"
         )
-    before, state = getattr(run, _SWITCH), generator.getstate()
     setattr(run, _SWITCH, True)
-    generator.seed(seed)
+    setattr(run, _GENERATOR, _Shuffler(seed))
     try:
         with _kernel_seldom_asked(getattr(run, _KERNEL, None)):
             yield
     finally:
         setattr(run, _SWITCH, before)
-        generator.setstate(state)
+        setattr(run, _GENERATOR, generator)
+
+
+class _Shuffler(random.Random):
+    """Python shuffles a single task at the price of ten calls, and most turns have no more."""
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        """See `random.Random`."""
+        if len(x) > 1:
+            super().shuffle(x)
 
 
 @contextmanager
