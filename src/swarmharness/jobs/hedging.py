@@ -5,12 +5,13 @@ It keeps to a budget, gives way under load (`routing/hedging.py` decides both) a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
-from swarmharness.errors import BudgetError, SwarmError
+from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.jobs.alarms import Alarms
 from swarmharness.jobs.asking import TaskRunner
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.registry.advert import SkillAdvert
@@ -19,17 +20,24 @@ from swarmharness.routing.router import Choice, Router
 
 
 class HedgedTasks:
-    """A `TaskRunner` over another one; `budget` is shared by all jobs of the node.
+    """A `TaskRunner` over another one; `budget` and `alarms` are shared by all jobs of the node.
 
     `drop` gets an answer that came too late to be taken, for example to release its price.
     """
 
     def __init__(
-        self, router: Router, tasks: TaskRunner, budget: HedgeBudget, *, drop: Callable[[TaskAnswer], None]
+        self,
+        router: Router,
+        tasks: TaskRunner,
+        budget: HedgeBudget,
+        alarms: Alarms,
+        *,
+        drop: Callable[[TaskAnswer], None],
     ) -> None:
         self._router = router
         self._tasks = tasks
         self._budget = budget
+        self._alarms = alarms
         self._drop = drop
 
     async def run(
@@ -49,16 +57,27 @@ class HedgedTasks:
         late_s = late_after_us(expected_us, policy) / 1e6
         if late_s >= timeout_s:
             return await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
-        race = _Race(self._tasks, items, self._drop)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(race.run, peer_id, skill, timeout_s, nursery.cancel_scope)
-            with trio.move_on_after(late_s):
-                await race.first_ended.wait()
-            if not race.first_ended.is_set():
-                other = await self._next_best(peer_id, skill, len(items))
-                if other is not None:
-                    nursery.start_soon(race.run, other.peer_id, other.skill, timeout_s - late_s, nursery.cancel_scope)
-        return race.result()
+
+        async def again() -> TaskAnswer | None:
+            other = await self._next_best(peer_id, skill, len(items))
+            if other is None:
+                return None
+            return await self._tasks.run(other.peer_id, other.skill, items, timeout_s=timeout_s - late_s)
+
+        second = _SecondCopy(again)
+        alarm = self._alarms.set(late_s, second.run)
+        try:
+            with second.rival:
+                try:
+                    return await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
+                except SwarmError:
+                    await second.wait()
+                    if second.failure is None and second.answer is None:
+                        raise
+            return second.take()
+        finally:
+            self._alarms.call_off(alarm)
+            await second.end(self._drop)
 
     async def _next_best(self, peer_id: PeerId, skill: SkillAdvert, items: int) -> Choice | None:
         """Return whom to send a second copy to, if one may be sent: the same model, at no more than twice the price."""
@@ -76,32 +95,57 @@ class HedgedTasks:
         return None
 
 
-class _Race:
-    """Two copies of one task; the first answer ends the other."""
+class _SecondCopy:
+    """The second copy of one task, in a task of its own if it comes to that; its answer ends the first."""
 
-    def __init__(self, tasks: TaskRunner, items: tuple[bytes, ...], drop: Callable[[TaskAnswer], None]) -> None:
-        self._tasks = tasks
-        self._items = items
-        self._drop = drop
-        self._answer: TaskAnswer | None = None
-        self._failures: list[SwarmError] = []
-        self.first_ended = trio.Event()
+    def __init__(self, again: Callable[[], Awaitable[TaskAnswer | None]]) -> None:
+        self._again = again
+        self._scope = trio.CancelScope()
+        self._ended: trio.Event | None = None
+        """None until it begins."""
+        self._over = False
+        self.rival = trio.CancelScope()
+        """Around the first copy."""
+        self.answer: TaskAnswer | None = None
+        self.failure: Exception | None = None
+        """An error in the program, for the first copy's task to raise."""
 
-    async def run(self, peer_id: PeerId, skill: SkillAdvert, timeout_s: float, scope: trio.CancelScope) -> None:
+    async def run(self) -> None:
+        """Run it; raises nothing."""
+        if self._over:
+            return
+        self._ended = trio.Event()
         try:
-            answer = await self._tasks.run(peer_id, skill, self._items, timeout_s=timeout_s)
-        except SwarmError as failure:
-            if not (self._failures and isinstance(failure, BudgetError)):
-                self._failures.append(failure)
-        else:
-            if self._answer is None:
-                self._answer = answer
-                scope.cancel()
-            else:
-                self._drop(answer)
-        self.first_ended.set()
+            with self._scope:
+                self.answer = await self._again()
+        except SwarmError:
+            pass  # the first copy may be answered all the same
+        except Exception as error:
+            self.failure = error
+        finally:
+            self._ended.set()
+        if self.answer is not None or self.failure is not None:
+            self.rival.cancel()
 
-    def result(self) -> TaskAnswer:
-        if self._answer is None:
-            raise self._failures[0]
-        return self._answer
+    async def wait(self) -> None:
+        """Return when it has ended, at once if it never began."""
+        if self._ended is not None:
+            await self._ended.wait()
+
+    def take(self) -> TaskAnswer:
+        """Return its answer; whoever calls this knows that it ended the first copy."""
+        if self.failure is not None:
+            raise self.failure
+        assert self.answer is not None
+        answer, self.answer = self.answer, None
+        return answer
+
+    async def end(self, drop: Callable[[TaskAnswer], None]) -> None:
+        """End it if it runs; `drop` gets its answer if nobody took that."""
+        self._over = True
+        if self._ended is not None:
+            self._scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
+        if self.answer is not None:
+            drop(self.answer)

@@ -15,6 +15,7 @@ from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import SwarmError
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId, Signer
+from swarmharness.jobs.alarms import Alarms
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
 from swarmharness.jobs.hedging import HedgedTasks
 from swarmharness.jobs.journal import Journal
@@ -191,11 +192,15 @@ async def run_services(
     load_reports = LoadReports(ports.executor, ports.transport, router, ports.clock)
     tasks.began, tasks.served = load_reports.note_began, load_reports.note_served
     probes = ProbeService(router, ports.transport, ports.randomness)
-    hedge_budget = HedgeBudget()
+    hedge_budget, alarms = HedgeBudget(), Alarms()
 
     def hedged(purse: Purse) -> TaskRunner:
         routed = _traced(RoutedTasks(router, requester, purse), router, ports, unix_offset_us)
-        return HedgedTasks(router, routed, hedge_budget, drop=lambda answer: purse.release(answer.price_microcredits))
+
+        def drop(answer: TaskAnswer) -> None:
+            purse.release(answer.price_microcredits)
+
+        return HedgedTasks(router, routed, hedge_budget, alarms, drop=drop)
 
     jobs = JobService(
         router,
@@ -227,6 +232,7 @@ async def run_services(
             await inner.start(verification.run)
             inner.start_soon(redemption.run)
             inner.start_soon(probes.run)
+            inner.start_soon(alarms.run)
             inner.start_soon(load_reports.run)
             inner.start_soon(_settle_owed, ports, jobs, credit)
             if owner is not None:

@@ -8,8 +8,9 @@ import pytest
 import trio
 import trio.testing
 
-from swarmharness.errors import DeadlineError, PeerLostError, RefusedError, SwarmError
+from swarmharness.errors import DeadlineError, PeerLostError, RefusedError
 from swarmharness.identity import PeerId
+from swarmharness.jobs.alarms import Alarms
 from swarmharness.jobs.hedging import HedgedTasks
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.registry.advert import SkillAdvert
@@ -27,7 +28,7 @@ class Script:
     """A `TaskRunner` in which each peer takes its time and then answers or fails."""
 
     after_s: dict[PeerId, float]
-    failures: dict[PeerId, SwarmError] = field(default_factory=dict)
+    failures: dict[PeerId, Exception] = field(default_factory=dict)
     asked: list[PeerId] = field(default_factory=list)
     cancelled: list[PeerId] = field(default_factory=list)
 
@@ -52,20 +53,24 @@ class Hedging:
     router: Router
     first: Choice
     second: Choice
+    alarms: Alarms
     dropped: list[TaskAnswer] = field(default_factory=list)
 
     async def run(self, script: Script, *, items: int = 1, budget: HedgeBudget | None = None) -> TaskAnswer:
-        tasks = HedgedTasks(self.router, script, budget or HedgeBudget(), drop=self.dropped.append)
+        tasks = HedgedTasks(self.router, script, budget or HedgeBudget(), self.alarms, drop=self.dropped.append)
         return await tasks.run(self.first.peer_id, self.first.skill, (b"x",) * items, timeout_s=30)
 
 
 @asynccontextmanager
 async def hedging(policy: RoutingPolicy = POLICY) -> AsyncIterator[Hedging]:
-    async with memory_swarm(3, serving=2) as nodes:
+    async with memory_swarm(3, serving=2) as nodes, trio.open_nursery() as nursery:
         router = nodes[0].parts.router
         router.set_policy(policy)
         first, second = await router.choose("echo")
-        yield Hedging(router, first, second)
+        alarms = Alarms()
+        nursery.start_soon(alarms.run)
+        yield Hedging(router, first, second, alarms)
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_second_copy_of_a_late_task_answers_and_the_first_is_cancelled(
@@ -103,14 +108,42 @@ async def test_a_failure_in_time_is_raised_at_once(autojump_clock: trio.testing.
         assert script.asked == [world.first.peer_id]
 
 
-async def test_if_both_copies_fail_the_first_failure_is_raised(autojump_clock: trio.testing.MockClock) -> None:
+async def test_if_both_copies_fail_the_failure_of_the_first_is_raised(autojump_clock: trio.testing.MockClock) -> None:
     async with hedging() as world:
         first, second = world.first.peer_id, world.second.peer_id
-        failures: dict[PeerId, SwarmError] = {first: PeerLostError("gone"), second: RefusedError("busy")}
-        script = Script({first: 5, second: 1}, failures)
-        with pytest.raises(RefusedError):
+        failures: dict[PeerId, Exception] = {first: PeerLostError("gone"), second: RefusedError("busy")}
+        for second_s in (1, 10):
+            script = Script({first: 5, second: second_s}, failures)
+            with pytest.raises(PeerLostError):
+                await world.run(script)
+            assert script.asked == [first, second]
+
+
+async def test_a_second_copy_goes_on_when_the_first_fails(autojump_clock: trio.testing.MockClock) -> None:
+    async with hedging() as world:
+        first, second = world.first.peer_id, world.second.peer_id
+        script = Script({first: 5, second: 10}, {first: PeerLostError("gone")})
+        assert (await world.run(script)).peer_id == second
+        assert script.cancelled == []
+
+
+async def test_whoever_gives_the_task_up_ends_both_copies(autojump_clock: trio.testing.MockClock) -> None:
+    async with hedging() as world:
+        script = Script({world.first.peer_id: 20, world.second.peer_id: 20})
+        with trio.move_on_after(5):
             await world.run(script)
-        assert script.asked == [first, second]
+        assert sorted(script.cancelled) == sorted((world.first.peer_id, world.second.peer_id))
+
+
+async def test_an_error_in_the_program_in_a_second_copy_is_raised_where_the_task_was_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with hedging() as world:
+        first, second = world.first.peer_id, world.second.peer_id
+        script = Script({first: 20, second: 1}, {second: ZeroDivisionError()})
+        with pytest.raises(ZeroDivisionError):
+            await world.run(script)
+        assert script.cancelled == [first]
 
 
 async def test_an_answer_that_comes_with_the_other_is_dropped_once(autojump_clock: trio.testing.MockClock) -> None:
