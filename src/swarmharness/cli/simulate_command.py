@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,7 @@ def simulate(
         raise ConfigurationError(f"--report is {report}; allowed is a file that ends in .html or .png")
     scaled = load_scenario(scenario).scaled(nodes=nodes, hours=hours)
     simulation = run(scaled, seed)
+    gc.freeze()  # it goes with the process: to look for its cycles would take a twentieth of the whole time
     summary = summary_of(simulation)
     if report is not None:
         _write_report(report, simulation, summary)
