@@ -129,7 +129,7 @@ class Dispatcher:
                 if choices and not payable and not self._flying:
                     return self._budget_error(choices)
                 for turn in range(CHUNKS_PER_PEER):
-                    self._assign(nursery, payable, ranked=turn == 0)
+                    self._assign(nursery, payable, now_us, ranked=turn == 0)
                 look.deadline = min(ends_s, trio.current_time() + self._next_look_s(choices))
                 await ring.wait()
         return None
@@ -178,9 +178,8 @@ class Dispatcher:
             f" one more item costs {prices_text(choices)}"
         )
 
-    def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice], *, ranked: bool) -> None:
+    def _assign(self, nursery: trio.Nursery, choices: Sequence[Choice], now_us: int, *, ranked: bool) -> None:
         """Give each of them a chunk; `ranked` says that nothing was sent since they were put in order."""
-        now_us = self._clock.monotonic_us()
         if not self.plan.has_work(now_us):
             return
         rates: dict[str, float] = {

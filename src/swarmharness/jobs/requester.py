@@ -113,7 +113,7 @@ class TaskRequester:
         nothing away and saves a round trip. A large proposal travels apart from the request for its answer, which
         could overtake it.
         """
-        deadline_us = self._clock.monotonic_us() + round(timeout_s * 1e6)
+        ends_s = trio.current_time() + timeout_s
         early: list[bytes] = []
         commitment = b""
         failure: SwarmError | None = None
@@ -133,8 +133,7 @@ class TaskRequester:
         if failure is not None:
             raise failure
         committed = decode(Commitment, commitment)
-        left_s = max((deadline_us - self._clock.monotonic_us()) / 1e6, 0.0)
-        answer = early[0] if early else await self._reveal(peer_id, proposal, left_s)
+        answer = early[0] if early else await self._reveal(peer_id, proposal, max(ends_s - trio.current_time(), 0.0))
         return committed, decode(Reveal, answer)
 
     async def _reveal(self, peer_id: PeerId, proposal: Proposal, timeout_s: float) -> bytes:

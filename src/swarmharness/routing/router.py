@@ -37,6 +37,8 @@ AGE_PER_ROW_US = 3_000
 """Rows whose cost changes by time alone are compiled again this seldom, so that it stays near 2% of a core."""
 COMPILED_EVERY_US = 300_000_000
 """All rows are compiled again so often, although nothing was heard of their peers: ways get slower, or faster."""
+FAINT_MICRO = 10_000
+"""So little pheromone moves a cost by less than 1%, and no row is compiled again because it evaporates."""
 JITTER_PERMILLE = 200
 
 
@@ -354,7 +356,7 @@ class Router:
         record = self._records.get(peer_id, offer.name, self._policy)
         view = self._view(peer_id, offer, record, now_us)
         table.rows.set_row(self._choice(peer_id, offer, record), view, self._policy)
-        if view.fades(self._policy) or record.breaker.openings or not MICRO - 1 <= view.pheromone_micro <= MICRO:
+        if view.fades(self._policy) or record.breaker.openings or abs(view.pheromone_micro - MICRO) > FAINT_MICRO:
             table.aging.add(peer_id)
         else:
             table.aging.discard(peer_id)
