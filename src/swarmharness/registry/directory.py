@@ -183,10 +183,13 @@ class Directory:
         self._stale(entry.advert)
 
     def suspect(self, peer_id: str, reason: str, *, now_us: int) -> None:
-        """Note that a peer's connection ended: it is no candidate until it answers, and is asked at once."""
+        """Note that a peer's connection ended: it is no candidate until it answers, and is asked at once.
+
+        It was there until now, however long ago it was asked: its heartbeats answered.
+        """
         entry = self._entries.get(peer_id)
         if entry is not None and entry.usable:
-            self._entries[peer_id] = replace(entry, failures=1, reason=reason, due_us=now_us)
+            self._entries[peer_id] = replace(entry, heard_us=now_us, failures=1, reason=reason, due_us=now_us)
             self.nobody_before_us = 0
             self._stale(entry.advert)
 

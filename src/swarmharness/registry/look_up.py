@@ -85,6 +85,11 @@ class LookUps:
         if running is not None:
             running.found.set()
 
+    def searching(self, skill: str) -> bool:
+        """Tell whether a search for the skill runs."""
+        latest = self._latest.get(skill)
+        return latest is not None and not latest.done.is_set()
+
     def age_us(self, skill: str) -> int | None:
         """Return how long ago the skill was last searched for, or None if it was not."""
         latest = self._latest.get(skill)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from swarmharness.identity import PeerId
+from swarmharness.registry.directory import EVICT_AFTER_REFRESHES, USED_FOR_REFRESHES
 from swarmharness.simulation.audits import Problem
 
 if TYPE_CHECKING:
@@ -29,16 +30,19 @@ def settled(swarm: Swarm, node: SimulatedNode, peace_us: int) -> bool:
 def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
     """R-3: of each skill that it uses often, a settled node knows all settled nodes that serve it, or enough.
 
-    Who left within the last refresh periods still counts as known: others are sought when the skill is used next.
+    It seeks others when it uses the skill and lacks some, and whoever leaves counts as known for a few refresh periods
+    more. So a node is looked at that used the skill within these, and has ended its search.
     """
     peace_us = swarm.scenario.expect.converges_s * 1_000_000
     if not settled(swarm, node, peace_us):
         return
     assert node.parts is not None
     assert node.clock is not None
-    directory = node.parts.registry._directory
+    directory, look_ups = node.parts.registry._directory, node.parts.registry._look_ups
+    used_after_us = (USED_FOR_REFRESHES - EVICT_AFTER_REFRESHES) * directory.settings.refresh_us
     for skill in swarm.scenario.skills:
-        if node.asked[skill] >= ASKED_OFTEN and directory.in_use(skill, node.clock.monotonic_us()):
+        lately = directory.in_use(skill, node.clock.monotonic_us() + used_after_us)
+        if node.asked[skill] >= ASKED_OFTEN and lately and not look_ups.searching(skill):
             serving = [other for other in swarm.nodes if skill in other.group.serves and other is not node]
             there = sum(settled(swarm, other, peace_us) and not other.group.serves_until_s for other in serving)
             known = sum(entry.confirmed for entry in directory.holders(skill))

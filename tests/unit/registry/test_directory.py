@@ -110,6 +110,15 @@ def test_a_lost_connection_is_a_suspicion_to_be_checked_at_once() -> None:
     assert directory.due(5 * S, connected={ALICE.peer_id}, limit=9) == (ALICE.peer_id,)
 
 
+def test_whose_connection_ended_is_kept_for_three_refresh_periods_however_long_ago_it_was_asked() -> None:
+    directory = Directory()
+    learn(directory, ALICE, 0)
+    assert directory.evict(1000 * S, NOW_UNIX_S, connected={ALICE.peer_id}) == ()
+    directory.suspect(ALICE.peer_id, "reset", now_us=1000 * S)
+    assert directory.evict(1179 * S, NOW_UNIX_S) == ()
+    assert directory.evict(1180 * S, NOW_UNIX_S) == (ALICE.peer_id,)
+
+
 def test_silence_for_three_refresh_periods_evicts() -> None:
     directory = Directory()
     learn(directory, ALICE, 0)
