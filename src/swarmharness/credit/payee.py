@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -40,6 +41,8 @@ WITHHELD_TOLERATED = 20
 """A requester that owes a signature for longer is served last, until it signs."""
 SAVED_AFTER_S = 0.2
 """Most tasks are settled before: only the others are written down."""
+_STRUCK_OUT_AFTER_S = 60.0
+"""What was written down and is settled is removed some time."""
 GAME_TIMEOUT_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -64,9 +67,11 @@ class Payee:
         self._refused, self._horizon_us, self._on_receipt = refused, horizon_epochs * EPOCH_US, on_receipt
         self._started_us, self._signed_by = clock.unix_us(), signed_by
         self._unsettled = UnsettledTasks()
-        self._fresh: list[UnsettledTask] = []
+        self._fresh: dict[tuple[str, bytes], UnsettledTask] = {}
         self._saved: dict[tuple[str, bytes], UnsettledTask] = {}
-        self._added = trio.Event()
+        self._pause = trio.CancelScope()
+        """Ends when something is to be written down, or to be struck out."""
+        self._saved_at_s = -math.inf
         self._answering: dict[bytes, trio.Event] = {}
         transport.handle(SETTLE_METHOD, self._handle_settle)
 
@@ -74,8 +79,9 @@ class Payee:
         """Remember a task that this node has just answered; only such tasks are settled, and each once."""
         task = UnsettledTask(terms, self._clock.unix_us())
         self._unsettled.add(task)
-        self._fresh.append(task)
-        self._added.set()
+        self._fresh[task.key] = task
+        if len(self._fresh) == 1:
+            self._plan()
 
     def owed(self, requester: PeerId) -> tuple[int, int]:
         """Return how many answered tasks, and micro-credits, this requester has not settled."""
@@ -97,24 +103,26 @@ class Payee:
                 self._unsettled.add(task)
         task_status.started()
         while True:
-            if not self._fresh and not self._saved:
-                await self._added.wait()
-            self._added = trio.Event()
-            await trio.sleep(SAVED_AFTER_S)
+            with trio.CancelScope() as self._pause:
+                self._plan()
+                await trio.sleep_forever()
             try:
                 await self.save()
             except SwarmError as error:
                 _log.error("tasks that are not paid yet cannot be written down: %s", error)
-            if self._saved and not self._fresh:
-                with trio.move_on_after(60):  # settled ones are removed some time
-                    await self._added.wait()
+
+    def _plan(self) -> None:
+        write_down_s = trio.current_time() + SAVED_AFTER_S if self._fresh else math.inf
+        strike_out_s = self._saved_at_s + _STRUCK_OUT_AFTER_S if self._saved else math.inf
+        self._pause.deadline = min(write_down_s, strike_out_s)
 
     async def save(self) -> None:
         """Write down what is unsettled, and strike out what was settled or is too old."""
+        self._saved_at_s = trio.current_time()
         oldest_us = self._clock.unix_us() - self._horizon_us
         self._unsettled.settled([task for task in self._unsettled if task.answered_us < oldest_us])
-        fresh, self._fresh = self._fresh, []
-        new = [task for task in fresh if task in self._unsettled]
+        fresh, self._fresh = self._fresh, {}
+        new = [task for task in fresh.values() if task in self._unsettled]
         gone = [task for task in self._saved.values() if task not in self._unsettled]
         if new or gone:
             await self._store.keep_unsettled(new, gone)
@@ -163,6 +171,10 @@ class Payee:
             game = await self._game_of(body, terms)
             half = await self._writer.sign(body, requester_half, game=game)
             self._unsettled.settled(tasks)
+            for task in tasks:
+                self._fresh.pop(task.key, None)
+            if not self._fresh:
+                self._plan()
             self._on_receipt(Receipt(body, requester_half, half))
             return half
         finally:

@@ -197,7 +197,7 @@ async def test_a_forker_is_banned_by_all_even_by_those_who_come_late_c_15_c_16(a
         async def banned() -> bool:
             return all(node.spread.is_banned(mallory.peer_id) for node in swarm.nodes[1:])
 
-        await until(banned, deadline_s=120)
+        await until(banned, deadline_s=300)
         assert not any(node.spread.is_banned(two.peer_id) for node in swarm.nodes)
         late = await swarm.start(6)
         await late.transport.connect(swarm.nodes[4].peer_id, timeout_s=5)

@@ -5,6 +5,7 @@ What is lost on the way, or does not fit into a queue, is found by reconciliatio
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from itertools import islice
 
@@ -36,7 +37,7 @@ class Gossiper:
         """The same, by whom they follow: a set in the order of arrival."""
         self._sending: set[PeerId] = set()
         self._slots = Turns(SENDS_AT_ONCE)
-        self._wake = trio.Event()
+        self._pause, self._due_s = trio.CancelScope(), math.inf
         self._latest: tuple[tuple[bytes, ...], bytes] = ((), b"")
         self.lost = 0
         """Receipts that a peer did not get: no room in its queue, or it was gone."""
@@ -72,17 +73,19 @@ class Gossiper:
                 queue[digest] = receipt
             else:
                 self.lost += 1
-            self._wake.set()
+            if self._due_s == math.inf:
+                wait_us = round(self._settings.gossip_batch_s * 1e6)
+                self._due_s = trio.current_time() + (wait_us // 2 + self._randomness.below(wait_us + 1)) / 1e6
+                self._pause.deadline = self._due_s
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled."""
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
-                await self._wake.wait()
-                wait_us = round(self._settings.gossip_batch_s * 1e6)
-                await trio.sleep((wait_us // 2 + self._randomness.below(wait_us + 1)) / 1e6)
-                self._wake = trio.Event()
+                with trio.CancelScope(deadline=self._due_s) as self._pause:
+                    await trio.sleep_forever()
+                self._due_s = math.inf
                 for peer in list(self._queues):
                     if peer not in self._sending:
                         self._sending.add(peer)
