@@ -7,7 +7,6 @@ about a standing or a flow reads the disk.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable
 
 import trio
@@ -39,8 +38,10 @@ class Books:
         self.holds = Holds(horizon_epochs)
         self.banned: set[str] = set()
         self.ready = trio.Event()
-        self._seen: defaultdict[str, dict[int, int]] = defaultdict(dict)
-        """The latest epoch of a receipt under each incarnation of each key."""
+        self._seen: dict[str, tuple[int, int]] = {}
+        """The incarnation of each key, and the latest epoch of a receipt under it."""
+        self._several: dict[str, dict[int, int]] = {}
+        """The same for each incarnation of the keys that have more than one."""
         self._renewed: frozenset[str] | None = None
 
     @property
@@ -52,10 +53,8 @@ class Books:
     def renewed(self) -> frozenset[str]:
         """Peers with receipts under two incarnations within the horizon (C-18)."""
         if self._renewed is None:
-            several = {signer: seen for signer, seen in self._seen.items() if len(seen) > 1}
-            sightings = (
-                Sighting(who, number, epoch) for who, seen in several.items() for number, epoch in seen.items()
-            )
+            several = self._several.items()
+            sightings = (Sighting(who, number, epoch) for who, seen in several for number, epoch in seen.items())
             self._renewed = renewed_peers(sightings, self.epoch, horizon_epochs=self.ledger.horizon_epochs)
         return self._renewed
 
@@ -76,8 +75,9 @@ class Books:
         self.ledger.advance(now)
         self.holds.prune(now)
         oldest = now - self.ledger.horizon_epochs
-        recent = {who: {n: epoch for n, epoch in seen.items() if epoch > oldest} for who, seen in self._seen.items()}
-        self._seen = defaultdict(dict, {who: seen for who, seen in recent.items() if seen})
+        self._seen = {who: seen for who, seen in self._seen.items() if seen[1] > oldest}
+        recent = {who: {n: epoch for n, epoch in seen.items() if epoch > oldest} for who, seen in self._several.items()}
+        self._several = {who: seen for who, seen in recent.items() if seen}
         self._renewed = None
         return True
 
@@ -131,8 +131,15 @@ class Books:
         return True
 
     def _sighted(self, of: HalfContent | Sighting, epoch: int) -> None:
-        seen = self._seen[of.signer]
-        if seen.get(of.incarnation, -1) < epoch:
-            seen[of.incarnation] = epoch
-            if len(seen) > 1:
-                self._renewed = None
+        signer, incarnation = of.signer, of.incarnation
+        several = self._several.get(signer)
+        if several is None:
+            known, latest = self._seen.get(signer, (incarnation, -1))
+            if known == incarnation:
+                if latest < epoch:
+                    self._seen[signer] = incarnation, epoch
+                return
+            several = self._several[signer] = {known: latest}
+        if several.get(incarnation, -1) < epoch:
+            several[incarnation] = epoch
+            self._renewed = None

@@ -63,7 +63,8 @@ class Ledger:
         self._claims: dict[bytes, Claim] = {}
         self._by_epoch: defaultdict[int, list[Claim]] = defaultdict(list)
         self._work: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        self._work_for: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._work_for: dict[str, dict[str, int]] = {}
+        """The same by requester, for those who were asked about: that is this node alone (C-10)."""
         self._standing: defaultdict[str, int] = defaultdict(int)
 
     def __len__(self) -> int:
@@ -121,7 +122,11 @@ class Ledger:
 
     def work_for(self, requester: str) -> Mapping[str, int]:
         """Return the same for everyone who worked for `requester`."""
-        return MappingProxyType(self._work_for.get(requester, {}))
+        known = self._work_for.get(requester)
+        if known is None:
+            known = {worker: done[requester] for worker, done in self._work.items() if requester in done}
+            self._work_for[requester] = known
+        return MappingProxyType(known)
 
     def standing(self, peer: str) -> int:
         """Return what `peer` earned less what it spent, unexpired; over all peers this adds up to zero (C-5)."""
@@ -155,7 +160,9 @@ class Ledger:
     def _count(self, claim: Claim, age: int) -> None:
         worker, requester = claim.worker, claim.requester
         amount = claim.microcredits * (self.horizon_epochs - age) // self.horizon_epochs
-        of_worker = self._work[worker]
-        of_worker[requester] = self._work_for[requester][worker] = of_worker.get(requester, 0) + amount
+        done = self._work[worker]
+        done[requester] = done.get(requester, 0) + amount
+        if requester in self._work_for:
+            self._work_for[requester][worker] = done[requester]
         self._standing[worker] += amount
         self._standing[requester] -= amount
