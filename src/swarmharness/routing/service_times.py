@@ -31,6 +31,5 @@ class ServiceTimes:
         """Return the median latency of those of the last calls that found about so many items; 0 if none ran."""
         if not self._calls:
             return 0
-        apart = [((found - queued_items) ** 2, age, elapsed_us) for age, (found, elapsed_us) in enumerate(self._calls)]
-        nearest = sorted([elapsed_us for _, _, elapsed_us in sorted(apart)[:NEAREST]])
-        return nearest[len(nearest) // 2]
+        nearest = sorted(self._calls, key=lambda call: abs(call[0] - queued_items))[:NEAREST]
+        return sorted(elapsed_us for _, elapsed_us in nearest)[len(nearest) // 2]
