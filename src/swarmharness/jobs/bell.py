@@ -9,12 +9,21 @@ class Bell:
     """Whoever decides to wait takes `next` first, so that no ring between the decision and the wait is missed."""
 
     def __init__(self) -> None:
-        self.next = trio.Event()
+        self._next: trio.Event | None = None
+        """None as long as nobody asked for it: then a ring is for nobody."""
+
+    @property
+    def next(self) -> trio.Event:
+        """The next ring."""
+        if self._next is None:
+            self._next = trio.Event()
+        return self._next
 
     def ring(self) -> None:
         """Wake all who wait now."""
-        rung, self.next = self.next, trio.Event()
-        rung.set()
+        if self._next is not None:
+            self._next.set()
+            self._next = None
 
     async def wait(self) -> None:
         """Return at the next ring."""
