@@ -45,7 +45,7 @@ class MemoryDht:
         self._transport = transport
         self._network: MemoryNetwork = transport.network
         self._place = _place(transport.peer_id)
-        self.contact: _Contact = self._place, transport.peer_id, transport.addresses
+        self._contact: _Contact = self._place, transport.peer_id, transport.addresses
         self._buckets: dict[int, dict[PeerId, _Contact]] = {}
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
@@ -70,20 +70,36 @@ class MemoryDht:
             await self._closest(self._place)
 
     async def provide(self, key: bytes) -> None:
-        """See `Dht`."""
-        own = self._transport.peer_id
-        self._store(key, own, self._transport.addresses)
-        for peers in _batched(await self._closest(_place(key))):
-            await self._ask(peers, lambda other: other._store(key, own, self._transport.addresses))
+        """See `Dht`; as in libp2p, nobody waits until the record is there."""
+        own, addresses = self._transport.peer_id, self._transport.addresses
+        self._store(key, own, addresses)
+
+        def arrive(peer_id: PeerId) -> bool:
+            other = self.reached(peer_id)
+            if other is not None:
+                other._store(key, own, addresses)
+            return True
+
+        for peer_id in await self._closest(_place(key)):
+            self._network.post(own, peer_id, "dht", QUERY_BYTES, partial(arrive, peer_id))
 
     async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
         """See `Dht`."""
         found = dict(self._providers(key))
-        for peers in _batched(await self._closest(_place(key))):
+        closest = await self._closest(_place(key))
+        for start in range(0, len(closest), ALPHA):
             if len(found) >= limit:
                 break
-            await self._ask(peers, lambda other: found.update(other._providers(key)))
+            await self._ask(closest[start : start + ALPHA], lambda other: found.update(other._providers(key)))
         return [PeerAddress(peer_id, addresses) for peer_id, addresses in found.items()][:limit]
+
+    def reached(self, peer_id: PeerId) -> MemoryDht | None:
+        """Return the side of a peer at which a message arrives, if there is one; it then knows this node too."""
+        node, other = self._network.reachable(peer_id), self._network.dhts.get(peer_id)
+        if node is None or other is None or not node.addresses or not node.admits(self._transport.peer_id):
+            return None
+        other._note(self._contact)
+        return other
 
     # -- what peers ask of this node ------------------------------------------------------------------------------
 
@@ -206,13 +222,10 @@ class _Queries:
         self._transport.network.post(left, right, "dht", size_bytes, arrived)
 
     def _asked(self, peer_id: PeerId) -> bool:
-        """A query got there: the peer knows who asks, too."""
-        own, network = self._transport.peer_id, self._transport.network
-        node, other = network.reachable(peer_id), network.dhts.get(peer_id)
-        if node is None or other is None or not node.addresses or not node.admits(own):
+        other = self._dht.reached(peer_id)
+        if other is None:
             return self._is_one_less()
-        other._note(self._dht.contact)
-        self._post(peer_id, own, ANSWER_BYTES, partial(self._heard, peer_id, other))
+        self._post(peer_id, self._transport.peer_id, ANSWER_BYTES, partial(self._heard, peer_id, other))
         return True
 
     def _heard(self, peer_id: PeerId, other: MemoryDht) -> bool:
@@ -226,10 +239,6 @@ class _Queries:
         if not self._left:
             self.over.set()
         return bool(self._left)
-
-
-def _batched(peers: Sequence[PeerId]) -> list[Sequence[PeerId]]:
-    return [peers[start : start + ALPHA] for start in range(0, len(peers), ALPHA)]
 
 
 @lru_cache(maxsize=65_536)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from swarmharness.identity import PeerId
 from swarmharness.network.memory import MemoryNetwork
@@ -40,6 +40,7 @@ async def test_records_expire(autojump_clock: MockClock) -> None:
         nodes = await swarm(network, 30, ttl_s=60)
         key = b"\x08" * 32
         await nodes[3][1].provide(key)
+        await wait_all_tasks_blocked()
         autojump_clock.jump(59)
         assert len(await nodes[9][1].find_providers(key, limit=5)) == 1
         autojump_clock.jump(2)
@@ -51,6 +52,7 @@ async def test_records_survive_the_death_of_most_holders(autojump_clock: MockClo
         nodes = await swarm(network, 60)
         key = b"\x09" * 32
         await nodes[3][1].provide(key)
+        await wait_all_tasks_blocked()
         holders = [node for node, dht in nodes if key in dht._records and node is not nodes[3][0]]
         assert len(holders) == K
         for node in holders[: K - 2]:
