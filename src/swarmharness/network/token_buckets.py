@@ -30,8 +30,8 @@ class TokenBuckets:
         enough = level >= cost
         buckets[key] = (level - cost if enough else level, now_us)
         buckets.move_to_end(key)
-        oldest = next(iter(buckets))
-        if oldest != key and (len(buckets) > KEYS_MAX or self._level(oldest, now_us) == self._full):
+        oldest, (level, then_us) = next(iter(buckets.items()))
+        if len(buckets) > KEYS_MAX or level + (now_us - then_us) * self.per_s >= self._full:
             del buckets[oldest]
         return enough
 

@@ -81,7 +81,7 @@ class Checks:
         self.earned: dict[int, int] = {}
         """Micro-credits by the index of a node, in receipts that count."""
         self.spent: dict[int, int] = {}
-        self._due: list[tuple[float, int, Watched]] = []
+        self._due: list[tuple[int, int, Watched]] = []
         self._audited = 0
         self._next_audit = 0
         """After so many events."""
@@ -141,7 +141,7 @@ class Checks:
 
     def watch(self, watched: Watched, deadline_s: float) -> None:
         """J-1: this request must end by its deadline, and a little."""
-        heappush(self._due, (trio.current_time() + deadline_s + GRACE_S, watched.number, watched))
+        heappush(self._due, (self._swarm.now_us() + round((deadline_s + GRACE_S) * 1e6), watched.number, watched))
 
     def ended(self, watched: Watched, indices: Sequence[int], unnamed: int) -> None:
         """J-1: a request ended with results for these indices, some of which have neither output nor error."""
@@ -165,8 +165,7 @@ class Checks:
     def step(self) -> None:
         """Everything at one instant has happened."""
         swarm = self._swarm
-        now_s = swarm.clock.current_time()
-        while self._due and self._due[0][0] <= now_s:
+        while self._due and self._due[0][0] <= swarm.clock.now_us:
             _, _, watched = heappop(self._due)
             lives = watched.node.parts is not None and watched.node.session == watched.session
             if not watched.ended and lives:

@@ -107,21 +107,32 @@ class NodeClock:
     """`Clock` of one node: wrong by a constant, and fast or slow by a rate; monotonic time has the rate only."""
 
     def __init__(self, *, ahead_us: int = 0, drift_ppm: int = 0) -> None:
-        self._now_s = trio.lowlevel.current_clock().current_time
-        self._start_s = self._now_s()
-        self._start_unix_us = EPOCH_START_US + round(self._start_s * 1e6)
+        clock = trio.lowlevel.current_clock()
+        self._time = clock if isinstance(clock, VirtualClock) else _Microseconds(clock)
+        self._start_us = self._time.now_us
         self.ahead_us = ahead_us
         """May be changed at any time: a clock that is set."""
         self._drift_ppm = drift_ppm
 
     def unix_us(self) -> int:
         """See `Clock`."""
-        return self._start_unix_us + self.monotonic_us() + self.ahead_us
+        return EPOCH_START_US + self._start_us + self.monotonic_us() + self.ahead_us
 
     def monotonic_us(self) -> int:
         """See `Clock`."""
-        elapsed_us = round((self._now_s() - self._start_s) * 1e6)
+        elapsed_us = self._time.now_us - self._start_us
         return elapsed_us + elapsed_us * self._drift_ppm // _PPM if self._drift_ppm else elapsed_us
+
+
+class _Microseconds:
+    """The time of any other clock of trio."""
+
+    def __init__(self, clock: trio.abc.Clock) -> None:
+        self._clock = clock
+
+    @property
+    def now_us(self) -> int:
+        return round(self._clock.current_time() * 1e6)
 
 
 def _nothing() -> None:
