@@ -17,29 +17,27 @@ class TokenBuckets:
     def __init__(self, *, per_s: int, burst: int) -> None:
         self.per_s, self.burst = per_s, burst
         self._full = burst * 1_000_000
-        self._buckets: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._full_at: OrderedDict[str, int] = OrderedDict()
+        """When each bucket will be full again, in millionths of a token that would have come by then since time 0."""
 
     def has(self, key: str, tokens: int, now_us: int) -> bool:
         """Tell whether so many tokens could be taken."""
-        return self._level(key, now_us) >= tokens * 1_000_000
+        now = now_us * self.per_s
+        return max(self._full_at.get(key, now), now) + tokens * 1_000_000 <= now + self._full
 
     def take(self, key: str, tokens: int, now_us: int) -> bool:
         """Take tokens, all or none; tell whether they were there."""
-        buckets, cost = self._buckets, tokens * 1_000_000
-        level = self._level(key, now_us)
-        enough = level >= cost
-        buckets[key] = (level - cost if enough else level, now_us)
-        buckets.move_to_end(key)
-        oldest, (level, then_us) = next(iter(buckets.items()))
-        if len(buckets) > KEYS_MAX or level + (now_us - then_us) * self.per_s >= self._full:
-            del buckets[oldest]
+        full_at, now = self._full_at, now_us * self.per_s
+        before = full_at.get(key, now)
+        if before < now:
+            before = now
+        elif before > now + self._full:  # the clock went back
+            before = now + self._full
+        after = before + tokens * 1_000_000
+        enough = after <= now + self._full
+        full_at[key] = after if enough else before
+        full_at.move_to_end(key)
+        oldest = next(iter(full_at))
+        if len(full_at) > KEYS_MAX or full_at[oldest] <= now:
+            del full_at[oldest]
         return enough
-
-    def _level(self, key: str, now_us: int) -> int:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            return self._full
-        level, then_us = bucket
-        if now_us > then_us:
-            level += (now_us - then_us) * self.per_s
-        return level if level < self._full else self._full

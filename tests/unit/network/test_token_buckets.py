@@ -35,5 +35,5 @@ def test_keys_whose_buckets_are_full_again_are_forgotten() -> None:
     buckets = TokenBuckets(per_s=1, burst=2)
     for number in range(100):
         assert buckets.take(f"key {number}", 2, number * 1_000_000)
-    assert len(buckets._buckets) <= 3
+    assert len(buckets._full_at) <= 3
     assert not buckets.has("key 99", 1, 99_000_000)
