@@ -42,6 +42,12 @@ def place_of(peer: str) -> int:
     return int.from_bytes(hashlib.sha256(peer.encode()).digest(), "big")
 
 
+@lru_cache(maxsize=16_384)
+def pair_of(requester: str, worker: str) -> Pair:
+    """Return the two as one object for many receipts, which takes less memory."""
+    return requester, worker
+
+
 def short_ids(peers: Iterable[str], most: int = INTERESTS_MAX) -> bytes:
     """Return the ascending short ids of these peers, no more than `most`."""
     return b"".join(sorted({short_id(peer) for peer in peers})[:most])
@@ -78,7 +84,6 @@ class Neighbourhood:
         self._followed_max = followed_max
         self._known: defaultdict[int, dict[bytes, Pair]] = defaultdict(dict)
         """The parties of each receipt, by its epoch and its key."""
-        self._pairs: dict[Pair, Pair] = {}
         self._partners: dict[str, int] = {}
         """With whom this node has receipts, and the epoch of the newest."""
         self._workers: dict[str, int] = {}
@@ -154,8 +159,7 @@ class Neighbourhood:
         key, known = key_of(epoch, digest), self._known[epoch]
         if key in known:
             return False
-        pair = (requester, worker)
-        known[key] = self._pairs.setdefault(pair, pair)
+        known[key] = pair = pair_of(requester, worker)
         if self.me in pair:
             self._add_own(key, epoch, requester, worker)
         else:
@@ -206,7 +210,6 @@ class Neighbourhood:
         self._workers = {peer: newest for peer, newest in self._workers.items() if newest >= self.oldest_epoch}
         self._partners = {peer: newest for peer, newest in self._partners.items() if newest >= self.oldest_epoch}
         self._follow(self._partners)
-        self._pairs = {pair: pair for known in self._known.values() for pair in known.values()}
 
     def shared_scope(self, interests: frozenset[bytes]) -> Scope:
         """Return those of the own interests that a peer with these short ids has too: both keep all their receipts."""
