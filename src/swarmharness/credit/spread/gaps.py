@@ -1,7 +1,8 @@
 """Chains of which a later half came before an earlier one: whom to ask for what lies between, and when; pure.
 
 Honest chains have short-lived gaps all the time, since parallel settlements finish in any order, and lasting ones
-where somebody withheld a half. So a gap is asked for only if it is still there after a while, and seldom (C-17).
+where somebody withheld a half. So a gap is asked for only if it is still there after a while, in which everything that
+gathers for gossip has left, and seldom (C-17).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def places_to_check(receipts: Iterable[Receipt], signers: frozenset[str]) -> lis
 class Gaps:
     """The gaps that are worth asking for; one of each chain, and no more than `GAPS_MAX`."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_us: int = PATIENCE_US) -> None:
+        self._patience_us = patience_us
         self._open: OrderedDict[tuple[str, int], Gap] = OrderedDict()
         self._asked_us: OrderedDict[tuple[str, int], int] = OrderedDict()
 
@@ -52,7 +54,7 @@ class Gaps:
         chain = place[:2]
         if chain in self._open or len(self._open) >= GAPS_MAX:
             return
-        due_us = max(now_us + PATIENCE_US, self._asked_us.get(chain, -ASKED_EVERY_US) + ASKED_EVERY_US)
+        due_us = max(now_us + self._patience_us, self._asked_us.get(chain, -ASKED_EVERY_US) + ASKED_EVERY_US)
         self._open[chain] = Gap(peer, place, due_us)
 
     def take_due(self, now_us: int) -> list[Gap]:

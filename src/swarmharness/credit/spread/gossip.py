@@ -22,6 +22,8 @@ from swarmharness.network.turns import Turns
 from swarmharness.ports import Randomness
 from swarmharness.protocol.codec import decode, encode
 
+GATHERED_MOST = 1.5
+"""Receipts wait for company for half to one and a half times `gossip_batch_s`."""
 SENDS_AT_ONCE = 16
 FOLLOWERS_MAX = 256
 

@@ -17,8 +17,8 @@ from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.credit.receipt import Receipt, body_digest, epoch_of
 from swarmharness.credit.spread.answering import Answerer
 from swarmharness.credit.spread.bans import Bans
-from swarmharness.credit.spread.gaps import Gap, Gaps, places_to_check
-from swarmharness.credit.spread.gossip import Gossiper
+from swarmharness.credit.spread.gaps import PATIENCE_US, Gap, Gaps, places_to_check
+from swarmharness.credit.spread.gossip import GATHERED_MOST, Gossiper
 from swarmharness.credit.spread.intake import Intake, SpreadProblem
 from swarmharness.credit.spread.messages import CHAINS_METHOD, ChainsRequest, Frontier, Gossip
 from swarmharness.credit.spread.neighbourhood import Neighbourhood
@@ -77,7 +77,7 @@ class SpreadService:
         self._shows = Shows(self._parts)
         self._busy: set[PeerId] = set()
         self._nursery: trio.Nursery | None = None
-        self._gaps = Gaps()
+        self._gaps = Gaps(round(GATHERED_MOST * self.settings.gossip_batch_s * 1e6) + PATIENCE_US)
         self._pause = trio.CancelScope()
         """Ends when the next thing is due."""
         self._next_dials_us = 0
