@@ -163,9 +163,9 @@ class ChainWriter:
         return place_after(head)
 
     def _entry(self, write: _Write) -> Entry:
-        halves = {half.content.signer: half for half in (write.half, write.other) if half is not None}
-        body = write.body
-        return Entry(body, halves.get(body.requester), halves.get(body.worker), self._clock.unix_us())
+        body, halves = write.body, (write.half, write.other)
+        requester_half, worker_half = halves if body.requester == self._signer.peer_id else halves[::-1]
+        return Entry(body, requester_half, worker_half, self._clock.unix_us())
 
     def _finish(self, group: list[_Write]) -> None:
         for write in group:

@@ -68,10 +68,11 @@ class Checks:
         self._swarm = swarm
         self.violations: list[Violation] = []
         self._chains: dict[tuple[str, int, int], HalfContent] = {}
-        """What each signer signed at each place of its chains."""
+        """What each signer signed at each place of its chains, and had on its disk."""
         self._lost: set[tuple[str, int, int]] = set()
         """Places that their signer's lying disk or old backup knows no more."""
-        self._on_disk: set[tuple[bytes, str]] = set()
+        self._forked: set[HalfContent] = set()
+        """What else signers had on their disks, at places that were taken."""
         self._judged: dict[bytes, tuple[Half, Half]] = {}
         """The halves of receipts that were looked at, by digest: copies of them are the same."""
         self._paid: dict[bytes, bytes] = {}
@@ -127,10 +128,9 @@ class Checks:
                 continue
             for half in halves:
                 if half is not None and half.content.signer == me:
-                    self._on_disk.add((digest, me))
                     self._check_chain(node, half)
                 elif half is not None:
-                    self._check_other(node, digest, half)
+                    self._check_other(node, half)
             if halves[0] is not None and halves[1] is not None:
                 self._judged[digest] = halves[0], halves[1]
                 if digest not in self._counted:
@@ -241,12 +241,14 @@ class Checks:
         if before is None or link_digest(before) != content.previous:
             self._broken("C-17", f"node {node.index} signed number {content.number} after something it never signed")
 
-    def _check_other(self, node: SimulatedNode, digest: bytes, half: Half) -> None:
+    def _check_other(self, node: SimulatedNode, half: Half) -> None:
         """S-1: whoever's signature is here has had it on its own disk."""
         content = half.content
-        if (digest, content.signer) not in self._on_disk:
-            self._broken("S-1", f"node {node.index} holds a half of {content.signer} that its disk never held")
-        self._check_place(half)
+        known = self._chains.get((content.signer, content.incarnation, content.number))
+        if known is not content and known != content:
+            if content not in self._forked:
+                self._broken("S-1", f"node {node.index} holds a half of {content.signer} that its disk never held")
+            self._check_place(half)
 
     def _check_place(self, half: Half) -> None:
         """C-15: an honest node signs one content for each place."""
@@ -255,6 +257,7 @@ class Checks:
         known = self._chains.setdefault(place, content)
         if known is content or known == content:
             return
+        self._forked.add(content)
         node = self._swarm.by_peer[PeerId(content.signer)]
         if place in self._lost and not self._is_held(known):
             self._chains[place] = content  # nobody has the first one, so nobody was told two things
