@@ -48,6 +48,7 @@ def simulate(
 ) -> None:
     """Run a whole swarm of real services in this process, in virtual time; exits with 1 if an invariant breaks."""
     from swarmharness.errors import ConfigurationError
+    from swarmharness.simulation.heap import uncollected
     from swarmharness.simulation.scenario import load_scenario
     from swarmharness.simulation.simulate import simulate as run
     from swarmharness.simulation.summary import summary_of
@@ -55,8 +56,9 @@ def simulate(
     if report is not None and report.suffix not in REPORT_SUFFIXES:
         raise ConfigurationError(f"--report is {report}; allowed is a file that ends in .html or .png")
     scaled = load_scenario(scenario).scaled(nodes=nodes, hours=hours)
-    simulation = run(scaled, seed)
-    gc.freeze()  # it goes with the process: to look for its cycles would take a twentieth of the whole time
+    with uncollected():
+        simulation = run(scaled, seed)
+        gc.freeze()  # it goes with the process: to look for its cycles would take a twentieth of the whole time
     summary = summary_of(simulation)
     if report is not None:
         _write_report(report, simulation, summary)
