@@ -118,19 +118,16 @@ class Directory:
         if now_us < self.nobody_before_us:
             return ()
         later_us = (self.calm - 1) * self.settings.refresh_us
-        overdue = [(entry.due_us, peer, entry) for peer, entry in self._entries.items() if entry.due_us <= now_us]
         lacking = {skill for skill in self._holders if self.in_use(skill, now_us) and not self.enough(skill)}
-        due = []
-        for due_us, peer, entry in overdue:
-            if entry.usable:
-                wanted = due_us + later_us <= now_us and (peer in connected or self._wanted(entry, now_us))
-            else:
-                wanted = peer in connected or any(skill.name in lacking for skill in entry.advert.skills)
-            if wanted:
-                due.append((due_us, peer))
+        due, coming_us = [], []
+        for peer, entry in self._entries.items():
+            due_us = entry.due_us + later_us if entry.usable else entry.due_us
+            if due_us > now_us:
+                coming_us.append(due_us)
+            elif peer in connected or (self._wanted(entry, now_us) if entry.usable else _serves(entry.advert, lacking)):
+                due.append((entry.due_us, peer))
         if not due:  # whoever is overdue and not wanted is looked at again with the next `evict`
-            coming = (entry.due_us + later_us * entry.usable for entry in self._entries.values())
-            self.nobody_before_us = min((due_us for due_us in coming if due_us > now_us), default=now_us)
+            self.nobody_before_us = min(coming_us, default=now_us)
         return tuple(peer for _, peer in sorted(due)[:limit])
 
     # -- transitions ------------------------------------------------------------------------------------------
@@ -200,22 +197,22 @@ class Directory:
         """
         oldest_us = now_us - EVICT_AFTER_REFRESHES * self.settings.refresh_us
         self.nobody_before_us = 0
-        gone = tuple(
-            peer
-            for peer, entry in self._entries.items()
-            if (entry.heard_us <= oldest_us and not (entry.usable and peer in connected))
-            or entry.advert.expires_unix_s < now_unix_s
-        )
+        gone, usable = [], 0
+        for peer, entry in self._entries.items():
+            silent = entry.heard_us <= oldest_us and not (entry.usable and peer in connected)
+            if silent or entry.advert.expires_unix_s < now_unix_s:
+                gone.append(peer)
+            else:
+                usable += entry.usable
         for peer in gone:
             self._drop(peer)
-        usable = sum(entry.confirmed and not entry.failures for entry in self._entries.values())
         self.calm = min(CALM_MOST, max(1, -(-usable // ASKED_A_PERIOD)))
         if now_us >= self._tidied_us + self.settings.refresh_us:
             self._tidied_us = now_us
             self._highest = {peer: known for peer, known in self._highest.items() if known[1] >= now_unix_s}
         for peer in [peer for peer, absence in self._absent.items() if absence.until_us <= oldest_us]:
             del self._absent[peer]
-        return gone
+        return tuple(gone)
 
     # -- parts ------------------------------------------------------------------------------------------------
 
@@ -306,6 +303,10 @@ class Directory:
     def _stale(self, advert: Advert) -> None:
         for skill in advert.skills:
             self._candidates.pop(skill.name, None)
+
+
+def _serves(advert: Advert, skills: Container[str]) -> bool:
+    return any(skill.name in skills for skill in advert.skills)
 
 
 def _names(advert: Advert) -> list[str]:
