@@ -43,6 +43,7 @@ SAVED_AFTER_S = 0.2
 """Most tasks are settled before: only the others are written down."""
 _STRUCK_OUT_AFTER_S = 60.0
 """What was written down and is settled is removed some time."""
+_RETRIED_AFTER_S = 5.0
 GAME_TIMEOUT_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Payee:
                 await self.save()
             except SwarmError as error:
                 _log.error("tasks that are not paid yet cannot be written down: %s", error)
+                await trio.sleep(_RETRIED_AFTER_S)
 
     def _plan(self) -> None:
         write_down_s = trio.current_time() + SAVED_AFTER_S if self._fresh else math.inf
@@ -117,7 +119,7 @@ class Payee:
         self._pause.deadline = min(write_down_s, strike_out_s)
 
     async def save(self) -> None:
-        """Write down what is unsettled, and strike out what was settled or is too old."""
+        """Write down what is unsettled, and strike out what was settled or is too old; what fails is tried again."""
         self._saved_at_s = trio.current_time()
         oldest_us = self._clock.unix_us() - self._horizon_us
         self._unsettled.settled([task for task in self._unsettled if task.answered_us < oldest_us])
@@ -125,7 +127,11 @@ class Payee:
         new = [task for task in fresh.values() if task in self._unsettled]
         gone = [task for task in self._saved.values() if task not in self._unsettled]
         if new or gone:
-            await self._store.keep_unsettled(new, gone)
+            try:
+                await self._store.keep_unsettled(new, gone)
+            except BaseException:  # also when it is cancelled: whoever stops saves once more
+                self._fresh = fresh | self._fresh
+                raise
             self._saved.update((task.key, task) for task in new)
             for task in gone:
                 del self._saved[task.key]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,14 @@ from swarmharness.credit.retry import RETRY_DELAYS_US
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.store import Game
 from swarmharness.credit.terms import UnsettledTask, settlement_body, sole_game
-from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
+from swarmharness.errors import (
+    DeadlineError,
+    InputError,
+    PeerLostError,
+    ProtocolError,
+    RefusedError,
+    UnavailableError,
+)
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.ports import PeerEvent
 from swarmharness.protocol.codec import decode, encode
@@ -364,6 +372,24 @@ async def test_a_task_that_is_settled_at_once_is_not_written_down(bob: Party, al
         await alice.credit.settle(body(number))
     await bob.credit._payee.save()
     assert written == []
+
+
+async def test_what_a_full_disk_does_not_take_is_written_down_once_it_does(bob: Party, monkeypatch: Any) -> None:
+    keep, failures = bob.store.keep_unsettled, 3
+
+    async def fail_at_first(new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise UnavailableError("the disk is full")
+        await keep(new, settled)
+
+    monkeypatch.setattr(bob.store, "keep_unsettled", fail_at_first)
+    bob.credit.expect(terms(1))
+    await trio.sleep(1)
+    bob.credit.expect(terms(2))
+    await trio.sleep(30)
+    assert [task.terms for task in await bob.store.unsettled()] == [terms(1), terms(2)]
 
 
 async def test_a_requester_that_withholds_its_signature_is_served_last_until_it_signs_c_13(
