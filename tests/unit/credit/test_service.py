@@ -374,7 +374,9 @@ async def test_a_task_that_is_settled_at_once_is_not_written_down(bob: Party, al
     assert written == []
 
 
-async def test_what_a_full_disk_does_not_take_is_written_down_once_it_does(bob: Party, monkeypatch: Any) -> None:
+async def test_what_a_full_disk_does_not_take_is_written_down_once_it_does(
+    autojump_clock: trio.testing.MockClock, bob: Party, monkeypatch: Any
+) -> None:
     keep, failures = bob.store.keep_unsettled, 3
 
     async def fail_at_first(new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
