@@ -134,10 +134,10 @@ serves = ["answer"]
 def test_liars_about_load_and_speed_are_found_out() -> None:
     """All workers are equally fast; who hides its queue, or claims a tenth of its time, gets less work, not more.
 
-    In three swarms together: in one, chance moves the share of two nodes by half.
+    In twelve swarms together: in one, chance moves the share of two nodes by half (36 give a liar about its load 0.8).
     """
     served: Counter[str] = Counter()
-    for seed in (1, 2, 3):
+    for seed in range(1, 13):
         simulation = simulate(parse_scenario(Source("liars.toml", LIARS)), seed)
         late_us = simulation.swarm.work.total_us // 2
         served.update(
@@ -146,8 +146,8 @@ def test_liars_about_load_and_speed_are_found_out() -> None:
             if outcome.answered and outcome.at_us > late_us
         )
     honest = served["honest"] / 8
-    assert honest > 60
-    assert served["load-liars"] / 2 < 0.9 * honest
+    assert honest > 240
+    assert served["load-liars"] / 2 < 0.95 * honest
     assert served["speed-liars"] / 2 < 0.9 * honest
 
 
