@@ -14,9 +14,9 @@ from pathlib import Path
 
 LOOKED_AT_EVERY = 100_000
 """Steps."""
-COLLECTED_EVERY = 2_000_000
+COLLECTED_EVERY = 5_000_000
 """Steps after which exceptions, which refer to themselves, are freed at the latest; what ended sessions leave is freed
-when half of all nodes had one."""
+when as many have ended as there are nodes."""
 
 _MAPS = Path("/proc/self/maps")
 _PAGE_BYTES = 2 << 20
@@ -43,7 +43,7 @@ class Heap:
         if number < self._looked_at_step + LOOKED_AT_EVERY:
             return
         self._looked_at_step = number
-        if 2 * self._ended_sessions > self._nodes or number >= self._collected_step + COLLECTED_EVERY:
+        if self._ended_sessions > self._nodes or number >= self._collected_step + COLLECTED_EVERY:
             self._ended_sessions, self._collected_step = 0, number
             gc.collect()
         use_large_pages()

@@ -38,10 +38,10 @@ class _Service:
         self.itself = self
 
 
-def test_what_ended_sessions_leave_is_freed_when_half_of_the_nodes_had_one() -> None:
+def test_what_ended_sessions_leave_is_freed_when_as_many_ended_as_there_are_nodes() -> None:
     with uncollected():
         assert not gc.isenabled()
-        heap, left = Heap(4), weakref.ref(_Service())
+        heap, left = Heap(2), weakref.ref(_Service())
         for ended, step in ((2, LOOKED_AT_EVERY), (1, 2 * LOOKED_AT_EVERY - 1)):
             for _ in range(ended):
                 heap.session_ended()
