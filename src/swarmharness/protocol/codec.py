@@ -3,7 +3,7 @@
 A message is an array `[version, field, field, …]` in the order of the dataclass. Field types are `int`, `bool`,
 `float`, `str`, `bytes`, enums of int, nested messages, `tuple[T, ...]`, and `T | None`; limits ride on the
 annotation: `Annotated[str, Size(64)]`, `Annotated[int, Range(0, 10)]`. Every string, byte string and tuple must have
-a `Size`.
+a `Size`. A field that a later release appended says so with `Added`, and has a default for senders that lack it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
 from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -42,6 +42,11 @@ class Range:
 
     least: float
     most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The field was appended by a later release: from a sender that does not know it, it has its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +154,19 @@ def _plan(cls: Any) -> _Plan:
         reading.append(f" if not ({field.plain.format(v=v)}): {v} = read_{name}({v}, path + '.{name}')")
         writing.append(field.packed.format(v=f"message.{name}"))
     values = [f"_{name}" for name in names]
+    least = len(names) - len(defaults := _added_defaults(cls, hints))
+    scope["defaults"] = [_plain_default(default) for default in defaults]
+    padding = f" if len(value) < {len(names) + 1}: value = value + defaults[len(value) - {least + 1}:]"
     lines = (
         "def read(value, path):",
-        f" if type(value) is not list or len(value) < {len(names) + 1}"
+        f" if type(value) is not list or len(value) < {least + 1}"
         f" or type(value[0]) is not int or value[0] != {version}:",
-        f"  raise misfit(value, path, {version}, {len(names)})",
+        f"  raise misfit(value, path, {version}, {least})",
+        *(
+            [f" if len(value) < {len(names) + 1}: value = value + defaults[len(value) - {least + 1}:]"]
+            if defaults
+            else ()
+        ),
         f" {', '.join(('_', *values, '*_'))} = value",  # trailing fields come from newer versions
         *reading,
         f" return cls({', '.join(values)})",
@@ -162,6 +175,19 @@ def _plan(cls: Any) -> _Plan:
     )
     exec("\n".join(lines), scope)  # noqa: S102 - as dataclasses make their methods
     return _Plan(scope["read"], scope["write"])
+
+
+def _added_defaults(cls: Any, hints: dict[str, Any]) -> list[Any]:
+    """Return the defaults of the fields that were added, which are the last ones."""
+    added = [field for field in fields(cls) if any(isinstance(m, Added) for m in get_args(hints[field.name])[1:])]
+    if added != list(fields(cls))[len(fields(cls)) - len(added) :] or any(f.default is MISSING for f in added):
+        raise TypeError(f"{cls.__name__}: fields that were added come last, and have defaults")
+    return [field.default for field in added]
+
+
+def _plain_default(value: Any) -> Any:
+    """Return a default as it would arrive."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _misfit(value: Any, path: str, version: int, count: int) -> ProtocolError:

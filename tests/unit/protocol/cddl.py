@@ -108,7 +108,10 @@ class _Reader:
         entries = _entries(array)
         if _is_message(array):
             version = _only(entries[0].type)
-            return Message(_number(version), tuple(self.shape(entry.type) for entry in entries[1:]))
+            added = [entry.occurrence is not None for entry in entries]
+            if added != sorted(added):
+                raise ValueError(f"what may be left out comes last: {array.serialize()!r}")
+            return Message(_number(version), tuple(self.shape(entry.type) for entry in entries[1:]), sum(added))
         if len(entries) != 1 or entries[0].occurrence is None:
             raise ValueError(f"neither a message nor a list: {array.serialize()!r}")
         occurrence = entries[0].occurrence

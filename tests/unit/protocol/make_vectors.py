@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from swarmharness.errors import ErrorKind
-from swarmharness.protocol.codec import encode
+from swarmharness.protocol.codec import decode, encode
 from swarmharness.protocol.frame import (
     FrameDecoder,
     FrameKind,
@@ -91,7 +91,13 @@ def _add(message: WireMessage, vectors: dict[str, Any]) -> None:
     vectors["tolerated"].append(
         {**rule, "name": "a trailing field", "hex": newer.hex(), "canonical": wire.hex()},
     )
-    for name, data in _broken_wholes(values, wire):
+    if shape.added:
+        older = _pack(values[: -shape.added])
+        canonical = encode(decode(type(message.example), older)).hex()
+        vectors["tolerated"].append(
+            {**rule, "name": "without what later releases added", "hex": older.hex(), "canonical": canonical}
+        )
+    for name, data in _broken_wholes(values[: len(values) - shape.added], wire):
         vectors["refused"].append({**rule, "name": name, "field": None, "hex": data.hex()})
     for index, (field, element) in enumerate(zip(field_names(type(message.example)), shape.elements, strict=True), 1):
         for name, value in _broken_fields(element, values[index]):
@@ -183,8 +189,9 @@ def _broken_fields(shape: Shape, value: Any) -> Iterator[tuple[str, Any]]:
             yield "an element of another type", [_wrong_type(element)]
         case Optional(inner):
             yield "another type", _wrong_type(inner)
-        case Message():
-            yield from (("a number", 1), ("no version", []), ("cut short", value[:-1]), ("null", None))
+        case Message(added=added):
+            cut = value[: len(value) - 1 - added]
+            yield from (("a number", 1), ("no version", []), ("cut short", cut), ("null", None))
 
 
 def _sizes(fewest: int, most: int, one: Any) -> Iterator[tuple[str, Any]]:

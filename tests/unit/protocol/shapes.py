@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from swarmharness.protocol.codec import INT64_MAX, Embedded, Range, Size
+from swarmharness.protocol.codec import INT64_MAX, Added, Embedded, Range, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class Message:
 
     version: int
     elements: tuple[Shape, ...]
+    added: int = 0
+    """How many of the last ones older senders leave out."""
 
 
 Shape = Integer | Choice | Number | Boolean | Text | Blob | Array | Optional | Message
@@ -102,7 +104,9 @@ def shape_of(hint: Any) -> Shape:
         return Blob(0, embedded.most)
     if is_dataclass(hint) and isinstance(hint, type):
         hints = get_type_hints(hint, include_extras=True)
-        return Message(getattr(hint, "VERSION", 1), tuple(shape_of(hints[name]) for name in field_names(hint)))
+        elements = tuple(shape_of(hints[name]) for name in field_names(hint))
+        added = sum(Added() in get_args(hints[name])[1:] for name in field_names(hint))
+        return Message(getattr(hint, "VERSION", 1), elements, added)
     if isinstance(hint, type) and issubclass(hint, IntEnum):
         return Choice(frozenset(int(member) for member in hint))
     simple: dict[Any, Shape] = {

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from swarmharness.errors import ProtocolError
-from swarmharness.protocol.codec import Count, Embedded, Range, Size, decode, encode, signable
+from swarmharness.protocol.codec import Added, Count, Embedded, Range, Size, decode, encode, signable
 
 
 class Colour(IntEnum):
@@ -103,6 +103,33 @@ def test_a_message_class_without_limits_cannot_be_used(annotation: Any) -> None:
     cls: Any = dataclass(type("Loose", (), {"__annotations__": {"field": annotation}}))
     with pytest.raises(TypeError, match=r"Loose\.field"):
         encode(cls(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    first: Count
+    second: Annotated[int, Range(0, 9), Added()] = 5
+    third: Annotated[tuple[Count, ...], Size(2), Added()] = (7,)
+
+
+def test_what_a_later_release_added_has_its_default_from_older_senders() -> None:
+    assert [decode(Grown, msgpack.packb(wire)) for wire in ([1, 2], [1, 2, 3], [1, 2, 3, [4]])] == [
+        Grown(2),
+        Grown(2, 3),
+        Grown(2, 3, (4,)),
+    ]
+    assert msgpack.unpackb(encode(Grown(2))) == [1, 2, 5, [7]]
+    with pytest.raises(ProtocolError, match="0 fields, at least 1 needed"):
+        decode(Grown, msgpack.packb([1]))
+    with pytest.raises(ProtocolError, match=r"Grown\.second: 10 is outside"):
+        decode(Grown, msgpack.packb([1, 2, 10]))
+
+
+def test_a_field_that_was_added_comes_last_and_has_a_default() -> None:
+    for names in ({"one": Annotated[int, Added()]}, {"one": Annotated[int, Added()], "two": int}):
+        cls: Any = dataclass(type("Misgrown", (), {"__annotations__": names}))
+        with pytest.raises(TypeError, match="come last, and have defaults"):
+            encode(cls(*range(len(names))))
 
 
 @dataclass(frozen=True, slots=True)
