@@ -162,11 +162,7 @@ def _plan(cls: Any) -> _Plan:
         f" if type(value) is not list or len(value) < {least + 1}"
         f" or type(value[0]) is not int or value[0] != {version}:",
         f"  raise misfit(value, path, {version}, {least})",
-        *(
-            [f" if len(value) < {len(names) + 1}: value = value + defaults[len(value) - {least + 1}:]"]
-            if defaults
-            else ()
-        ),
+        *([padding] if defaults else ()),
         f" {', '.join(('_', *values, '*_'))} = value",  # trailing fields come from newer versions
         *reading,
         f" return cls({', '.join(values)})",
