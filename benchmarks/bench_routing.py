@@ -162,7 +162,7 @@ def _advert(rng: random.Random, number: int) -> Advert:
     skill = SkillAdvert(
         name=SKILL,
         version="1",
-        task=SKILL,
+        kind=SKILL,
         model_digest=digest,
         comparison_class="fp32",
         batch_invariant=True,

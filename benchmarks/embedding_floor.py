@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmharness.execution.catalog import SHIPPED_FOLDER, find_skills
+from swarmharness.execution.kinds.session import SessionFactory
+from swarmharness.execution.kinds.text_embedding import TextEmbedding
 from swarmharness.execution.model_store import ModelStore
-from swarmharness.execution.tasks.session import SessionFactory
-from swarmharness.execution.tasks.text_embedding import TextEmbedding
 from swarmharness.node.data_dir import cache_dir
 
 SKILL = "text-embedding"

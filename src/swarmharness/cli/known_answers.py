@@ -13,13 +13,13 @@ from typing import Any
 from swarmharness.errors import InputError
 from swarmharness.execution.items import item_from_text, items_from_file
 from swarmharness.execution.output_values import from_json
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 
 LINES_MAX = 64
 FILE_BYTES_MAX = 8 * 2**20
 
 
-def read_known(path: Path, task: Task) -> list[list[bytes]]:
+def read_known(path: Path, kind: Kind) -> list[list[bytes]]:
     """Return (item, output) of each line; InputError names the line that is wrong."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
@@ -29,10 +29,10 @@ def read_known(path: Path, task: Task) -> list[list[bytes]]:
         raise InputError(f"{path} cannot be read: {error}") from None
     if len(lines) > LINES_MAX:
         raise InputError(f"{path} has {len(lines)} lines; at most {LINES_MAX} known answers are kept")
-    return [_pair(path, number, line, task) for number, line in enumerate(lines, 1)]
+    return [_pair(path, number, line, kind) for number, line in enumerate(lines, 1)]
 
 
-def _pair(path: Path, number: int, line: str, task: Task) -> list[bytes]:
+def _pair(path: Path, number: int, line: str, kind: Kind) -> list[bytes]:
     where = f"{path}:{number}"
     try:
         value: Any = json.loads(line)
@@ -42,20 +42,20 @@ def _pair(path: Path, number: int, line: str, task: Task) -> list[bytes]:
     if not isinstance(given, str):
         raise InputError(f"{where}: the input is a text or the path of a file")
     try:
-        return [_item(path, given, task), from_json(task, output)]
+        return [_item(path, given, kind), from_json(kind, output)]
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
-def _item(path: Path, given: str, task: Task) -> bytes:
-    if task is Task.TEXT_EMBEDDING:
-        return item_from_text(task, given)
+def _item(path: Path, given: str, kind: Kind) -> bytes:
+    if kind is Kind.TEXT_EMBEDDING:
+        return item_from_text(kind, given)
     file = path.parent / given
     try:
         data = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    items = items_from_file(task, str(file), data)
+    items = items_from_file(kind, str(file), data)
     if len(items) != 1:
         raise InputError(f"{file} holds {len(items)} items; a known answer is for one")
     return items[0]

@@ -28,7 +28,7 @@ def list_skills(data_dir: DataDirOption = None, json: JsonOption = False) -> Non
         for row in rows:
             print_json(row)
     else:
-        names = ("name", "version", "task", "models", "description")
+        names = ("name", "version", "kind", "models", "description")
         print_table("", names, [[row[name] for name in names] for row in rows])
     for folder, problem in sorted(catalog.problems.items()):
         print(f"skipped {folder}: {problem}", file=sys.stderr)
@@ -135,7 +135,7 @@ def _summary(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "task": manifest.task.value,
+        "kind": manifest.kind.value,
         "models": f"{_megabytes(missing_bytes)} to pull" if missing else "here",
         "description": manifest.description,
         "runnable": not missing,
@@ -152,7 +152,7 @@ def _details(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
         "version": manifest.version,
         "description": manifest.description,
         "tags": list(manifest.tags),
-        "task": manifest.task.value,
+        "kind": manifest.kind.value,
         "license": manifest.license,
         "attribution": manifest.attribution,
         "folder": str(skill.folder),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from swarmharness.cli.submit_inputs import Inputs
     from swarmharness.cli.submit_outputs import OutputFile
     from swarmharness.cli.submit_progress import ProgressBar
-    from swarmharness.execution.skill import Task
+    from swarmharness.execution.skill import Kind
     from swarmharness.node.control import Control
 
 FEED_ITEMS = 1024
@@ -78,24 +78,24 @@ class Submission:
         """Feed an opened job and take its results; cancels it if anything goes wrong on this side."""
         import trio
 
-        from swarmharness.execution.skill import Task
+        from swarmharness.execution.skill import Kind
 
         self._job, self._reader, self._resumed = opened["job"], opened.get("reader", 1), resumed
         done = False
         try:
             try:
-                task = Task(opened["task"])
+                kind = Kind(opened["kind"])
             except ValueError:
-                raise ConfigurationError(f"this command is too old for the task {opened['task']!r}: upgrade") from None
+                raise ConfigurationError(f"this command is too old for the kind {opened['kind']!r}: upgrade") from None
             if self._out:
-                self._out.begin(task, self._job)
+                self._out.begin(kind, self._job)
             # Ctrl-C is taken here, or it might strike in the connection, through which the job is to be cancelled.
             with trio.open_signal_receiver(signal.SIGINT) as interrupts:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_interrupt, interrupts)
                     if self._inputs is not None:
-                        nursery.start_soon(self._feed, control, self._inputs, task)
-                    await self._take(control, task)
+                        nursery.start_soon(self._feed, control, self._inputs, kind)
+                    await self._take(control, kind)
                     nursery.cancel_scope.cancel()  # a job can end before its input does, at its deadline
             done = True
         finally:
@@ -131,10 +131,10 @@ class Submission:
         if self._answered:
             print(f"what was answered is kept: `swarmharness jobs resume {self._job}` goes on", file=sys.stderr)
 
-    async def _feed(self, control: Control, inputs: Inputs, task: Task) -> None:
+    async def _feed(self, control: Control, inputs: Inputs, kind: Kind) -> None:
         import trio
 
-        items = inputs.items(task)
+        items = inputs.items(kind)
         while not self._input_ended:
             # In a thread, so that a slow pipe on standard input does not hold up the results.
             batch, last = await trio.to_thread.run_sync(_next_batch, items, abandon_on_cancel=True)
@@ -153,12 +153,12 @@ class Submission:
             self._read += len(batch)
             self._input_ended = last
 
-    async def _take(self, control: Control, task: Task) -> None:
+    async def _take(self, control: Control, kind: Kind) -> None:
         done = False
         while not done:
             answer = await control.call("job.results", {"job": self._job, "reader": self._reader}, POLL_TIMEOUT_S)
             for result in answer["results"]:
-                self._accept(task, result)
+                self._accept(kind, result)
             progress = answer["progress"]
             self._fed = progress["items_total"]
             total, exact = progress["items_total"], True
@@ -169,7 +169,7 @@ class Submission:
             if done and not self._input_ended and self._refusal is None and answer.get("reason_kind"):
                 self._refusal = error_from_kind(answer["reason_kind"], answer["reason"])
 
-    def _accept(self, task: Task, result: Mapping[str, Any]) -> None:
+    def _accept(self, kind: Kind, result: Mapping[str, Any]) -> None:
         from swarmharness.cli.submit_outputs import json_line, readable
 
         index = result["index"]
@@ -178,7 +178,7 @@ class Submission:
             return
         shown = self._as_json or not (self._out or self._quiet)
         try:
-            line = json_line(task, result) if shown or (self._out and self._out.takes_lines) else None
+            line = json_line(kind, result) if shown or (self._out and self._out.takes_lines) else None
             if self._out:
                 self._out.add(index, result["output"], line)
         except ProtocolError as error:
@@ -189,7 +189,7 @@ class Submission:
             print_json(line)
         elif line is not None and shown:
             alone = self._input_ended and self._read == 1
-            print(readable(task, line["output"], self._label(index), alone=alone))
+            print(readable(kind, line["output"], self._label(index), alone=alone))
 
     def _miss(self, index: int, reason: str, kind: int) -> None:
         self._missing += 1

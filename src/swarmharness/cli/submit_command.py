@@ -78,7 +78,7 @@ def submit(
     from swarmharness.cli.submit_inputs import Inputs
     from swarmharness.cli.submit_outputs import OutputFile
     from swarmharness.cli.submit_progress import progress_bar
-    from swarmharness.execution.skill import Task
+    from swarmharness.execution.skill import Kind
     from swarmharness.node import config_values
 
     params = terms(deadline, budget)
@@ -113,7 +113,7 @@ def submit(
                 if known is not None:
                     job = {"job": opened["job"]}
                     try:
-                        pairs = read_known(known, Task(opened["task"]))
+                        pairs = read_known(known, Kind(opened["kind"]))
                         await control.call("job.know", {**job, "known": pairs}, OPEN_TIMEOUT_S)
                     except SwarmError:
                         await control.call("job.cancel", job, OPEN_TIMEOUT_S)

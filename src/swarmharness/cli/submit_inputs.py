@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from swarmharness.errors import ConfigurationError, InputError
 from swarmharness.execution.items import ITEM_BYTES_MAX, item_from_text, items_from_file
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 
 STDIN = "-"
 LABEL_CHARS_MAX = 60
@@ -70,9 +70,9 @@ class Inputs:
             return None
         return max(items_read, round(items_read * self._total_bytes / self._read_bytes))
 
-    def items(self, task: Task) -> Iterator[bytes]:
+    def items(self, kind: Kind) -> Iterator[bytes]:
         """Yield the items in order; raises InputError that names the argument, file or line at fault."""
-        for item in self._texts(task) if task is Task.TEXT_EMBEDDING else self._whole_files(task):
+        for item in self._texts(kind) if kind is Kind.TEXT_EMBEDDING else self._whole_files(kind):
             self._count += 1
             yield item
         if self._count == 0:
@@ -97,13 +97,13 @@ class Inputs:
         self._names.append(name)
         self._by_line.append(by_line)
 
-    def _texts(self, task: Task) -> Iterator[bytes]:
+    def _texts(self, kind: Kind) -> Iterator[bytes]:
         for argument in self._arguments:
             if Path(argument).is_file():
                 print(f"note: {argument} is taken as a text; `--input {argument}` reads the file", file=sys.stderr)
             shown = argument if len(argument) <= LABEL_CHARS_MAX else argument[: LABEL_CHARS_MAX - 1] + "…"
             self._begin(f'"{shown}"')
-            yield item_from_text(task, argument)
+            yield item_from_text(kind, argument)
         self._total_bytes = self._named_bytes()
         for name in self._files:
             if name == STDIN:
@@ -140,13 +140,13 @@ class Inputs:
             )
         self._read_bytes = read_before + before.st_size
 
-    def _whole_files(self, task: Task) -> Iterator[bytes]:
+    def _whole_files(self, kind: Kind) -> Iterator[bytes]:
         named = [name for name in self._files if name != STDIN]
         if STDIN in self._files:
             named += [line.decode(errors="surrogateescape") for line in _lines(self._stdin, "standard input")]
         paths = [path for name in [*self._arguments, *named] for path in _expand(name)]
         for path in paths:
-            items = items_from_file(task, str(path), _read(path))
+            items = items_from_file(kind, str(path), _read(path))
             self._begin(str(path), by_line=len(items) > 1)
             yield from items
 

@@ -12,18 +12,18 @@ from typing import Any, BinaryIO
 from swarmharness.cli.array_files import RowFile, TensorArchive, wrap_rows
 from swarmharness.errors import ConfigurationError, InputError, ProtocolError
 from swarmharness.execution.items import to_json
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import decode_tensors
 
 SUFFIXES = (".jsonl", ".npy", ".npz")
 _SHOWN_NUMBERS = 6
 
 
-def json_line(task: Task, result: Mapping[str, Any]) -> dict[str, Any]:
+def json_line(kind: Kind, result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the published form of one result."""
     return {
         "index": result["index"],
-        "output": to_json(task, result["output"]),
+        "output": to_json(kind, result["output"]),
         "peer": result["peer"],
         "service_ms": result["service_ms"],
         "receipt": result["receipt"],
@@ -31,17 +31,17 @@ def json_line(task: Task, result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def readable(task: Task, output: Any, label: str, *, alone: bool) -> str:
+def readable(kind: Kind, output: Any, label: str, *, alone: bool) -> str:
     """Return one output for a person; `alone` leaves out which input it belongs to."""
-    match task:
-        case Task.TEXT_EMBEDDING:
+    match kind:
+        case Kind.TEXT_EMBEDDING:
             text = f"{len(output)} numbers: {_some(output)}"
-        case Task.IMAGE_OCR:
+        case Kind.IMAGE_OCR:
             text = "\n".join(str(line["text"]) for line in output) or "(no text found)"
             return text if alone else f"== {label} ==\n{text}\n"
-        case Task.FILE_TYPE:
+        case Kind.FILE_TYPE:
             text = f"{output['label']} ({output['mime']}, {output['group']}, {output['score']:.0%} sure)"
-        case Task.TENSOR:
+        case Kind.TENSOR:
             tensors = [f"{name} {t['dtype']} {t['shape']}: {_some(t['data'])}" for name, t in output.items()]
             text = "\n".join(tensors)
     return text if alone else f"{label}: {text}"
@@ -77,17 +77,17 @@ class OutputFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def begin(self, task: Task, job: str) -> None:
-        """Refuse a format that cannot hold what the task puts out; clear away what a killed command of the job left."""
-        allowed = {Task.TEXT_EMBEDDING: SUFFIXES, Task.TENSOR: (".jsonl", ".npz")}.get(task, (".jsonl",))
+    def begin(self, kind: Kind, job: str) -> None:
+        """Refuse a format that cannot hold what the kind puts out; clear away what a killed command of the job left."""
+        allowed = {Kind.TEXT_EMBEDDING: SUFFIXES, Kind.TENSOR: (".jsonl", ".npz")}.get(kind, (".jsonl",))
         if self.path.suffix not in allowed:
-            raise ConfigurationError(f"--out {self.path}: {task.value} can be written as {', '.join(allowed)}")
+            raise ConfigurationError(f"--out {self.path}: {kind.value} can be written as {', '.join(allowed)}")
         with _disk(self.path):
             own = self._temporary.with_name(f".{self.path.name}.{job}.tmp")
             self._temporary.replace(own)
             self._temporary = own
         if self.path.suffix != ".jsonl":
-            if task is Task.TEXT_EMBEDDING:
+            if kind is Kind.TEXT_EMBEDDING:
                 self._rows = RowFile(self._file)
             else:
                 self._archive = TensorArchive(self._file)

@@ -141,8 +141,8 @@ class SyncSwarm:
     ) -> Iterator[Result]:
         run = self._thread.call(_open, self._swarm, params)
         try:
-            assert run.task is not None
-            window = InputWindow(run.task, window_items)
+            assert run.kind is not None
+            window = InputWindow(run.kind, window_items)
             values = iter(inputs)
             while not window.done:
                 if not window.full and not window.input_ended:

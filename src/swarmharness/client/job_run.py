@@ -21,7 +21,7 @@ from swarmharness.errors import (
     UnavailableError,
     error_from_kind,
 )
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import Control
 
 FEED_ITEMS = 1024
@@ -49,7 +49,7 @@ class JobRun:
         self._changed = trio.Event()
         self.answers: deque[Mapping[str, Any]] = deque()
         """What the node answered and nobody took yet, in the order of the items."""
-        self.task: Task | None = None
+        self.kind: Kind | None = None
         """What kind of items the skill takes, once the job is open."""
         self.progress = Progress(0, 0, {}, 0)
         self.over: SwarmError | None = None
@@ -83,13 +83,13 @@ class JobRun:
         """Wait until something else is known."""
         await self._changed.wait()
 
-    async def opened(self) -> Task:
-        """Wait until the job is open, and return its task; raises the error that kept it from opening."""
-        while self.task is None:
+    async def opened(self) -> Kind:
+        """Wait until the job is open, and return its kind; raises the error that kept it from opening."""
+        while self.kind is None:
             if self.failure is not None:
                 raise self.failure
             await self.changed()
-        return self.task
+        return self.kind
 
     async def answered(self) -> None:
         """Wait until an answer is there or no more can come; raises the error that the job was lost by."""
@@ -119,7 +119,7 @@ class JobRun:
         self._held = {"job": opened["job"], "reader": opened["reader"]}
         lost: SwarmError | None = None
         try:
-            self.task = _task(opened["task"])
+            self.kind = _kind(opened["kind"])
             self.wake()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._feed)
@@ -193,8 +193,8 @@ _ENDS: dict[str, type[SwarmError]] = {
 """What the state of a job that ended early means for an input that it did not take."""
 
 
-def _task(name: str) -> Task:
+def _kind(name: str) -> Kind:
     try:
-        return Task(name)
+        return Kind(name)
     except ValueError:
-        raise ConfigurationError(f"this program's swarmharness is too old for the task {name!r}: upgrade") from None
+        raise ConfigurationError(f"this program's swarmharness is too old for the kind {name!r}: upgrade") from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from swarmharness.client.records import Result
 from swarmharness.client.values import item_of, output_of
 from swarmharness.errors import InputError, SwarmError, error_from_kind
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 
 if TYPE_CHECKING:
     from swarmharness.client.values import Input
@@ -25,8 +25,8 @@ WINDOW_BYTES = 64 * 2**20
 class InputWindow:
     """Inputs that were read and whose result was not handed out yet, oldest first."""
 
-    def __init__(self, task: Task, window_items: int, window_bytes: int = WINDOW_BYTES) -> None:
-        self._task = task
+    def __init__(self, kind: Kind, window_items: int, window_bytes: int = WINDOW_BYTES) -> None:
+        self._kind = kind
         self._window_items = window_items
         self._window_bytes = window_bytes
         self._waiting: deque[tuple[int, SwarmError | None]] = deque()
@@ -60,7 +60,7 @@ class InputWindow:
     def take(self, value: Input) -> bytes | None:
         """Return the item to send for the next input; None if there is none, because its result is an error already."""
         try:
-            item = item_of(self._task, value)
+            item = item_of(self._kind, value)
         except SwarmError as error:
             self._waiting.append((0, error))
             return None
@@ -82,7 +82,7 @@ class InputWindow:
             return None
         size_bytes, error = self._waiting[0]
         if error is None and answers:
-            result = _result(self._task, self._handed_out, answers.popleft())
+            result = _result(self._kind, self._handed_out, answers.popleft())
         elif error is not None or over is not None:
             result = unanswered(self._handed_out, error or over)
         else:
@@ -103,14 +103,14 @@ def named(result: Result) -> SwarmError:
     return type(result.error or SwarmError())(f"input {result.index}: {result.error}")
 
 
-def _result(task: Task, index: int, answer: Mapping[str, Any]) -> Result:
+def _result(kind: Kind, index: int, answer: Mapping[str, Any]) -> Result:
     error: SwarmError | None = None
     output = None
     if answer["error"]:
         error = error_from_kind(answer["error_kind"] or InputError.kind, answer["error"])
     else:
         try:
-            output = output_of(task, answer["output"])
+            output = output_of(kind, answer["output"])
         except SwarmError as found:
             error = type(found)(f"{answer['peer']} sent no valid output: {found}")
     return Result(

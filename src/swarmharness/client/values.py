@@ -1,6 +1,6 @@
 """Turns a program's values into items and a peer's output bytes into values; it trusts no byte of either.
 
-| task | inputs | output |
+| kind | inputs | output |
 |---|---|---|
 | text-embedding | `str`; `bytes` or a file of UTF-8 | float32 array, one dimension |
 | image-ocr | a file, or the `bytes` of one | `list[TextLine]` |
@@ -23,7 +23,7 @@ import msgpack
 
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, ITEM_BYTES_MAX, items_from_file, shorten_file
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
@@ -59,41 +59,41 @@ class FileType:
     group: str
 
 
-def item_of(task: Task, value: Input) -> bytes:
-    """Return the item for one value; InputError says what the task takes instead."""
-    match task:
-        case Task.TEXT_EMBEDDING:
+def item_of(kind: Kind, value: Input) -> bytes:
+    """Return the item for one value; InputError says what the kind takes instead."""
+    match kind:
+        case Kind.TEXT_EMBEDDING:
             item = _text(value)
-        case Task.IMAGE_OCR:
-            (item,) = items_from_file(task, *_file(task, value))
-        case Task.FILE_TYPE:
+        case Kind.IMAGE_OCR:
+            (item,) = items_from_file(kind, *_file(kind, value))
+        case Kind.FILE_TYPE:
             item = _ends_of_file(value)
-        case Task.TENSOR:
+        case Kind.TENSOR:
             item = _tensors(value)
         case _:
-            assert_never(task)
+            assert_never(kind)
     if len(item) > ITEM_BYTES_MAX:
         raise InputError(f"{len(item)} bytes; an item has at most {ITEM_BYTES_MAX}")
     return item
 
 
-def output_of(task: Task, data: bytes) -> Any:
-    """Return the value of an output; ProtocolError if the bytes are not an output of the task."""
+def output_of(kind: Kind, data: bytes) -> Any:
+    """Return the value of an output; ProtocolError if the bytes are not an output of the kind."""
     try:
-        match task:
-            case Task.TEXT_EMBEDDING:
+        match kind:
+            case Kind.TEXT_EMBEDDING:
                 return _vector(data)
-            case Task.IMAGE_OCR:
+            case Kind.IMAGE_OCR:
                 return [_text_line(line) for line in _unpacked(data, list)]
-            case Task.FILE_TYPE:
+            case Kind.FILE_TYPE:
                 label, score, mime, group = _unpacked(data, list)
                 return FileType(_string(label), _finite(score), _string(mime), _string(group))
-            case Task.TENSOR:
+            case Kind.TENSOR:
                 return _arrays(data)
             case _:
-                assert_never(task)
+                assert_never(kind)
     except (InputError, ValueError, TypeError) as error:
-        raise ProtocolError(f"not an output of the task {task.value}: {error}") from None
+        raise ProtocolError(f"not an output of the kind {kind.value}: {error}") from None
 
 
 # -- inputs -----------------------------------------------------------------------------------------------------------
@@ -120,14 +120,14 @@ def _text(value: object) -> bytes:
     return item
 
 
-def _file(task: Task, value: object) -> tuple[str, bytes]:
+def _file(kind: Kind, value: object) -> tuple[str, bytes]:
     """Return the name and the content of a file."""
     if isinstance(value, PathLike):
         path = Path(value)
         return str(path), _read(path, ITEM_BYTES_MAX)
     if isinstance(value, bytes):
         return "the bytes", value
-    raise _not_a_file(task, value)
+    raise _not_a_file(kind, value)
 
 
 def _ends_of_file(value: object) -> bytes:
@@ -135,7 +135,7 @@ def _ends_of_file(value: object) -> bytes:
     if isinstance(value, bytes):
         return shorten_file(value)
     if not isinstance(value, PathLike):
-        raise _not_a_file(Task.FILE_TYPE, value)
+        raise _not_a_file(Kind.FILE_TYPE, value)
     path = Path(value)
     try:
         with path.open("rb") as file:
@@ -150,10 +150,10 @@ def _ends_of_file(value: object) -> bytes:
 
 def _tensors(value: object) -> bytes:
     if isinstance(value, bytes | PathLike):
-        (item,) = items_from_file(Task.TENSOR, *_file(Task.TENSOR, value))
+        (item,) = items_from_file(Kind.TENSOR, *_file(Kind.TENSOR, value))
         return item
     if isinstance(value, str):
-        raise _not_a_file(Task.TENSOR, value)
+        raise _not_a_file(Kind.TENSOR, value)
     import numpy as np
 
     from swarmharness.execution.tensor_arrays import from_arrays
@@ -182,12 +182,12 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
 
 
-def _not_a_file(task: Task, value: object) -> InputError:
+def _not_a_file(kind: Kind, value: object) -> InputError:
     if isinstance(value, str):
         shown = value if len(value) <= _TEXT_CHARS_SHOWN else value[: _TEXT_CHARS_SHOWN - 1] + "…"
-        return InputError(f"the task {task.value} takes no text; for a file write pathlib.Path({shown!r})")
-    wanted = "arrays, bytes or a pathlib.Path" if task is Task.TENSOR else "bytes or a pathlib.Path"
-    return InputError(f"the task {task.value} takes {wanted}, not {type(value).__name__}")
+        return InputError(f"the kind {kind.value} takes no text; for a file write pathlib.Path({shown!r})")
+    wanted = "arrays, bytes or a pathlib.Path" if kind is Kind.TENSOR else "bytes or a pathlib.Path"
+    return InputError(f"the kind {kind.value} takes {wanted}, not {type(value).__name__}")
 
 
 # -- outputs ----------------------------------------------------------------------------------------------------------

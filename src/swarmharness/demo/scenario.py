@@ -19,7 +19,7 @@ from swarmharness.cli.options import print_json, print_table
 from swarmharness.demo.corpus import load_corpus
 from swarmharness.errors import SwarmError, UnavailableError
 from swarmharness.execution.items import item_from_text, to_json
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import Control, open_control
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
 
@@ -132,7 +132,7 @@ async def _embed_all(
 ) -> tuple[list[list[float]], list[dict[str, Any]]]:
     """Embed every gloss, killing `victim` when half are answered; returns the vectors and every result."""
     job = await control.call("job.open", {"skill": SKILL, "deadline_s": JOB_DEADLINE_S})
-    items = [item_from_text(Task.TEXT_EMBEDDING, gloss) for gloss in glosses]
+    items = [item_from_text(Kind.TEXT_EMBEDDING, gloss) for gloss in glosses]
     await control.call("job.feed", {"job": job["job"], "items": items, "last": True})
     vectors: list[list[float]] = []
     results: list[dict[str, Any]] = []
@@ -143,7 +143,7 @@ async def _embed_all(
         for result in answer["results"]:
             if result["error"]:
                 raise SwarmError(f"text {result['index']} was not embedded: {result['error']}")
-            vectors.append(to_json(Task.TEXT_EMBEDDING, result.pop("output")))
+            vectors.append(to_json(Kind.TEXT_EMBEDDING, result.pop("output")))
             results.append(result)
         story.answered = len(results)
         items_done = answer["progress"]["items_done"]
@@ -159,14 +159,14 @@ async def _search(
 ) -> dict[str, Any]:
     job = await control.call("job.open", {"skill": SKILL, "deadline_s": 30.0})
     await control.call(
-        "job.feed", {"job": job["job"], "items": [item_from_text(Task.TEXT_EMBEDDING, query)], "last": True}
+        "job.feed", {"job": job["job"], "items": [item_from_text(Kind.TEXT_EMBEDDING, query)], "last": True}
     )
     results: list[dict[str, Any]] = []
     while not results:
         results = (await control.call("job.results", {"job": job["job"]}))["results"]
     if results[0]["error"]:
         raise SwarmError(f"the query was not embedded: {results[0]['error']}")
-    wanted = to_json(Task.TEXT_EMBEDDING, results[0]["output"])
+    wanted = to_json(Kind.TEXT_EMBEDDING, results[0]["output"])
     # The vectors have length one, so the dot product is the cosine of the angle.
     scored = ((sum(map(float.__mul__, wanted, vector)), index) for index, vector in enumerate(vectors))
     best = sorted(scored, reverse=True)[:FOUND_PER_QUERY]

@@ -1,6 +1,6 @@
-"""Turns user input into item bytes and output bytes into JSON values, for each task; it never imports numpy by itself.
+"""Turns user input into item bytes and output bytes into JSON values, for each kind; it never imports numpy by itself.
 
-| task | item | output |
+| kind | item | output |
 |---|---|---|
 | text-embedding | UTF-8 text | one float32 tensor `embedding` |
 | image-ocr | an image file | MessagePack `[[text, [x0, y0, x1, y1], confidence], …]`, pixels of the upright image |
@@ -17,7 +17,7 @@ from typing import Any, assert_never
 import msgpack
 
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import ITEM_SIZES_BYTES, Tensor, decode_tensors, encode_tensors
 
 ITEM_BYTES_MAX = 64 * 1024 * 1024
@@ -40,36 +40,36 @@ _FORMATS = {
 }
 
 
-def item_from_text(task: Task, text: str) -> bytes:
-    """Return the item for a text that the user typed or that a line holds; InputError when the task takes files."""
-    if task is not Task.TEXT_EMBEDDING:
-        raise InputError(f"{task.value} takes files, not text: {text[:60]!r} is not a file")
+def item_from_text(kind: Kind, text: str) -> bytes:
+    """Return the item for a text that the user typed or that a line holds; InputError when the kind takes files."""
+    if kind is not Kind.TEXT_EMBEDDING:
+        raise InputError(f"{kind.value} takes files, not text: {text[:60]!r} is not a file")
     return text.encode("utf-8", "surrogateescape")
 
 
-def items_from_file(task: Task, name: str, data: bytes) -> tuple[bytes, ...]:
+def items_from_file(kind: Kind, name: str, data: bytes) -> tuple[bytes, ...]:
     """Return the items in a file's bytes: a line each of a text, one of everything else; InputError names the file."""
-    if len(data) > ITEM_BYTES_MAX and task is not Task.FILE_TYPE:
+    if len(data) > ITEM_BYTES_MAX and kind is not Kind.FILE_TYPE:
         raise InputError(f"{name}: {len(data)} bytes; an item has at most {ITEM_BYTES_MAX}")
-    match task:
-        case Task.TEXT_EMBEDDING:
+    match kind:
+        case Kind.TEXT_EMBEDDING:
             lines = [line.strip() for line in data.splitlines()]
             items = tuple(line for line in lines if line)
             if not items:
                 raise InputError(f"{name}: there is no text in it")
             return items
-        case Task.IMAGE_OCR:
+        case Kind.IMAGE_OCR:
             if not data:
                 raise InputError(f"{name}: the file is empty")
             return (data,)
-        case Task.FILE_TYPE:
+        case Kind.FILE_TYPE:
             return (shorten_file(data),)
-        case Task.TENSOR:
+        case Kind.TENSOR:
             from swarmharness.execution.tensor_arrays import read_npz
 
             return (encode_tensors(read_npz(data, name, size_bytes_max=ITEM_BYTES_MAX)),)
         case _:
-            assert_never(task)
+            assert_never(kind)
 
 
 def shorten_file(data: bytes) -> bytes:
@@ -79,19 +79,19 @@ def shorten_file(data: bytes) -> bytes:
     return data[:FILE_TYPE_BLOCK_BYTES] + data[-FILE_TYPE_BLOCK_BYTES:]
 
 
-def to_json(task: Task, data: bytes) -> Any:
+def to_json(kind: Kind, data: bytes) -> Any:
     """Return an output as a value for JSON; numbers that JSON lacks become None. ProtocolError: not such an output."""
     try:
-        match task:
-            case Task.TEXT_EMBEDDING:
+        match kind:
+            case Kind.TEXT_EMBEDDING:
                 (tensor,) = decode_tensors(data)
                 return numbers(tensor)
-            case Task.IMAGE_OCR:
+            case Kind.IMAGE_OCR:
                 return [
                     {"text": str(text), "box": [int(edge) for edge in box], "confidence": round(float(confidence), 4)}
                     for text, box, confidence in _unpack(data)
                 ]
-            case Task.FILE_TYPE:
+            case Kind.FILE_TYPE:
                 label, score, mime_type, group = _unpack(data)
                 return {
                     "label": str(label),
@@ -99,12 +99,12 @@ def to_json(task: Task, data: bytes) -> Any:
                     "mime": str(mime_type),
                     "group": str(group),
                 }
-            case Task.TENSOR:
+            case Kind.TENSOR:
                 return {tensor.name: tensor_to_json(tensor) for tensor in decode_tensors(data)}
             case _:
-                assert_never(task)
+                assert_never(kind)
     except (InputError, ValueError, TypeError) as error:
-        raise ProtocolError(f"not an output of the task {task.value}: {error}") from None
+        raise ProtocolError(f"not an output of the kind {kind.value}: {error}") from None
 
 
 def tensor_to_json(tensor: Tensor) -> dict[str, Any]:

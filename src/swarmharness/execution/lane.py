@@ -53,7 +53,7 @@ class SkillLane:
         return SkillInfo(
             name=manifest.name,
             version=manifest.version,
-            task=manifest.task.value,
+            kind=manifest.kind.value,
             model_digest=manifest.model_digest,
             comparison_class=manifest.comparison_class,
             batch_invariant=manifest.batch_invariant,

@@ -31,7 +31,7 @@ class MemorySkill:
         return SkillInfo(
             name=self.name,
             version="1",
-            task="memory",
+            kind="memory",
             model_digest=hashlib.sha256(self.name.encode()).digest(),
             comparison_class="exact",
             batch_invariant=True,

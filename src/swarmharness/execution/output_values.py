@@ -9,31 +9,31 @@ from typing import Any, assert_never
 
 from swarmharness.errors import InputError
 from swarmharness.execution.items import pack
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import ITEM_SIZES_BYTES, Tensor, encode_tensors
 
 ELEMENTS_MAX = 2**20
 _FORMATS = dict(zip(ITEM_SIZES_BYTES, "?efdbhiqBHIQ", strict=True))
 
 
-def from_json(task: Task, value: Any) -> bytes:
+def from_json(kind: Kind, value: Any) -> bytes:
     """Return the bytes of an output as `submit --json` prints it; InputError for anything else."""
     try:
-        match task:
-            case Task.TEXT_EMBEDDING:
+        match kind:
+            case Kind.TEXT_EMBEDDING:
                 return encode_tensors((_tensor("embedding", "float32", [len(value)], value),))
-            case Task.IMAGE_OCR:
+            case Kind.IMAGE_OCR:
                 return pack(
                     [[str(line["text"]), list(map(int, line["box"])), float(line["confidence"])] for line in value]
                 )
-            case Task.FILE_TYPE:
+            case Kind.FILE_TYPE:
                 return pack([str(value["label"]), float(value["score"]), str(value["mime"]), str(value["group"])])
-            case Task.TENSOR:
+            case Kind.TENSOR:
                 return encode_tensors(tuple(_tensor(name, **_parts(part)) for name, part in value.items()))
             case _:
-                assert_never(task)
+                assert_never(kind)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
-        raise InputError(f"not an output of the task {task.value}: {error or type(error).__name__}") from None
+        raise InputError(f"not an output of the kind {kind.value}: {error or type(error).__name__}") from None
 
 
 def _parts(part: Mapping[str, Any]) -> dict[str, Any]:

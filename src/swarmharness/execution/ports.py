@@ -33,7 +33,7 @@ class SkillInfo:
 
     name: str
     version: str
-    task: str
+    kind: str
     model_digest: bytes
     """SHA-256 over the digests of the skill's files, so equal digests mean equal models and labels."""
     comparison_class: str

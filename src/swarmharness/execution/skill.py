@@ -15,8 +15,8 @@ MANIFEST_NAME = "skill.toml"
 MANIFEST_BYTES_MAX = 256 * 1024
 
 
-class Task(StrEnum):
-    """What a skill does with an item; each has its pre- and post-processing in `execution.tasks`."""
+class Kind(StrEnum):
+    """What a skill does with an item; each has its pre- and post-processing in `execution.kinds`."""
 
     TEXT_EMBEDDING = "text-embedding"
     IMAGE_OCR = "image-ocr"
@@ -24,13 +24,13 @@ class Task(StrEnum):
     TENSOR = "tensor"
 
 
-FILES_OF_TASK: dict[Task, tuple[str, ...]] = {
-    Task.TEXT_EMBEDDING: ("model.onnx", "tokenizer.json"),
-    Task.IMAGE_OCR: ("detection.onnx", "recognition.onnx"),
-    Task.FILE_TYPE: ("model.onnx", "config.json", "content_types.json"),
-    Task.TENSOR: ("model.onnx",),
+FILES_OF_KIND: dict[Kind, tuple[str, ...]] = {
+    Kind.TEXT_EMBEDDING: ("model.onnx", "tokenizer.json"),
+    Kind.IMAGE_OCR: ("detection.onnx", "recognition.onnx"),
+    Kind.FILE_TYPE: ("model.onnx", "config.json", "content_types.json"),
+    Kind.TENSOR: ("model.onnx",),
 }
-"""The files that each task opens; a manifest must name exactly these."""
+"""The files that each kind opens; a manifest must name exactly these."""
 
 TENSOR_TYPES = (
     "bool",
@@ -114,7 +114,7 @@ class SkillManifest:
     """How long one batch may run before its worker is killed."""
     license: str
     attribution: str
-    task: Task
+    kind: Kind
     work_microcredits: int
     comparison_class: str
     batch_invariant: bool
@@ -124,6 +124,8 @@ class SkillManifest:
     """Allows ONNX Runtime's own extra operators (domain `com.microsoft`)."""
     files: tuple[ModelFile, ...]
     inputs: tuple[TensorInput, ...]
+    warnings: tuple[str, ...] = ()
+    """What its author should change before a later release refuses it."""
 
     @property
     def model_digest(self) -> bytes:
@@ -143,7 +145,9 @@ def parse_manifest(text: str, where: str) -> SkillManifest:
     table = Table(root, where, "")
     skill, model = table.table("skill"), table.table("model")
     table.finish()
-    task = Task(model.choice("task", [task.value for task in Task]))
+    # `task` is what earlier releases called it: read for one more, and `SkillManifest.warnings` says so.
+    kind_key = "task" if model.has("task") and not model.has("kind") else "kind"
+    kind = Kind(model.choice(kind_key, [kind.value for kind in Kind]))
     manifest = SkillManifest(
         name=skill.text("name", pattern=_NAME, hint="lower-case letters, digits and dashes, at most 64"),
         version=skill.text("version", pattern=_VERSION, hint="like 1.0.0"),
@@ -152,7 +156,7 @@ def parse_manifest(text: str, where: str) -> SkillManifest:
         timeout_s=skill.integer("timeout_secs", 1, 86_400, default=60),
         license=skill.text("license", default=""),
         attribution=skill.text("attribution", default=""),
-        task=task,
+        kind=kind,
         work_microcredits=model.integer("work_microcredits", 0, 10**12),
         comparison_class=model.text("comparison_class", pattern=_NAME, hint="for example fp32 or int8"),
         batch_invariant=model.boolean("batch_invariant", default=True),
@@ -161,6 +165,7 @@ def parse_manifest(text: str, where: str) -> SkillManifest:
         contrib_operators=model.boolean("contrib_operators", default=False),
         files=tuple(_file(entry) for entry in model.tables("files")),
         inputs=tuple(_input(entry) for entry in model.tables("inputs", required=False)),
+        warnings=(f"{where}: [model] task is called kind now: rename it",) if kind_key == "task" else (),
     )
     skill.finish()
     model.finish()
@@ -180,14 +185,14 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 def _check_whole(manifest: SkillManifest, where: str) -> None:
     names = [file.name for file in manifest.files]
-    wanted = FILES_OF_TASK[manifest.task]
+    wanted = FILES_OF_KIND[manifest.kind]
     if sorted(names) != sorted(wanted):
         raise InputError(
             f"{where}: [[model.files]] names {', '.join(names) or 'nothing'}; "
-            f"the task {manifest.task.value!r} needs exactly {', '.join(wanted)}"
+            f"the kind {manifest.kind.value!r} needs exactly {', '.join(wanted)}"
         )
-    if manifest.inputs and manifest.task is not Task.TENSOR:
-        raise InputError(f"{where}: [[model.inputs]] is only for the task 'tensor'")
+    if manifest.inputs and manifest.kind is not Kind.TENSOR:
+        raise InputError(f"{where}: [[model.inputs]] is only for the kind 'tensor'")
     declared = [tensor.name for tensor in manifest.inputs]
     if len(set(declared)) != len(declared):
         raise InputError(f"{where}: [[model.inputs]] names an input twice")

@@ -19,7 +19,7 @@ from swarmharness.execution.limits import die_with_parent, forbid_core_dumps, li
 from swarmharness.execution.model_store import digest_of
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.providers import CPU
-from swarmharness.execution.skill import SkillManifest, Task, parse_manifest
+from swarmharness.execution.skill import Kind, SkillManifest, parse_manifest
 from swarmharness.execution.worker_messages import (
     HEAD_BYTES,
     Done,
@@ -36,7 +36,7 @@ from swarmharness.execution.worker_messages import (
 )
 
 if TYPE_CHECKING:
-    from swarmharness.execution.tasks.session import Runner, SessionFactory
+    from swarmharness.execution.kinds.session import Runner, SessionFactory
 
 DATA_HEADROOM_BYTES = 256 * 1024**2
 """Private memory that is reserved without being used, beyond a skill's limit."""
@@ -88,7 +88,7 @@ class Worker:
                 raise InputError(
                     f"{file.name} was damaged in the model store; run `swarmharness skills pull {manifest.name}`"
                 )
-        from swarmharness.execution.tasks.session import SessionFactory
+        from swarmharness.execution.kinds.session import SessionFactory
 
         sessions = SessionFactory(threads=load.threads, wanted_providers=load.providers)
         if sessions.candidates == (CPU,):  # drivers of accelerators reserve far more than they use
@@ -123,28 +123,28 @@ def run_items(runner: Runner, items: Sequence[bytes]) -> list[ItemOutput]:
 
 
 def open_runner(manifest: SkillManifest, files: dict[str, Path], sessions: SessionFactory) -> Runner:
-    """Open the models of a skill for its task; the libraries that only one task needs are imported here."""
+    """Open the models of a skill for its kind; the libraries that only one kind needs are imported here."""
     try:
-        match manifest.task:
-            case Task.TEXT_EMBEDDING:
-                from swarmharness.execution.tasks.text_embedding import TextEmbedding
+        match manifest.kind:
+            case Kind.TEXT_EMBEDDING:
+                from swarmharness.execution.kinds.text_embedding import TextEmbedding
 
                 return TextEmbedding(files, sessions)
-            case Task.IMAGE_OCR:
-                from swarmharness.execution.tasks.image_ocr import ImageOcr
+            case Kind.IMAGE_OCR:
+                from swarmharness.execution.kinds.image_ocr import ImageOcr
 
                 return ImageOcr(files, sessions)
-            case Task.FILE_TYPE:
-                from swarmharness.execution.tasks.file_type import FileType
+            case Kind.FILE_TYPE:
+                from swarmharness.execution.kinds.file_type import FileType
 
                 return FileType(files, sessions)
-            case Task.TENSOR:
-                from swarmharness.execution.tasks.tensor import TensorTask
+            case Kind.TENSOR:
+                from swarmharness.execution.kinds.tensor import TensorRunner
 
-                return TensorTask(files, sessions, manifest.inputs)
+                return TensorRunner(files, sessions, manifest.inputs)
     except ImportError as error:
         raise InputError(
-            f"the task {manifest.task.value} needs {error.name}: pip install 'swarmharness[models]'"
+            f"the kind {manifest.kind.value} needs {error.name}: pip install 'swarmharness[models]'"
         ) from None
 
 

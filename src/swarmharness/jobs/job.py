@@ -58,7 +58,7 @@ class Job:
     ) -> None:
         self.job_id = record.job_id
         self.skill = record.skill
-        self.task = record.task
+        self.kind = record.kind
         """What kind of items the skill takes (see `execution.items`)."""
         self._record, self._world, self._settings, self._purse = record, world, settings, context.purse
         self._bell = Bell()

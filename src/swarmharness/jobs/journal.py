@@ -43,7 +43,7 @@ class JobRecord:
 
     job_id: str
     skill: str
-    task: str
+    kind: str
     """What kind of items the skill takes (see `execution.items`)."""
     options: JobOptions
     deadline_s: float
@@ -68,7 +68,7 @@ class JobRecord:
         return {
             "job": self.job_id,
             "skill": self.skill,
-            "task": self.task,
+            "kind": self.kind,
             "state": str(self.state),
             "reason": self.reason,
             "created_us": self.created_us,

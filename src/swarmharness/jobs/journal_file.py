@@ -71,7 +71,7 @@ _JOB = (
 def job_row(record: JobRecord) -> Row:
     """Return the values of `BEGIN`."""
     return (
-        *(record.job_id, record.skill, record.task, options_text(record.options), record.deadline_s),
+        *(record.job_id, record.skill, record.kind, options_text(record.options), record.deadline_s),
         *(json.dumps(dict(record.source)), record.out, record.created_us, record.ended_us),
         *(str(record.state), record.reason, record.items_fed, record.items_answered),
         *(record.input_ended, record.spent_microcredits),
@@ -88,7 +88,7 @@ def _record(row: Row) -> JobRecord:
     return JobRecord(
         job_id=row[0],
         skill=row[1],
-        task=row[2],
+        kind=row[2],
         options=JobOptions(options["verify"], options["replicas"], options["budget"]),
         deadline_s=row[4],
         source=json.loads(row[5]),

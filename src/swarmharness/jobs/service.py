@@ -71,7 +71,7 @@ class JobService:
         record = JobRecord(
             job_id=job_id,
             skill=skill,
-            task=choices[0].skill.task,
+            kind=choices[0].skill.kind,
             options=options,
             deadline_s=settings.deadline_s,
             source=source or {},

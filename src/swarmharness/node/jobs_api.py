@@ -111,7 +111,7 @@ class JobsApi:
         kept_as = job_id if jobs.journal is not None else ""
         opened = jobs.open(skill, settings, options=options, job_id=kept_as, source=source, out=out)
         held = await self._hold(job_id, opened)
-        return {"job": job_id, "task": held.job.task, "reader": held.reader}
+        return {"job": job_id, "kind": held.job.kind, "reader": held.reader}
 
     async def _resume(self, params: Mapping[str, Any]) -> dict[str, Any]:
         job_id, compare = param(params, "job", str), param(params, "compare", bool, False)
@@ -145,7 +145,7 @@ class JobsApi:
         held.asked_us = self._parts.ports.clock.monotonic_us()
         return {
             "job": job_id,
-            "task": held.job.task,
+            "kind": held.job.kind,
             "reader": held.reader,
             "skill": record.skill,
             "source": dict(record.source),

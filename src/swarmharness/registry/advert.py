@@ -46,7 +46,7 @@ class SkillAdvert:
 
     name: SkillName
     version: Label
-    task: Label
+    kind: Label
     model_digest: Digest
     """Equal digests mean equal models and labels."""
     comparison_class: Label

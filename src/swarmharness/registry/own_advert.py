@@ -118,7 +118,7 @@ class OwnAdvert:
         return SkillAdvert(
             name=info.name,
             version=info.version,
-            task=info.task,
+            kind=info.kind,
             model_digest=info.model_digest,
             comparison_class=info.comparison_class,
             batch_invariant=info.batch_invariant,

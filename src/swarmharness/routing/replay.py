@@ -264,7 +264,7 @@ def _offer(skill: str, view: CandidateView) -> SkillAdvert:
     return SkillAdvert(
         name=skill,
         version="",
-        task="",
+        kind="",
         model_digest=b"",
         comparison_class="",
         batch_invariant=view.batch_invariant,

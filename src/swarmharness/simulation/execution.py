@@ -157,7 +157,7 @@ class ModelExecutor:
         return SkillInfo(
             name=name,
             version="1",
-            task="simulated",
+            kind="simulated",
             model_digest=hashlib.sha256(name.encode()).digest(),
             comparison_class="exact",
             batch_invariant=True,

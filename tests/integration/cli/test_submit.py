@@ -35,7 +35,7 @@ def vector_of(item: bytes) -> Answer:
 class ScriptedNode:
     """Answers the control calls of a submission."""
 
-    task: str = "text-embedding"
+    kind: str = "text-embedding"
     answer: Callable[[bytes], Answer] = vector_of
     open_error: SwarmError | None = None
     feed_error: SwarmError | None = None
@@ -52,7 +52,7 @@ class ScriptedNode:
             case "job.open":
                 if self.open_error:
                     raise self.open_error
-                return {"job": "j1", "task": self.task}
+                return {"job": "j1", "kind": self.kind}
             case "job.feed":
                 if self.feed_error:
                     self.ended = True
@@ -214,11 +214,11 @@ async def test_a_bad_file_in_the_middle_cancels_the_job(tmp_path: Path) -> None:
     assert node.calls[-1][0] == "job.cancel"
 
 
-async def test_a_task_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+async def test_a_kind_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     async with serving(ScriptedNode("telepathy"), tmp_path):
         done = await submit(tmp_path, "telepathy", "a")
     assert done.returncode == 2
-    assert "too old for the task 'telepathy'" in done.stderr.decode()
+    assert "too old for the kind 'telepathy'" in done.stderr.decode()
 
 
 async def test_an_interruption_cancels_the_job_and_exits_with_130(tmp_path: Path) -> None:

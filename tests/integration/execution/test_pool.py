@@ -29,7 +29,7 @@ from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
 from swarmharness.execution.ports import Execution
 from swarmharness.execution.settings import ExecutorSettings
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.worker_process import resident_memory_bytes
 from tests.unit.execution import builders
 
@@ -44,7 +44,7 @@ def executor(tmp_path: Path, data: bytes, settings: ExecutorSettings | None = No
 
 def value(execution: Execution, at: int = 0) -> Any:
     assert execution.outputs[at].error == ""
-    return to_json(Task.TENSOR, execution.outputs[at].data)["y"]["data"]
+    return to_json(Kind.TENSOR, execution.outputs[at].data)["y"]["data"]
 
 
 def one(pool: ProcessExecutor, item: bytes) -> Callable[[], Awaitable[Execution]]:

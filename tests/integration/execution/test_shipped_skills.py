@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from swarmharness.execution.catalog import find_skills
 from swarmharness.execution.items import items_from_file, to_json
+from swarmharness.execution.kinds.session import Runner, SessionFactory
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
-from swarmharness.execution.skill import Task
-from swarmharness.execution.tasks.session import Runner, SessionFactory
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.worker import open_runner
 from swarmharness.node.data_dir import cache_dir
 
@@ -61,7 +61,7 @@ def file_type() -> Runner:
 
 def vectors(embedding: Runner, *texts: str) -> Any:
     outputs = embedding.run([text.encode() for text in texts])
-    return np.array([to_json(Task.TEXT_EMBEDDING, output.data) for output in outputs], np.float32)
+    return np.array([to_json(Kind.TEXT_EMBEDDING, output.data) for output in outputs], np.float32)
 
 
 def test_sentences_of_like_meaning_are_nearest_each_other(embedding: Runner) -> None:
@@ -131,7 +131,7 @@ LINES = (
 def read(ocr: Runner, data: bytes) -> list[dict[str, Any]]:
     (output,) = ocr.run([data])
     assert output.error == ""
-    result: list[dict[str, Any]] = to_json(Task.IMAGE_OCR, output.data)
+    result: list[dict[str, Any]] = to_json(Kind.IMAGE_OCR, output.data)
     return result
 
 
@@ -199,17 +199,17 @@ def test_a_dozen_files_are_recognised(file_type: Runner, tmp_path: Path) -> None
         "empty": b"",
         "txt": b"hi",
     }
-    items = [items_from_file(Task.FILE_TYPE, name, data)[0] for name, data in files.items()]
-    labels = [to_json(Task.FILE_TYPE, output.data)["label"] for output in file_type.run(items)]
+    items = [items_from_file(Kind.FILE_TYPE, name, data)[0] for name, data in files.items()]
+    labels = [to_json(Kind.FILE_TYPE, output.data)["label"] for output in file_type.run(items)]
     assert labels == list(files)
 
 
 def test_bytes_that_are_nothing_are_unknown(file_type: Runner) -> None:
     noise = bytes((index * index * 31 + index // 7) % 256 for index in range(6000))
     (output,) = file_type.run([b"\xff\xfe\xfd"])
-    assert to_json(Task.FILE_TYPE, output.data)["label"] == "unknown"
+    assert to_json(Kind.FILE_TYPE, output.data)["label"] == "unknown"
     (output,) = file_type.run([noise])
-    assert to_json(Task.FILE_TYPE, output.data)["mime"]
+    assert to_json(Kind.FILE_TYPE, output.data)["mime"]
 
 
 async def test_every_shipped_skill_runs_in_its_worker_and_is_measured() -> None:

@@ -13,8 +13,8 @@ import pytest
 import trio
 from benchmarks.faulty_swarm import FROZEN, KILLED, FaultySwarm, JobRun, drawn_faults
 
-from swarmharness.execution.tasks.session import SessionFactory
-from swarmharness.execution.tasks.text_embedding import TextEmbedding
+from swarmharness.execution.kinds.session import SessionFactory
+from swarmharness.execution.kinds.text_embedding import TextEmbedding
 from swarmharness.node.process import NodeGroup
 from tests.integration.jobs.tiny_skill import NAME, PRICE_MICROCREDITS, tiny_skill
 

@@ -16,7 +16,7 @@ import trio
 
 from swarmharness.demo.corpus import load_corpus
 from swarmharness.execution.items import item_from_text
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import open_control
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
 from swarmharness.pytest_plugin import ProcessSwarm
@@ -91,7 +91,7 @@ async def test_an_owner_pauses_in_mid_job_and_the_other_worker_completes_it(proc
     for worker in (paused, other):
         await wait_for_row(client, worker, not_serving="")
     glosses = [gloss for _, gloss in load_corpus()[:600]]
-    items = [item_from_text(Task.TEXT_EMBEDDING, gloss) for gloss in glosses]
+    items = [item_from_text(Kind.TEXT_EMBEDDING, gloss) for gloss in glosses]
     outputs = 0
     told: dict[str, Any] = {}
     async with open_control(client.data_dir) as control:

@@ -24,7 +24,7 @@ from tests.unit.registry.samples import DEVICE, NOW_UNIX_S, identity
 INFO = SkillInfo(
     name="text-embedding",
     version="1",
-    task="text-embedding",
+    kind="text-embedding",
     model_digest=b"\7" * 32,
     comparison_class="fp32",
     batch_invariant=True,

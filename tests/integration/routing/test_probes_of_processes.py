@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from swarmharness.execution.items import item_from_text
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import open_control
 from swarmharness.node.process import NodeProcess
 from swarmharness.pytest_plugin import ProcessSwarm
@@ -37,7 +37,7 @@ async def ask(node: NodeProcess, count: int) -> None:
     async with open_control(node.data_dir) as control:
         for number in range(count):
             job = (await control.call("job.open", {"skill": SKILL, "deadline_s": 60.0}))["job"]
-            item = item_from_text(Task.TEXT_EMBEDDING, f"question {number}")
+            item = item_from_text(Kind.TEXT_EMBEDDING, f"question {number}")
             await control.call("job.feed", {"job": job, "items": [item], "last": True})
             done = False
             while not done:

@@ -13,7 +13,7 @@ import trio
 
 from swarmharness.demo.corpus import load_corpus
 from swarmharness.execution.items import item_from_text
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import open_control
 from swarmharness.node.process import SERVES_ANYWHERE, NodeProcess
 from swarmharness.pytest_plugin import ProcessSwarm
@@ -67,7 +67,7 @@ async def test_a_trace_of_real_processes_is_replayed_and_the_model_is_near_what_
     process_swarm(2, skills=[SKILL], config=ONE_THREAD)
     client = process_swarm(1, config=ASKING)[0]
     await wait_until_served(client, 2)
-    items = [item_from_text(Task.TEXT_EMBEDDING, gloss) for _, gloss in load_corpus()[:SINGLES]]
+    items = [item_from_text(Kind.TEXT_EMBEDDING, gloss) for _, gloss in load_corpus()[:SINGLES]]
     trace = client.data_dir.path / "trace.jsonl"
 
     # Recording is switched on while the node runs.

@@ -14,7 +14,7 @@ import trio
 
 from swarmharness.demo.corpus import load_corpus
 from swarmharness.execution.items import item_from_text
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import open_control
 from swarmharness.node.process import NodeProcess
 from swarmharness.pytest_plugin import ProcessSwarm
@@ -95,7 +95,7 @@ async def test_a_job_survives_the_death_of_a_worker_and_keeps_its_order(process_
     client = process_swarm(1, config=ASKING)[0]
     await wait_until_served(client, "text-embedding", 3)
     glosses = [gloss for _, gloss in load_corpus()[:400]]
-    items = [item_from_text(Task.TEXT_EMBEDDING, gloss) for gloss in glosses]
+    items = [item_from_text(Kind.TEXT_EMBEDDING, gloss) for gloss in glosses]
     outputs: dict[int, bytes] = {}
     peers: set[str] = set()
     async with open_control(client.data_dir) as control:

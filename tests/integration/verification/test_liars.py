@@ -11,7 +11,7 @@ import trio
 
 from swarmharness.errors import UnavailableError
 from swarmharness.execution.items import shorten_file, to_json
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.node.control import open_control
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
 
@@ -89,7 +89,7 @@ async def test_always_lets_no_lie_through_and_a_third_decides_v_1(tmp_path: Path
     items = inputs(120)
     results = await submit(swarm.client, items, verify="always")
     assert [result["error"] for result in results] == [""] * len(items)
-    labels = [to_json(Task.FILE_TYPE, result["output"])["label"] for result in results]
+    labels = [to_json(Kind.FILE_TYPE, result["output"])["label"] for result in results]
     assert labels == [LABELS[number % len(LABELS)] for number in range(len(items))]
     assert all(result["verified"] for result in results)
     assert not any(swarm.lied(result) for result in results)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as numpy_strategies
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.catalog import SHIPPED_FOLDER
 from swarmharness.execution.items import to_json
-from swarmharness.execution.skill import TENSOR_TYPES, Task, parse_manifest
+from swarmharness.execution.skill import TENSOR_TYPES, Kind, parse_manifest
 from swarmharness.execution.tensor_arrays import from_arrays, read_npz, to_arrays
 from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
 from swarmharness.execution.worker_messages import HEAD_BYTES, parse_body, parse_head
@@ -50,10 +50,10 @@ def test_a_changed_byte_gives_tensors_or_an_input_error(at: int, value: int) -> 
         decode_tensors(bytes(data))
 
 
-@given(st.sampled_from(Task), st.binary(max_size=100))
-def test_any_output_bytes_are_json_or_a_protocol_error(task: Task, data: bytes) -> None:
+@given(st.sampled_from(Kind), st.binary(max_size=100))
+def test_any_output_bytes_are_json_or_a_protocol_error(kind: Kind, data: bytes) -> None:
     with contextlib.suppress(ProtocolError):
-        to_json(task, data)
+        to_json(kind, data)
 
 
 @given(st.binary(max_size=300))

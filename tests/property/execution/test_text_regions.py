@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
-from swarmharness.execution.tasks.text_regions import Box, components
+from swarmharness.execution.kinds.text_regions import Box, components
 
 
 def flood(mask: Any) -> list[Box]:

@@ -12,18 +12,18 @@ from swarmharness.cli.known_answers import LINES_MAX, read_known
 from swarmharness.errors import InputError
 from swarmharness.execution.items import pack, to_json
 from swarmharness.execution.output_values import from_json
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import Tensor, encode_tensors
 from swarmharness.jobs.messages import Output
 from swarmharness.jobs.verification.comparison import agree
 
 EMBEDDING = encode_tensors((Tensor("embedding", "float32", (3,), struct.pack("<3f", 0.1, -2.5, math.nan)),))
 OUTPUTS = [
-    (Task.TEXT_EMBEDDING, EMBEDDING),
-    (Task.FILE_TYPE, pack(["python", 0.98765432, "text/x-python", "code"])),
-    (Task.IMAGE_OCR, pack([["hello", [1, 2, 30, 40], 0.91234567], ["world", [1, 50, 30, 90], 0.5]])),
+    (Kind.TEXT_EMBEDDING, EMBEDDING),
+    (Kind.FILE_TYPE, pack(["python", 0.98765432, "text/x-python", "code"])),
+    (Kind.IMAGE_OCR, pack([["hello", [1, 2, 30, 40], 0.91234567], ["world", [1, 50, 30, 90], 0.5]])),
     (
-        Task.TENSOR,
+        Kind.TENSOR,
         encode_tensors(
             (
                 Tensor("a", "int8", (2, 2), bytes([1, 2, 3, 255])),
@@ -35,35 +35,35 @@ OUTPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("task", "output"), OUTPUTS)
-def test_what_submit_prints_agrees_with_the_output_that_it_came_from(task: Task, output: bytes) -> None:
-    again = from_json(task, json.loads(json.dumps(to_json(task, output))))
-    assert agree(task, (Output(output, ""),), (Output(again, ""),), 1e-3)
+@pytest.mark.parametrize(("kind", "output"), OUTPUTS)
+def test_what_submit_prints_agrees_with_the_output_that_it_came_from(kind: Kind, output: bytes) -> None:
+    again = from_json(kind, json.loads(json.dumps(to_json(kind, output))))
+    assert agree(kind, (Output(output, ""),), (Output(again, ""),), 1e-3)
 
 
-@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize("junk", [None, 5, "x", {"a": 1}, [["x"]], {"t": {"dtype": "f", "shape": [1], "data": [1]}}])
-def test_what_is_no_output_is_refused(task: Task, junk: Any) -> None:
+def test_what_is_no_output_is_refused(kind: Kind, junk: Any) -> None:
     with pytest.raises(InputError, match="not an output"):
-        from_json(task, junk)
+        from_json(kind, junk)
 
 
 @pytest.mark.parametrize("shape", [[2], [-1], [True], ["n"], [2**40, 2**40]])
 def test_a_shape_must_fit_its_data(shape: list[Any]) -> None:
     with pytest.raises(InputError):
-        from_json(Task.TENSOR, {"t": {"dtype": "float32", "shape": shape, "data": [1.0]}})
+        from_json(Kind.TENSOR, {"t": {"dtype": "float32", "shape": shape, "data": [1.0]}})
 
 
 def test_a_file_of_known_answers_names_texts_or_files_beside_it(tmp_path: Path) -> None:
     texts = tmp_path / "known.jsonl"
     texts.write_text(json.dumps({"input": "a text", "output": [0.1, 0.2]}) + "\n")
-    ((item, output),) = read_known(texts, Task.TEXT_EMBEDDING)
+    ((item, output),) = read_known(texts, Kind.TEXT_EMBEDDING)
     assert item == b"a text"
-    assert output == from_json(Task.TEXT_EMBEDDING, [0.1, 0.2])
+    assert output == from_json(Kind.TEXT_EMBEDDING, [0.1, 0.2])
     (tmp_path / "tool.py").write_text("import os\n")
     kind = {"label": "python", "score": 1.0, "mime": "text/x-python", "group": "code"}
     texts.write_text(json.dumps({"input": "tool.py", "output": kind}))
-    assert read_known(texts, Task.FILE_TYPE)[0][0] == b"import os\n"
+    assert read_known(texts, Kind.FILE_TYPE)[0][0] == b"import os\n"
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "known.jsonl"
     path.write_text(text)
     with pytest.raises(InputError, match=problem):
-        read_known(path, Task.TEXT_EMBEDDING)
+        read_known(path, Kind.TEXT_EMBEDDING)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        read_known(tmp_path / "nowhere.jsonl", Task.TEXT_EMBEDDING)
+        read_known(tmp_path / "nowhere.jsonl", Kind.TEXT_EMBEDDING)
     path = tmp_path / "known.jsonl"
     path.write_text('{"input": "missing.png", "output": []}')
     with pytest.raises(InputError, match="missing"):
-        read_known(path, Task.IMAGE_OCR)
+        read_known(path, Kind.IMAGE_OCR)

@@ -8,9 +8,9 @@ import pytest
 
 from swarmharness.cli.submit_inputs import Inputs
 from swarmharness.errors import ConfigurationError, InputError
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 
-TEXT = Task.TEXT_EMBEDDING
+TEXT = Kind.TEXT_EMBEDDING
 
 
 class Terminal(io.BufferedReader):
@@ -65,15 +65,15 @@ def test_files_and_globs_are_whole_items_for_other_skills(tmp_path: Path) -> Non
     for name in ("b.bin", "a.bin", "c.txt"):
         (tmp_path / name).write_bytes(name.encode())
     inputs = Inputs([str(tmp_path / "*.bin")], [str(tmp_path / "c.txt")])
-    assert list(inputs.items(Task.FILE_TYPE)) == [b"a.bin", b"b.bin", b"c.txt"]
+    assert list(inputs.items(Kind.FILE_TYPE)) == [b"a.bin", b"b.bin", b"c.txt"]
     assert inputs.label(1) == str(tmp_path / "b.bin")
     names = os.fsencode(tmp_path / "c.txt") + b"\n"
-    assert list(Inputs([], [], pipe(names)).items(Task.FILE_TYPE)) == [b"c.txt"]
+    assert list(Inputs([], [], pipe(names)).items(Kind.FILE_TYPE)) == [b"c.txt"]
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a[1].bin").write_bytes(b"x")
-    assert list(Inputs([str(tmp_path / "a[1].bin")], []).items(Task.FILE_TYPE)) == [b"x"]
+    assert list(Inputs([str(tmp_path / "a[1].bin")], []).items(Kind.FILE_TYPE)) == [b"x"]
 
 
 def test_an_empty_input_is_refused_before_anything_is_sent() -> None:
@@ -99,15 +99,15 @@ def test_a_missing_unreadable_or_unfitting_path_is_named(tmp_path: Path) -> None
     with pytest.raises(InputError, match="is a folder; name its files"):
         Inputs([], [str(tmp_path)])
     with pytest.raises(InputError, match=r"cannot read .*gone.png"):
-        list(Inputs([str(tmp_path / "gone.png")], []).items(Task.IMAGE_OCR))
+        list(Inputs([str(tmp_path / "gone.png")], []).items(Kind.IMAGE_OCR))
     with pytest.raises(InputError, match="no file matches"):
-        list(Inputs([str(tmp_path / "*.png")], []).items(Task.IMAGE_OCR))
+        list(Inputs([str(tmp_path / "*.png")], []).items(Kind.IMAGE_OCR))
     (tmp_path / "void.png").touch()
     with pytest.raises(InputError, match=r"void.png: the file is empty"):
-        list(Inputs([str(tmp_path / "void.png")], []).items(Task.IMAGE_OCR))
+        list(Inputs([str(tmp_path / "void.png")], []).items(Kind.IMAGE_OCR))
     (tmp_path / "bad.npz").write_bytes(b"junk")
     with pytest.raises(InputError, match=r"bad.npz: not an .npz file"):
-        list(Inputs([str(tmp_path / "bad.npz")], []).items(Task.TENSOR))
+        list(Inputs([str(tmp_path / "bad.npz")], []).items(Kind.TENSOR))
     with pytest.raises(InputError, match="cannot read"):
         Inputs([], ["a\0b"])
 
@@ -149,4 +149,4 @@ def test_a_whole_file_that_changes_while_it_is_read_is_not_sent(
 
     monkeypatch.setattr(os, "fstat", growing)
     with pytest.raises(InputError, match=r"script\.sh changed while it was read"):
-        list(Inputs([str(path)], []).items(Task.FILE_TYPE))
+        list(Inputs([str(path)], []).items(Kind.FILE_TYPE))

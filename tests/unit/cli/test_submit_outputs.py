@@ -10,11 +10,11 @@ import pytest
 from swarmharness.cli.submit_outputs import OutputFile, json_line, readable
 from swarmharness.errors import ConfigurationError, ProtocolError
 from swarmharness.execution.items import pack
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import encode_tensors
 
-TEXT = Task.TEXT_EMBEDDING
+TEXT = Kind.TEXT_EMBEDDING
 
 
 def vector(*numbers: float) -> bytes:
@@ -26,8 +26,8 @@ def result(index: int, output: bytes) -> dict[str, Any]:
     return {"index": index, "output": output, **told, "error": ""}
 
 
-def add(out: OutputFile, task: Task, index: int, output: bytes) -> None:
-    out.add(index, output, json_line(task, result(index, output)) if out.takes_lines else None)
+def add(out: OutputFile, kind: Kind, index: int, output: bytes) -> None:
+    out.add(index, output, json_line(kind, result(index, output)) if out.takes_lines else None)
 
 
 def test_a_json_line_has_the_published_keys_in_order() -> None:
@@ -42,12 +42,12 @@ def test_a_json_line_has_the_published_keys_in_order() -> None:
 def test_each_task_has_a_form_for_people() -> None:
     assert readable(TEXT, [0.5] * 8, "x", alone=True) == "8 numbers: 0.5 0.5 0.5 0.5 0.5 0.5 …"
     file_type = {"label": "png", "score": 0.987, "mime": "image/png", "group": "image"}
-    assert readable(Task.FILE_TYPE, file_type, "a.png", alone=False) == "a.png: png (image/png, image, 99% sure)"
+    assert readable(Kind.FILE_TYPE, file_type, "a.png", alone=False) == "a.png: png (image/png, image, 99% sure)"
     page = [{"text": "one", "box": [0, 0, 1, 1], "confidence": 1.0}, {"text": "two", "box": [0, 0, 1, 1]}]
-    assert readable(Task.IMAGE_OCR, page, "p.png", alone=True) == "one\ntwo"
-    assert readable(Task.IMAGE_OCR, [], "p.png", alone=False) == "== p.png ==\n(no text found)\n"
+    assert readable(Kind.IMAGE_OCR, page, "p.png", alone=True) == "one\ntwo"
+    assert readable(Kind.IMAGE_OCR, [], "p.png", alone=False) == "== p.png ==\n(no text found)\n"
     tensor = {"y": {"dtype": "int64", "shape": [2], "data": [1, 2]}}
-    assert readable(Task.TENSOR, tensor, "t", alone=False) == "t: y int64 [2]: 1 2"
+    assert readable(Kind.TENSOR, tensor, "t", alone=False) == "t: y int64 [2]: 1 2"
 
 
 def test_jsonl_holds_a_line_a_result(tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ def test_npz_keeps_the_names_of_one_result_and_numbers_those_of_several(tmp_path
     one = encode_tensors(from_arrays({"y": np.arange(6).reshape(2, 3)}))
     two = encode_tensors(from_arrays({"y": np.zeros((1, 4))}))
     with OutputFile(tmp_path / "one.npz") as out:
-        out.begin(Task.TENSOR, "j")
-        add(out, Task.TENSOR, 0, one)
+        out.begin(Kind.TENSOR, "j")
+        add(out, Kind.TENSOR, 0, one)
         out.finish(items_total=1, complete=True)
     with OutputFile(tmp_path / "two.npz") as out:
-        out.begin(Task.TENSOR, "j")
-        add(out, Task.TENSOR, 0, one)
-        add(out, Task.TENSOR, 1, two)
+        out.begin(Kind.TENSOR, "j")
+        add(out, Kind.TENSOR, 0, one)
+        add(out, Kind.TENSOR, 1, two)
         out.finish(items_total=2, complete=True)
     with OutputFile(tmp_path / "text.npz") as out:
         out.begin(TEXT, "j")
@@ -114,8 +114,8 @@ def test_every_type_of_tensor_comes_back_from_an_archive(tmp_path: Path, dtype: 
     array = np.array([[[1, 0], [1, 1]]], dtype)
     scalar = np.array(1, dtype)
     with OutputFile(tmp_path / "o.npz") as out:
-        out.begin(Task.TENSOR, "j")
-        add(out, Task.TENSOR, 0, encode_tensors(from_arrays({"a": array, "s": scalar})))
+        out.begin(Kind.TENSOR, "j")
+        add(out, Kind.TENSOR, 0, encode_tensors(from_arrays({"a": array, "s": scalar})))
         out.finish(items_total=1, complete=True)
     with np.load(tmp_path / "o.npz") as loaded:
         assert loaded["a"].dtype == array.dtype
@@ -173,11 +173,11 @@ def test_a_format_that_cannot_hold_the_output_is_refused_before_the_work(tmp_pat
     with OutputFile(tmp_path / "o.npy") as out:
         out.begin(TEXT, "j")
         with pytest.raises(ConfigurationError, match=r"file-type can be written as .jsonl"):
-            out.begin(Task.FILE_TYPE, "j")
+            out.begin(Kind.FILE_TYPE, "j")
         with pytest.raises(ConfigurationError, match=r"tensor can be written as .jsonl, .npz"):
-            out.begin(Task.TENSOR, "j")
+            out.begin(Kind.TENSOR, "j")
 
 
 def test_ocr_output_is_shown_with_boxes() -> None:
-    line = json_line(Task.IMAGE_OCR, result(0, pack([["hello", [1, 2, 3, 4], 0.98765]])))
+    line = json_line(Kind.IMAGE_OCR, result(0, pack([["hello", [1, 2, 3, 4], 0.98765]])))
     assert line["output"] == [{"text": "hello", "box": [1, 2, 3, 4], "confidence": 0.9877}]

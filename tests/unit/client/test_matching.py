@@ -13,9 +13,9 @@ from swarmharness.client.records import Result
 from swarmharness.client.values import FileType
 from swarmharness.errors import DeadlineError, InputError, ProtocolError, RefusedError
 from swarmharness.execution.items import pack
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 
-TASK = Task.FILE_TYPE
+TASK = Kind.FILE_TYPE
 OUTPUT = pack(["text", 0.5, "text/plain", "text"])
 REFUSED = int(RefusedError.kind)
 

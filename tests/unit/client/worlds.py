@@ -23,7 +23,7 @@ class FileTypeSkill(MemorySkill):
 
     @property
     def info(self) -> SkillInfo:
-        return replace(super().info, task="file-type")
+        return replace(super().info, kind="file-type")
 
 
 def tell(item: bytes) -> ItemOutput:

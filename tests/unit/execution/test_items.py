@@ -15,21 +15,21 @@ from swarmharness.execution.items import (
     shorten_file,
     to_json,
 )
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays, write_npz
 from swarmharness.execution.tensor_codec import Tensor, decode_tensors, encode_tensors
 
 
 def test_a_text_file_is_an_item_a_line_without_empty_ones() -> None:
-    assert items_from_file(Task.TEXT_EMBEDDING, "a.txt", b"one\n\n  two \r\n") == (b"one", b"two")
+    assert items_from_file(Kind.TEXT_EMBEDDING, "a.txt", b"one\n\n  two \r\n") == (b"one", b"two")
     with pytest.raises(InputError, match=r"a\.txt: there is no text"):
-        items_from_file(Task.TEXT_EMBEDDING, "a.txt", b" \n")
+        items_from_file(Kind.TEXT_EMBEDDING, "a.txt", b" \n")
 
 
 def test_text_is_only_for_tasks_on_text() -> None:
-    assert item_from_text(Task.TEXT_EMBEDDING, "é") == b"\xc3\xa9"
+    assert item_from_text(Kind.TEXT_EMBEDDING, "é") == b"\xc3\xa9"
     with pytest.raises(InputError, match="image-ocr takes files, not text"):
-        item_from_text(Task.IMAGE_OCR, "hello")
+        item_from_text(Kind.IMAGE_OCR, "hello")
 
 
 def test_the_middle_of_a_long_file_stays_at_home() -> None:
@@ -43,32 +43,32 @@ def test_the_middle_of_a_long_file_stays_at_home() -> None:
 
 def test_an_npz_file_is_one_item() -> None:
     tensors = from_arrays({"x": np.ones((2, 2), np.float32)})
-    (encoded,) = items_from_file(Task.TENSOR, "x.npz", write_npz(tensors))
+    (encoded,) = items_from_file(Kind.TENSOR, "x.npz", write_npz(tensors))
     assert decode_tensors(encoded)[0].shape == (2, 2)
 
 
 def test_an_embedding_is_a_list_of_numbers() -> None:
     data = encode_tensors((Tensor("embedding", "float32", (2,), struct.pack("<2f", 0.5, -1)),))
-    assert to_json(Task.TEXT_EMBEDDING, data) == [0.5, -1.0]
+    assert to_json(Kind.TEXT_EMBEDDING, data) == [0.5, -1.0]
 
 
 def test_tensors_keep_type_and_shape_and_what_json_lacks_becomes_none() -> None:
     data = encode_tensors(from_arrays({"a": np.array([[1.0, math.nan]]), "b": np.array([True])}))
-    assert to_json(Task.TENSOR, data) == {
+    assert to_json(Kind.TENSOR, data) == {
         "a": {"dtype": "float64", "shape": [1, 2], "data": [1.0, None]},
         "b": {"dtype": "bool", "shape": [1], "data": [True]},
     }
 
 
 def test_lines_and_labels_become_objects() -> None:
-    lines = to_json(Task.IMAGE_OCR, pack([["hi", [0, 1, 2, 3], 0.98765]]))
+    lines = to_json(Kind.IMAGE_OCR, pack([["hi", [0, 1, 2, 3], 0.98765]]))
     assert lines == [{"text": "hi", "box": [0, 1, 2, 3], "confidence": 0.9877}]
-    label = to_json(Task.FILE_TYPE, pack(["pdf", 0.5, "application/pdf", "document"]))
+    label = to_json(Kind.FILE_TYPE, pack(["pdf", 0.5, "application/pdf", "document"]))
     assert label == {"label": "pdf", "score": 0.5, "mime": "application/pdf", "group": "document"}
 
 
-@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x00\x00\x00\x05abc", pack([1]), pack({"a": 1}), pack([[1, 2, 3]])])
-def test_a_peers_damaged_output_is_a_protocol_error(task: Task, data: bytes) -> None:
-    with pytest.raises(ProtocolError, match=f"not an output of the task {task.value}"):
-        to_json(task, data)
+def test_a_peers_damaged_output_is_a_protocol_error(kind: Kind, data: bytes) -> None:
+    with pytest.raises(ProtocolError, match=f"not an output of the kind {kind.value}"):
+        to_json(kind, data)

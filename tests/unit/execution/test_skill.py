@@ -10,9 +10,9 @@ from swarmharness.execution.skill import (
     FolderSource,
     HttpsSource,
     HuggingFaceSource,
+    Kind,
     PypiSource,
     SkillManifest,
-    Task,
     TensorInput,
     parse_manifest,
 )
@@ -29,7 +29,7 @@ timeout_secs = 5
 license = "MIT"
 
 [model]
-task = "tensor"
+kind = "tensor"
 work_microcredits = 12
 comparison_class = "fp32"
 batch_invariant = false
@@ -62,7 +62,7 @@ def parse(text: str) -> SkillManifest:
 def test_a_full_manifest_is_read() -> None:
     manifest = parse(GOOD)
     assert manifest.name == "digits"
-    assert manifest.task is Task.TENSOR
+    assert manifest.kind is Kind.TENSOR
     assert manifest.timeout_s == 5
     assert not manifest.batch_invariant
     assert manifest.inputs == (TensorInput("pixels", "float32", ("n", 64)),)
@@ -88,8 +88,8 @@ def test_a_full_manifest_is_read() -> None:
             r"skill\.timeout_sec: is not a known key; did you mean 'timeout_secs'\?",
         ),
         ("timeout_secs = 5", "timeout_secs = true", r"skill\.timeout_secs: expected a whole number from 1 to 86400"),
-        ('task = "tensor"', 'task = "tensors"', r"model\.task: 'tensors' is not one of .*did you mean 'tensor'\?"),
-        ('task = "tensor"', 'task = "text-embedding"', "needs exactly model.onnx, tokenizer.json"),
+        ('kind = "tensor"', 'kind = "tensors"', r"model\.kind: 'tensors' is not one of .*did you mean 'tensor'\?"),
+        ('kind = "tensor"', 'kind = "text-embedding"', "needs exactly model.onnx, tokenizer.json"),
         ("batch_items = 4", "batch_items = 0", r"model\.batch_items: expected a whole number from 1"),
         ("batch_invariant = false", 'batch_invariant = "no"', r"model\.batch_invariant: expected true or false"),
         ("batch_items = 4", "batchitems = 4", r"model\.batchitems: is not a known key; did you mean 'batch_items'\?"),
@@ -126,8 +126,8 @@ def test_the_manifest_in_the_readme_is_a_manifest() -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     manifest = parse(example.replace("…", DIGEST))
     assert len(manifest.files[0].sources) == 4
-    for task in Task:
-        assert f"`{task.value}`" in readme
+    for kind in Kind:
+        assert f"`{kind.value}`" in readme
 
 
 def test_the_model_digest_depends_on_every_file_and_its_name_but_not_on_their_order() -> None:
@@ -147,3 +147,10 @@ def test_a_shipped_skill_names_its_licence_and_a_source_that_needs_no_model_hub(
     for file in manifest.files:
         assert file.license
         assert isinstance(file.sources[0], PypiSource)
+
+
+def test_the_old_name_of_the_kind_is_read_with_a_warning() -> None:
+    manifest = parse(GOOD.replace('kind = "tensor"', 'task = "tensor"'))
+    assert manifest.kind is Kind.TENSOR
+    assert manifest.warnings == ("x/skill.toml: [model] task is called kind now: rename it",)
+    assert parse(GOOD).warnings == ()

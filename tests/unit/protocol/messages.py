@@ -53,7 +53,7 @@ def _registry() -> list[WireMessage]:
     skill = SkillAdvert(
         name="text-embedding",
         version="1.0.0",
-        task="text-embedding",
+        kind="text-embedding",
         model_digest=_digest("model"),
         comparison_class="fp32",
         batch_invariant=True,

@@ -19,8 +19,8 @@ def floats(*values: float, dtype: str = "float32", shape: tuple[int, ...] | None
     return Output(encode_tensors((Tensor(name, dtype, shape or (len(values),), data),)), "")
 
 
-def same(left: Output, right: Output, task: str = "tensor", tolerance: float = 1e-3) -> bool:
-    forth, back = (agree(task, (a,), (b,), tolerance) for a, b in ((left, right), (right, left)))
+def same(left: Output, right: Output, kind: str = "tensor", tolerance: float = 1e-3) -> bool:
+    forth, back = (agree(kind, (a,), (b,), tolerance) for a, b in ((left, right), (right, left)))
     assert forth == back
     return forth
 
@@ -69,12 +69,12 @@ def test_integers_are_compared_exactly() -> None:
     assert same(left, left)
 
 
-@pytest.mark.parametrize("task", ["tensor", "text-embedding", "file-type", "image-ocr", "memory"])
+@pytest.mark.parametrize("kind", ["tensor", "text-embedding", "file-type", "image-ocr", "memory"])
 @pytest.mark.parametrize("junk", [b"", b"\xff" * 64, b"\x00\x00\xff\xff", bytes(1000), pack({"a": 1}), pack([[1]])])
-def test_bytes_that_are_no_output_agree_with_themselves_alone(task: str, junk: bytes) -> None:
-    assert same(Output(junk, ""), Output(junk, ""), task)
-    assert not same(Output(junk, ""), floats(1.0), task)
-    assert not same(Output(junk + b"x", ""), Output(junk, ""), task)
+def test_bytes_that_are_no_output_agree_with_themselves_alone(kind: str, junk: bytes) -> None:
+    assert same(Output(junk, ""), Output(junk, ""), kind)
+    assert not same(Output(junk, ""), floats(1.0), kind)
+    assert not same(Output(junk + b"x", ""), Output(junk, ""), kind)
 
 
 def test_labels_are_compared_exactly_and_scores_within_the_tolerance() -> None:

@@ -183,7 +183,7 @@ class CheckedTasks:
         """Return the answer as the job asked for it, and whether the known item was missed."""
         outputs: list[Output] = list(answer.outputs)
         said = outputs.pop(spot.place)
-        right = agree(skill.task, (spot.known.output,), (said,), self._judging.settings.tolerance)
+        right = agree(skill.kind, (spot.known.output,), (said,), self._judging.settings.tolerance)
         return replace(answer, outputs=tuple(outputs)), not right
 
 

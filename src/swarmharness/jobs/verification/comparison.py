@@ -1,6 +1,6 @@
 """Whether two outputs agree, by the kind of the skill; pure, without numpy, and safe for whatever bytes a peer sends.
 
-| task | agrees |
+| kind | agrees |
 |---|---|
 | text-embedding, tensor | names, types, shapes and integers exactly; floats: see below |
 | file-type | label, MIME type and group exactly, the score within the tolerance |
@@ -25,7 +25,7 @@ from typing import Any
 import msgpack
 
 from swarmharness.errors import InputError
-from swarmharness.execution.skill import Task
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import Tensor, decode_tensors
 from swarmharness.jobs.messages import Output
 
@@ -39,7 +39,7 @@ Steps = Generator[None, None, bool]
 _CODES = {"float32": "f", "float64": "d"}
 
 
-def compare(task: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> Steps:
+def compare(kind: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> Steps:
     """Compare the answers to one task, item by item; an item that both could not process agrees, whatever they say."""
     if len(left) != len(right):
         return False
@@ -49,7 +49,7 @@ def compare(task: str, left: Sequence[Output], right: Sequence[Output], toleranc
             return False
         if one.error or one.data == other.data:
             continue
-        if not (yield from _compare_output(task, one.data, other.data, tolerance)):
+        if not (yield from _compare_output(kind, one.data, other.data, tolerance)):
             return False
         work += len(one.data)
         if work >= STEP_ELEMENTS:
@@ -58,9 +58,9 @@ def compare(task: str, left: Sequence[Output], right: Sequence[Output], toleranc
     return True
 
 
-def agree(task: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> bool:
+def agree(kind: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> bool:
     """Return what `compare` finds, in one go."""
-    steps = compare(task, left, right, tolerance)
+    steps = compare(kind, left, right, tolerance)
     while True:
         try:
             next(steps)
@@ -68,16 +68,16 @@ def agree(task: str, left: Sequence[Output], right: Sequence[Output], tolerance:
             return bool(end.value)
 
 
-def _compare_output(task: str, left: bytes, right: bytes, tolerance: float) -> Steps:
+def _compare_output(kind: str, left: bytes, right: bytes, tolerance: float) -> Steps:
     try:
-        if task in (Task.TEXT_EMBEDDING, Task.TENSOR):
+        if kind in (Kind.TEXT_EMBEDDING, Kind.TENSOR):
             return (yield from _compare_tensors(decode_tensors(left), decode_tensors(right), tolerance))
-        if task == Task.FILE_TYPE:
+        if kind == Kind.FILE_TYPE:
             return _same_label(_unpacked(left), _unpacked(right), tolerance)
-        if task == Task.IMAGE_OCR:
+        if kind == Kind.IMAGE_OCR:
             return _same_lines(_unpacked(left), _unpacked(right), tolerance)
     except (InputError, ValueError, TypeError, OverflowError):
-        pass  # at least one of them is no output of this task: what is not the same does not agree
+        pass  # at least one of them is no output of this kind: what is not the same does not agree
     return False
 
 

@@ -163,7 +163,7 @@ class Quorum:
         return bool(chosen)
 
     async def _agree(self, skill: SkillAdvert, left: TaskAnswer, right: TaskAnswer) -> bool:
-        steps = compare(skill.task, left.outputs, right.outputs, self._tolerance)
+        steps = compare(skill.kind, left.outputs, right.outputs, self._tolerance)
         while True:
             try:
                 next(steps)

@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from swarmharness.errors import InputError
 from swarmharness.execution.items import ITEM_BYTES_MAX, pack
+from swarmharness.execution.kinds.images import decode_image
+from swarmharness.execution.kinds.session import SessionFactory
+from swarmharness.execution.kinds.text_regions import Line, find_lines
 from swarmharness.execution.ports import ItemOutput
-from swarmharness.execution.tasks.images import decode_image
-from swarmharness.execution.tasks.session import SessionFactory
-from swarmharness.execution.tasks.text_regions import Line, find_lines
 
 DETECTION_SIDE_MAX = 960
 DETECTION_STEP = 32
@@ -40,7 +40,7 @@ Array = npt.NDArray[Any]
 
 
 class ImageOcr:
-    """The task `image-ocr`."""
+    """The kind `image-ocr`."""
 
     def __init__(self, files: Mapping[str, Path], sessions: SessionFactory) -> None:
         self._detection = sessions.open(files["detection.onnx"])

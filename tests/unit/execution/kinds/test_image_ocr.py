@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swarmharness.execution.tasks.image_ocr import ctc_text
+from swarmharness.execution.kinds.image_ocr import ctc_text
 
 ALPHABET = ("", "a", "b", " ")
 

@@ -10,8 +10,8 @@ from tokenizers import Encoding, Tokenizer
 
 from swarmharness.errors import InputError
 from swarmharness.execution.batching import group_by_length
+from swarmharness.execution.kinds.session import Array, SessionFactory, as_float32
 from swarmharness.execution.ports import ItemOutput
-from swarmharness.execution.tasks.session import Array, SessionFactory, as_float32
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import encode_tensors
 
@@ -22,7 +22,7 @@ TOKENS_A_RUN = 512
 
 
 class TextEmbedding:
-    """The task `text-embedding`."""
+    """The kind `text-embedding`."""
 
     def __init__(self, files: Mapping[str, Path], sessions: SessionFactory) -> None:
         try:

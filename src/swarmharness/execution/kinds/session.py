@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 class Runner(Protocol):
-    """Runs one task on items that may be anything."""
+    """Runs one kind of skill on items that may be anything."""
 
     def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
         """Return one output for each item, in order; an exception means that the batch failed as a whole."""

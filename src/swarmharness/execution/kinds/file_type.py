@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from swarmharness.errors import InputError
 from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, pack
+from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.ports import ItemOutput
-from swarmharness.execution.tasks.session import SessionFactory
 
 EMPTY, TEXT, UNKNOWN = "empty", "txt", "unknown"
 
@@ -40,7 +40,7 @@ class Config:
 
 
 class FileType:
-    """The task `file-type`."""
+    """The kind `file-type`."""
 
     def __init__(self, files: Mapping[str, Path], sessions: SessionFactory) -> None:
         self._config = read_config(_json(files["config.json"]))

@@ -4,7 +4,7 @@ import pytest
 
 from swarmharness.errors import InputError
 from swarmharness.execution.items import shorten_file
-from swarmharness.execution.tasks.file_type import Config, features, read_config
+from swarmharness.execution.kinds.file_type import Config, features, read_config
 
 VALUES = {
     "beg_size": 4,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swarmharness.execution.tasks.text_regions import Box, Line, components, find_lines, reading_order
+from swarmharness.execution.kinds.text_regions import Box, Line, components, find_lines, reading_order
 
 
 def picture(*rows: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

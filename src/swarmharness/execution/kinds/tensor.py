@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from swarmharness.errors import InputError
+from swarmharness.execution.kinds.session import Array, SessionFactory
 from swarmharness.execution.manifest_table import suggestion
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.skill import TensorInput
-from swarmharness.execution.tasks.session import Array, SessionFactory
 from swarmharness.execution.tensor_arrays import from_arrays, to_arrays
 from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
 
 _ONNX_TYPES = {"float": "float32", "double": "float64"}
 
 
-class TensorTask:
-    """The task `tensor`."""
+class TensorRunner:
+    """The kind `tensor`."""
 
     def __init__(self, files: Mapping[str, Path], sessions: SessionFactory, declared: Sequence[TensorInput]) -> None:
         self._session = sessions.open(files["model.onnx"])

@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.providers import CPU
-from swarmharness.execution.tasks.session import SessionFactory
 from tests.unit.execution import builders
 
 CUDA = "CUDAExecutionProvider"

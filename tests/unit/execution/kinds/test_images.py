@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from swarmharness.errors import InputError
-from swarmharness.execution.tasks.images import decode_image
+from swarmharness.execution.kinds.images import decode_image
 
 
 def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:

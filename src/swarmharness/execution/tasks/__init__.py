@@ -1,1 +1,0 @@
-"""What each task does before and after its model runs; this code runs in worker processes alone."""
