@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from swarmharness.errors import SwarmError, UnavailableError
+from swarmharness.errors import ConfigurationError, SwarmError, UnavailableError
 
 BUSY_TIMEOUT_MS = 5_000
+
+Migrations = tuple[tuple[str, ...], ...]
+"""Each element takes a database from version `index` to `index + 1`; released elements never change."""
 
 
 class SqliteConnection:
@@ -45,6 +48,22 @@ class SqliteConnection:
     def damaged(self, error: sqlite3.DatabaseError) -> SwarmError:
         """Return the error for a file that is no database, or not a whole one."""
         raise NotImplementedError
+
+    def migrate(self, migrations: Migrations, version: int, note: Callable[[int], object], *, without: str) -> None:
+        """Bring the tables from `version` up to date, one transaction a step; `note` writes a step's version down.
+
+        Raises ConfigurationError for a newer version; `without` says how to go on without this file.
+        """
+        if version > len(migrations):
+            raise ConfigurationError(
+                f"{self.path} was written by a newer SwarmHarness (its version is {version}, this one knows"
+                f" {len(migrations)}): update SwarmHarness, or {without}"
+            )
+        for number, statements in enumerate(migrations[version:], start=version + 1):
+            with self.transaction():
+                for statement in statements:
+                    self.connection.execute(statement)
+                note(number)
 
     def write_ahead(self) -> None:
         """Keep a write-ahead log, and have what is committed on disk."""

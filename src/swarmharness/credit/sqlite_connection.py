@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from swarmharness.errors import ConfigurationError, InputError, SwarmError
-from swarmharness.sqlite_connection import SqliteConnection
+from swarmharness.errors import InputError, SwarmError
+from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
-# Each element takes a database from version `index` to `index + 1`; released elements never change.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+MIGRATIONS: Migrations = (
     (
         """CREATE TABLE owner (only INTEGER PRIMARY KEY CHECK (only = 1), peer_id TEXT NOT NULL)""",
         """CREATE TABLE entries (
@@ -75,13 +74,10 @@ class Database(SqliteConnection):
         self.write_ahead()
         self.connection.execute("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY)")
         version = self.connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise ConfigurationError(
-                f"{self.path} was written by a newer SwarmHarness (its version is {version}, this one knows"
-                f" {len(MIGRATIONS)}): update SwarmHarness, or use another --data-dir"
-            )
-        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-            with self.transaction():
-                for statement in statements:
-                    self.connection.execute(statement)
-                self.connection.execute("INSERT INTO migrations VALUES (?)", (number,))
+        note = "INSERT INTO migrations VALUES (?)"
+        self.migrate(
+            MIGRATIONS,
+            version,
+            lambda number: self.connection.execute(note, (number,)),
+            without="use another --data-dir",
+        )

@@ -16,38 +16,50 @@ from swarmharness.errors import ConfigurationError, ErrorKind, SwarmError
 from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.journal import DIGEST_BYTES, AnsweredChunk, ItemResult, JobRecord, JobState
 from swarmharness.protocol.codec import decode
-from swarmharness.sqlite_connection import SqliteConnection
+from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
 APPLICATION_ID = 0x53574A4C  # "SWJL"
-VERSION = 1
 _INDEX_BITS = 36
 _PRUNED_AT_ONCE = 5_000
 _SIMILAR_MAX = 5
 
-_SCHEMA = (
-    """CREATE TABLE jobs (
+MIGRATIONS: Migrations = (
+    (
+        """CREATE TABLE jobs (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, skill TEXT NOT NULL, task TEXT NOT NULL,
         options TEXT NOT NULL, deadline_s REAL NOT NULL, source TEXT NOT NULL, out TEXT NOT NULL,
         created_us INTEGER NOT NULL, ended_us INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
         fed INTEGER NOT NULL, answered INTEGER NOT NULL, input_ended INTEGER NOT NULL, spent INTEGER NOT NULL)""",
-    """CREATE TABLE inputs (
+        """CREATE TABLE inputs (
         job INTEGER NOT NULL, first INTEGER NOT NULL, digests BLOB NOT NULL, PRIMARY KEY (job, first)) WITHOUT ROWID""",
-    """CREATE TABLE answers (
+        """CREATE TABLE answers (
         id INTEGER PRIMARY KEY, output BLOB NOT NULL, error TEXT NOT NULL, kind INTEGER, peer TEXT NOT NULL,
         service_us INTEGER NOT NULL, receipt BLOB NOT NULL, verified INTEGER NOT NULL)""",
-    """CREATE TABLE chunks (
+        """CREATE TABLE chunks (
         number INTEGER PRIMARY KEY, job INTEGER NOT NULL, peer TEXT NOT NULL, receipt BLOB NOT NULL,
         items INTEGER NOT NULL, first INTEGER NOT NULL, price INTEGER NOT NULL, service_us INTEGER NOT NULL,
         elapsed_us INTEGER NOT NULL, answered_us INTEGER NOT NULL, why TEXT)""",
-    """CREATE INDEX chunks_by_job ON chunks (job, number)""",
-    """CREATE TABLE owed (task BLOB PRIMARY KEY, terms BLOB NOT NULL) WITHOUT ROWID""",
+        """CREATE INDEX chunks_by_job ON chunks (job, number)""",
+        """CREATE TABLE owed (task BLOB PRIMARY KEY, terms BLOB NOT NULL) WITHOUT ROWID""",
+    ),
+    (
+        """ALTER TABLE jobs RENAME COLUMN task TO kind""",
+        # The model that the job is pinned to: SHA-256, or nothing for a job of an earlier release.
+        """ALTER TABLE jobs ADD COLUMN model_digest BLOB NOT NULL DEFAULT x''""",
+        # What an answer says of itself, see `messages.Output`.
+        """ALTER TABLE answers ADD COLUMN flags INTEGER NOT NULL DEFAULT 0""",
+    ),
 )
 
 Row = tuple[Any, ...]
 Change = tuple[str, Sequence[Row]]
 """A statement, and the rows to run it with."""
 
-BEGIN = "INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_JOB_COLUMNS = (
+    "id, skill, kind, options, deadline_s, source, out, created_us, ended_us, state, reason, fed, answered,"
+    " input_ended, spent"
+)
+BEGIN = f"INSERT INTO jobs ({_JOB_COLUMNS}) VALUES ({', '.join('?' * len(_JOB_COLUMNS.split(',')))})"
 BEGIN_AGAIN = (
     "UPDATE jobs SET options = ?, deadline_s = ?, out = ?, state = 'open', reason = '', ended_us = 0 WHERE id = ?"
 )
@@ -55,17 +67,15 @@ COUNTS = "UPDATE jobs SET fed = ?, answered = ?, input_ended = ?, spent = ? WHER
 END = "UPDATE jobs SET state = ?, reason = ?, ended_us = ? WHERE id = ?"
 FED = "INSERT OR REPLACE INTO inputs SELECT number, ?, ? FROM jobs WHERE id = ?"
 ANSWERED = (
-    f"INSERT OR REPLACE INTO answers SELECT number << {_INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+    "INSERT OR REPLACE INTO answers (id, output, error, kind, peer, service_us, receipt, verified)"
+    f" SELECT number << {_INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
 )
 CHUNK = "INSERT INTO chunks SELECT NULL, number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
 VOIDED = f"DELETE FROM answers WHERE id = (SELECT number << {_INDEX_BITS} | ? FROM jobs WHERE id = ?)"
 OWED = "INSERT OR REPLACE INTO owed VALUES (?, ?)"
 SETTLED = "DELETE FROM owed WHERE task = ?"
 
-_JOB = (
-    "SELECT id, skill, task, options, deadline_s, source, out, created_us, ended_us, state, reason, fed, answered,"
-    " input_ended, spent FROM jobs"
-)
+_JOB = f"SELECT {_JOB_COLUMNS} FROM jobs"
 
 
 def job_row(record: JobRecord) -> Row:
@@ -127,22 +137,16 @@ class JournalFile(SqliteConnection):
             raise ConfigurationError(
                 f"{self.path} is not a journal of jobs but another database: move it away, and a new one is started"
             )
-        if version > VERSION:
-            raise ConfigurationError(
-                f"{self.path} was written by a newer SwarmHarness (its version is {version}, this one knows {VERSION}):"
-                " update SwarmHarness to get at its jobs, or move the file away to start without them"
-            )
         if read_only:
             return
         if not tables:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self.write_ahead()
-        if not tables:
-            with self.transaction():
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+        self.migrate(MIGRATIONS, version, self._note_version, without="move the file away to start without its jobs")
+
+    def _note_version(self, version: int) -> None:
+        self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self.connection.execute(f"PRAGMA user_version = {version}")
 
     def write(self, changes: Sequence[Change]) -> None:
         """Make all of the changes, on disk when this returns, or none."""

@@ -299,10 +299,13 @@ async def open_journal(path: Path, keeping: Keeping | None = None) -> AsyncItera
 
 
 def read_jobs(path: Path, limit: int) -> list[JobRecord]:
-    """Return the newest jobs of a journal that no node uses; raises UnavailableError if there is none."""
+    """Return the newest jobs of a journal that no node uses; raises UnavailableError if there is none.
+
+    One of an earlier release is brought up to date, as a node would.
+    """
     if not path.exists():
         raise UnavailableError(f"there is no journal of jobs at {path}")
-    journal = JournalFile(path, read_only=True)
+    journal = JournalFile(path)
     try:
         return journal.jobs(limit)
     finally:

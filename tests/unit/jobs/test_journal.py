@@ -17,7 +17,7 @@ from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ConfigurationError, ErrorKind, UnavailableError
 from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Journal, input_digest
-from swarmharness.jobs.journal_file import Change
+from swarmharness.jobs.journal_file import APPLICATION_ID, MIGRATIONS, Change
 from swarmharness.jobs.memory_journal import MemoryJournal
 from swarmharness.jobs.sqlite_journal import Keeping, open_journal, read_jobs
 
@@ -276,3 +276,17 @@ async def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
                 except UnavailableError:
                     await trio.sleep(0.05)
         assert await journal.answered_bits("j1", 1) == bytearray([1])
+
+
+def test_a_journal_of_version_1_is_brought_up_to_date_with_its_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    with sqlite3.connect(path) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        row = ("j1", "echo", "tensor", '{"verify": "none", "replicas": 2, "budget": 1000}', 60.0, '{"files": ["a"]}')
+        connection.execute("INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, '/o', 5, 0, 'open', '', 3, 2, 1, 20)", row)
+    connection.close()
+    expected = replace(JOB, source={"files": ["a"]}, items_fed=3, items_answered=2, input_ended=True)
+    assert read_jobs(path, 5) == [replace(expected, spent_microcredits=20)]
