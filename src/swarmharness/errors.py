@@ -49,6 +49,10 @@ class InputChangedError(InputError):
         self.index = index
 
 
+class DamagedFileError(InputError):
+    """A file that this node keeps is damaged; the message names it and says what to do about it."""
+
+
 class UnavailableError(SwarmError):
     """There is no node, peer or skill to do this; trying again later or elsewhere may help."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from swarmharness.errors import ConfigurationError, SwarmError, UnavailableError
+from swarmharness.errors import ConfigurationError, DamagedFileError, SwarmError, UnavailableError
 
 BUSY_TIMEOUT_MS = 5_000
 
@@ -45,9 +45,11 @@ class SqliteConnection:
         """Check the file and bring its tables up to date, unless `read_only`."""
         raise NotImplementedError
 
-    def damaged(self, error: sqlite3.DatabaseError) -> SwarmError:
+    def damaged(self, problem: object) -> DamagedFileError:
         """Return the error for a file that is no database, or not a whole one."""
-        raise NotImplementedError
+        return DamagedFileError(
+            f"{self.what} {self.path} is damaged ({problem}): start the node again, which sets it aside"
+        )
 
     def migrate(self, migrations: Migrations, version: int, note: Callable[[int], object], *, without: str) -> None:
         """Bring the tables from `version` up to date, one transaction a step; `note` writes a step's version down.
@@ -103,3 +105,13 @@ class SqliteConnection:
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self.damaged(error)
         return UnavailableError(f"{self.what} {self.path} cannot be used now ({error}): check its disk and permissions")
+
+
+def set_aside(path: Path, unix_us: int) -> Path:
+    """Rename a database that nobody has open, with its write-ahead log, and return its new name; raises OSError."""
+    aside = path.with_name(f"{path.name}.damaged-{unix_us}")
+    for suffix in ("-wal", "-shm", ""):  # the database last: while it stands, this can be done again
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-from swarmharness.errors import InputError, SwarmError
 from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
 MIGRATIONS: Migrations = (
@@ -57,10 +56,6 @@ class Database(SqliteConnection):
 
     what = "the receipt database"
     kept = "no receipt was lost"
-
-    def damaged(self, error: sqlite3.DatabaseError) -> SwarmError:
-        """See `SqliteConnection`."""
-        return InputError(f"{self.what} {self.path} is damaged ({error}): restart the node, which sets it aside")
 
     def prepare(self, *, read_only: bool) -> None:
         """See `SqliteConnection`."""

@@ -22,8 +22,9 @@ from swarmharness.credit.receipt import Half
 from swarmharness.credit.sqlite_file import ReceiptFile
 from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited
 from swarmharness.credit.terms import UnsettledTask
-from swarmharness.errors import InputError
+from swarmharness.errors import DamagedFileError
 from swarmharness.identity import PeerId
+from swarmharness.sqlite_connection import set_aside
 
 T = TypeVar("T")
 
@@ -204,15 +205,15 @@ async def open_sqlite_store(path: Path, *, owner: PeerId, unix_us: int) -> Async
     A damaged one is renamed to `<name>.damaged-<unix_us>` with a warning, and an empty one is started: the node
     then signs a new incarnation of its chain, and its partners give back what they have.
     """
-    writer, set_aside = await trio.to_thread.run_sync(_open, path, unix_us)
+    writer, aside = await trio.to_thread.run_sync(_open, path, unix_us)
     try:
         await trio.to_thread.run_sync(writer.set_owner, owner)
         await trio.to_thread.run_sync(writer.settle_in, _boot() or f"unknown, at {unix_us}")
-        if set_aside is not None:
+        if aside is not None:
             await trio.to_thread.run_sync(writer.seal, unix_us)  # what peers give back is not to be continued
         reader = await trio.to_thread.run_sync(partial(ReceiptFile, path, read_only=True))
         try:
-            yield SqliteReceiptStore(writer, reader, set_aside)
+            yield SqliteReceiptStore(writer, reader, aside)
         finally:
             reader.close()
         writer.settle_out()
@@ -231,11 +232,7 @@ def _boot() -> str:
 def _open(path: Path, unix_us: int) -> tuple[ReceiptFile, Path | None]:
     try:
         return ReceiptFile(path), None
-    except InputError as error:
-        aside = path.with_name(f"{path.name}.damaged-{unix_us}")
+    except DamagedFileError as error:
+        aside = set_aside(path, unix_us)
         _log.warning("%s; it is now %s, and an empty one is started", error, aside)
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
     return ReceiptFile(path), aside

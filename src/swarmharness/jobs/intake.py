@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmharness.errors import InputChangedError
-from swarmharness.jobs.journal import DIGEST_BYTES, Journal, input_digest
+from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, Journal, input_digest
 
 Numbered = list[tuple[int, bytes]]
 
@@ -42,7 +42,8 @@ class Intake:
         if known and self._journal is not None:
             digests = await self._journal.digests(self._job_id, known[0][0], len(known))
             for place, (index, item) in enumerate(known):
-                if input_digest(item) != digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]:
+                before = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+                if before not in (input_digest(item), UNKNOWN_DIGEST):
                     problem = f"input {index} is not what it was when job {self._job_id} first read it"
                     raise InputChangedError(problem, index)
         if new and self.ended:
@@ -62,6 +63,10 @@ class Intake:
             self.held_bytes += len(item)
         if last:
             self.ended, self.reading_again = True, False
+
+    def holds(self, index: int) -> bool:
+        """Tell whether an item is held."""
+        return index in self._held
 
     def item(self, index: int) -> bytes:
         """Return an item that is held."""

@@ -123,8 +123,11 @@ class Job:
 
     async def take(self, count_max: int = 1024) -> list[ItemResult]:
         """Take the results that are next in input order, possibly none; taking the last one ends the job."""
+        answered = self._handed_out in self._shelf
         batch = await self._shelf.take(self._handed_out, count_max)
-        if not batch and self._end is not None:
+        if answered and not batch:
+            self._do_again(self._handed_out)
+        elif not batch and self._end is not None:
             batch = self._missing(count_max)
         for result in batch:
             self._intake.handed_out(result.index)
@@ -301,6 +304,17 @@ class Job:
         if self._world.journal is not None:
             on_kept = lambda: self._shelf.kept([index])  # noqa: E731
             self._world.journal.answered(self.job_id, [result], None, None, self.counts, on_kept)
+
+    def _do_again(self, index: int) -> None:
+        """Have an item done again whose answer the journal has lost; without the item, that is its result."""
+        if self._end is None and self._intake.holds(index):
+            self._traffic.plan.put_back([index])
+        else:
+            problem = (
+                f"its answer was lost with a damaged journal: `swarmharness jobs resume {self.job_id}` has it done"
+            )
+            self._shelf.put([ItemResult(index, b"", problem, ErrorKind.UNAVAILABLE, "", 0, "")])
+        self._bell.ring()
 
     def _forget_handed_out(self) -> None:
         """Drop the oldest answers that can be voided no more."""

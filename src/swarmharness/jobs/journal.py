@@ -18,6 +18,8 @@ from swarmharness.jobs.context import JobOptions
 
 DIGEST_BYTES = 8
 """Enough to notice a file that changed; whoever could forge it owns the file."""
+UNKNOWN_DIGEST = bytes(DIGEST_BYTES)
+"""Stands for an input whose digest was lost with a damaged journal."""
 
 
 def input_digest(item: bytes) -> bytes:
@@ -187,7 +189,7 @@ class Journal(Protocol):
         """Return the newest answered chunks of a job, the newest first."""
 
     async def digests(self, job_id: str, first_index: int, count: int) -> bytes:
-        """Return the input digests of these items, end to end."""
+        """Return the input digests of these items, end to end; `UNKNOWN_DIGEST` for one that was lost."""
 
     async def answered_bits(self, job_id: str, items: int) -> bytearray:
         """Return a bitmap of the first `items` items, the least significant bit first: which have an answer."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import ConfigurationError, ErrorKind, SwarmError
+from swarmharness.errors import ConfigurationError, ErrorKind, ProtocolError
 from swarmharness.jobs.context import JobOptions
-from swarmharness.jobs.journal import DIGEST_BYTES, AnsweredChunk, ItemResult, JobRecord, JobState
+from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, AnsweredChunk, ItemResult, JobRecord, JobState
 from swarmharness.protocol.codec import decode
 from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
 APPLICATION_ID = 0x53574A4C  # "SWJL"
-_INDEX_BITS = 36
+INDEX_BITS = 36
 _PRUNED_AT_ONCE = 5_000
 _SIMILAR_MAX = 5
 
@@ -68,10 +69,10 @@ END = "UPDATE jobs SET state = ?, reason = ?, ended_us = ? WHERE id = ?"
 FED = "INSERT OR REPLACE INTO inputs SELECT number, ?, ? FROM jobs WHERE id = ?"
 ANSWERED = (
     "INSERT OR REPLACE INTO answers (id, output, error, kind, peer, service_us, receipt, verified)"
-    f" SELECT number << {_INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+    f" SELECT number << {INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
 )
 CHUNK = "INSERT INTO chunks SELECT NULL, number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
-VOIDED = f"DELETE FROM answers WHERE id = (SELECT number << {_INDEX_BITS} | ? FROM jobs WHERE id = ?)"
+VOIDED = f"DELETE FROM answers WHERE id = (SELECT number << {INDEX_BITS} | ? FROM jobs WHERE id = ?)"
 OWED = "INSERT OR REPLACE INTO owed VALUES (?, ?)"
 SETTLED = "DELETE FROM owed WHERE task = ?"
 
@@ -93,39 +94,46 @@ def options_text(options: JobOptions) -> str:
     return json.dumps({"verify": options.verify, "replicas": options.replicas, "budget": options.budget_microcredits})
 
 
-def _record(row: Row) -> JobRecord:
-    options = json.loads(row[3])
+def record_of(row: Row) -> JobRecord:
+    """Return the job of a row of `_JOB_COLUMNS`; raises ValueError, TypeError or KeyError for one that is none."""
+    job_id, skill, kind, options, deadline_s, source, out, created_us, ended_us, state, reason, *counts = row
+    fed, answered, input_ended, spent = counts[:4]
+    said = json.loads(options)
+    if not all(isinstance(text, str) for text in (job_id, skill, kind, out, reason)):
+        raise TypeError("a text of a job is none")
     return JobRecord(
-        job_id=row[0],
-        skill=row[1],
-        kind=row[2],
-        options=JobOptions(options["verify"], options["replicas"], options["budget"]),
-        deadline_s=row[4],
-        source=json.loads(row[5]),
-        out=row[6],
-        created_us=row[7],
-        ended_us=row[8],
-        state=JobState(row[9]),
-        reason=row[10],
-        items_fed=row[11],
-        items_answered=row[12],
-        input_ended=bool(row[13]),
-        spent_microcredits=row[14],
+        job_id=job_id,
+        skill=skill,
+        kind=kind,
+        options=JobOptions(said["verify"], said["replicas"], said["budget"]),
+        deadline_s=float(deadline_s),
+        source=dict(json.loads(source)),
+        out=out,
+        created_us=int(created_us),
+        ended_us=int(ended_us),
+        state=JobState(state),
+        reason=reason,
+        items_fed=int(fed),
+        items_answered=int(answered),
+        input_ended=bool(input_ended),
+        spent_microcredits=int(spent),
     )
 
 
+def terms_of(data: bytes) -> TaskTerms:
+    """Return what a row of `owed` holds; raises ProtocolError for bytes that are no terms."""
+    return decode(TaskTerms, data)
+
+
 class JournalFile(SqliteConnection):
-    """One connection to a journal. Opening raises ConfigurationError for a file that is damaged or not a journal."""
+    """One connection to a journal.
+
+    Opening raises DamagedFileError for a damaged file, and ConfigurationError for one that is not a journal. A row that
+    cannot be what it should be is damage too.
+    """
 
     what = "the journal of jobs"
     kept = "no answer was lost"
-
-    def damaged(self, error: sqlite3.DatabaseError) -> SwarmError:
-        """See `SqliteConnection`."""
-        return ConfigurationError(
-            f"{self.what} {self.path} is damaged ({error}); nothing in it was changed: move it away (mv {self.path} "
-            f"{self.path}.damaged) to start with an empty one, without the jobs in it"
-        )
 
     def prepare(self, *, read_only: bool) -> None:
         """See `SqliteConnection`."""
@@ -137,6 +145,8 @@ class JournalFile(SqliteConnection):
             raise ConfigurationError(
                 f"{self.path} is not a journal of jobs but another database: move it away, and a new one is started"
             )
+        if tables:
+            self.check_tables()
         if read_only:
             return
         if not tables:
@@ -148,25 +158,37 @@ class JournalFile(SqliteConnection):
         self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self.connection.execute(f"PRAGMA user_version = {version}")
 
+    def check_tables(self) -> None:
+        """Raise DamagedFileError if a table is missing, which SQLite would call our mistake."""
+        found = {row[0] for row in self._all("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        missing = {"jobs", "inputs", "answers", "chunks", "owed"} - found
+        if missing:
+            raise self.damaged(f"it has no table {', '.join(sorted(missing))}")
+
+    def insert(self, statement: str, rows: Iterable[Row]) -> None:
+        """Insert all of the rows, on disk when this returns, or none."""
+        with self.transaction():
+            self.connection.executemany(statement, rows)
+
     def write(self, changes: Sequence[Change]) -> None:
         """Make all of the changes, on disk when this returns, or none."""
-        with self.transaction():
+        with self.readable(), self.transaction():
             for statement, rows in changes:
                 self.connection.executemany(statement, rows)
 
     def job(self, job_id: str) -> JobRecord | None:
         """See `Journal.job`."""
         row = self._one(f"{_JOB} WHERE id = ?", job_id)
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     def jobs_beginning(self, start: str) -> list[JobRecord]:
         """See `Journal.jobs_beginning`."""
         statement = f"{_JOB} WHERE substr(id, 1, ?) = ? ORDER BY number LIMIT ?"
-        return [_record(row) for row in self._all(statement, len(start), start, _SIMILAR_MAX)]
+        return [record_of(row) for row in self._all(statement, len(start), start, _SIMILAR_MAX)]
 
     def jobs(self, limit: int) -> list[JobRecord]:
         """See `Journal.jobs`."""
-        return [_record(row) for row in self._all(f"{_JOB} ORDER BY number DESC LIMIT ?", limit)]
+        return [record_of(row) for row in self._all(f"{_JOB} ORDER BY number DESC LIMIT ?", limit)]
 
     def chunks(self, job_id: str, limit: int) -> list[AnsweredChunk]:
         """See `Journal.chunks`."""
@@ -193,13 +215,17 @@ class JournalFile(SqliteConnection):
             "SELECT first, digests FROM inputs WHERE job = ? AND first >= ? AND first < ? ORDER BY first",
             *(number, start, first_index + count),
         )
-        joined = b"".join(digests for _, digests in rows)
-        offset = (first_index - start) * DIGEST_BYTES
-        return joined[offset : offset + count * DIGEST_BYTES]
+        found = bytearray(UNKNOWN_DIGEST * count)
+        for first, digests in rows:
+            skipped = max(0, first_index - first)
+            place = (first + skipped - first_index) * DIGEST_BYTES
+            part = digests[skipped * DIGEST_BYTES : (first_index + count - first) * DIGEST_BYTES]
+            found[place : place + len(part)] = part
+        return bytes(found)
 
     def answered_bits(self, job_id: str, items: int) -> bytearray:
         """See `Journal.answered_bits`."""
-        base = self._number(job_id) << _INDEX_BITS
+        base = self._number(job_id) << INDEX_BITS
         bits = bytearray((items + 7) // 8)
         with self.translated():
             for (row_id,) in self.connection.execute(
@@ -210,7 +236,7 @@ class JournalFile(SqliteConnection):
 
     def results(self, job_id: str, first_index: int, count: int, size_bytes: int) -> list[ItemResult]:
         """See `Journal.results`."""
-        base = self._number(job_id) << _INDEX_BITS
+        base = self._number(job_id) << INDEX_BITS
         found: list[ItemResult] = []
         with self.translated():
             rows = self.connection.execute(
@@ -230,7 +256,7 @@ class JournalFile(SqliteConnection):
 
     def owed(self) -> list[TaskTerms]:
         """See `Journal.owed`."""
-        return [decode(TaskTerms, terms) for (terms,) in self._all("SELECT terms FROM owed")]
+        return [terms_of(terms) for (terms,) in self._all("SELECT terms FROM owed")]
 
     @property
     def used_bytes(self) -> int:
@@ -247,7 +273,7 @@ class JournalFile(SqliteConnection):
         if oldest is None or (oldest[1] >= older_than_us and self.used_bytes <= keep_bytes):
             return False
         number = oldest[0]
-        base, end = number << _INDEX_BITS, (number + 1) << _INDEX_BITS
+        base, end = number << INDEX_BITS, (number + 1) << INDEX_BITS
         with self.transaction():
             gone = self.connection.execute(
                 "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE id >= ? AND id < ? LIMIT ?)",
@@ -259,6 +285,14 @@ class JournalFile(SqliteConnection):
         with self.translated():
             self.connection.execute("PRAGMA incremental_vacuum(4096)").fetchall()
         return True
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Take rows that cannot be for damage: of a damaged page SQLite may read anything."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, ProtocolError, sqlite3.IntegrityError) as error:
+            raise self.damaged(f"it has a row that cannot be: {error}") from error
 
     def _number(self, job_id: str) -> int:
         row = self._one("SELECT number FROM jobs WHERE id = ?", job_id)

@@ -59,10 +59,16 @@ class Shelf:
         return True
 
     async def take(self, index: int, count_max: int) -> list[ItemResult]:
-        """Return the results from an index on that follow each other, as many as are at hand, and drop them."""
+        """Return the results from an index on that follow each other, as many as are at hand, and drop them.
+
+        A result that the journal has lost, because its file was damaged, is at hand no more: `index in` tells.
+        """
         if index not in self._held and self._is_on_disk(index) and self._journal is not None:
             most = min(count_max, READ_ITEMS)
-            return await self._journal.results(self._job_id, index, count=most, size_bytes=READ_BYTES)
+            found = await self._journal.results(self._job_id, index, count=most, size_bytes=READ_BYTES)
+            if not found:
+                self.remove(index)
+            return found
         taken: list[ItemResult] = []
         size_bytes = 0
         while len(taken) < count_max and size_bytes < READ_BYTES:

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import trio
 
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import SwarmError, UnavailableError
+from swarmharness.errors import DamagedFileError, SwarmError, UnavailableError
 from swarmharness.jobs import journal_file as sql
 from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState
 from swarmharness.jobs.journal_file import Change, JournalFile
+from swarmharness.jobs.journal_files import JournalFiles
 from swarmharness.protocol.codec import encode
 
 GATHER_S = 0.05
@@ -56,9 +57,9 @@ class _Batch:
 class SqliteJournal:
     """See `Journal`; made by `open_journal`."""
 
-    def __init__(self, writer: JournalFile, reader: JournalFile, keeping: Keeping) -> None:
-        self._writer, self._writing = writer, trio.CapacityLimiter(1)
-        self._reader, self._reading = reader, trio.CapacityLimiter(1)
+    def __init__(self, files: JournalFiles, keeping: Keeping) -> None:
+        self.files = files
+        self._writing, self._reading = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._keeping = keeping
         self._batch = _Batch()
         self._being_written: _Batch | None = None
@@ -195,7 +196,7 @@ class SqliteJournal:
         self._noted, self._hurry = trio.Event(), trio.Event()
         while True:
             try:
-                await trio.to_thread.run_sync(self._write, batch, limiter=self._writing)
+                await self._healing(partial(self._write, batch), self._writing)
                 break
             except SwarmError as error:
                 if self._problem is None:
@@ -221,7 +222,18 @@ class SqliteJournal:
                     *(None if kept.why is None else json.dumps(dict(kept.why)), job_id),
                 )
             )
-        self._writer.write([*batch.changes, (sql.CHUNK, rows)])
+        self.files.writer.write([*batch.changes, (sql.CHUNK, rows)])
+
+    async def _healing(self, use: Callable[[], T], limiter: trio.CapacityLimiter) -> T:
+        """Use the files in a thread; if they turn out to be damaged, mend them first, and try once more."""
+        healed = self.files.healed
+        try:
+            return await trio.to_thread.run_sync(use, limiter=limiter)
+        except DamagedFileError as error:
+            async with self._writing, self._reading:  # nobody has them open meanwhile
+                if self.files.healed == healed:  # else somebody else met the same damage, and mended it
+                    await trio.to_thread.run_sync(self.files.heal, error)
+        return await trio.to_thread.run_sync(use, limiter=limiter)
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, trio.Event()
@@ -229,9 +241,12 @@ class SqliteJournal:
 
     async def _prune(self) -> None:
         older_than_us = round((time.time() - self._keeping.days * 86_400) * 1e6)
-        prune = partial(self._writer.prune_once, older_than_us=older_than_us, keep_bytes=self._keeping.size_bytes)
+
+        def prune() -> bool:
+            return self.files.writer.prune_once(older_than_us=older_than_us, keep_bytes=self._keeping.size_bytes)
+
         try:
-            while await trio.to_thread.run_sync(prune, limiter=self._writing):
+            while await self._healing(prune, self._writing):
                 if self._noted.is_set():
                     await self._write_all()
         except SwarmError as error:
@@ -241,38 +256,38 @@ class SqliteJournal:
 
     async def job(self, job_id: str) -> JobRecord | None:
         """See `Journal`."""
-        return await self._read(partial(self._reader.job, job_id))
+        return await self._read(lambda reader: reader.job(job_id))
 
     async def jobs_beginning(self, start: str) -> list[JobRecord]:
         """See `Journal`."""
-        return await self._read(partial(self._reader.jobs_beginning, start))
+        return await self._read(lambda reader: reader.jobs_beginning(start))
 
     async def jobs(self, limit: int) -> list[JobRecord]:
         """See `Journal`."""
-        return await self._read(partial(self._reader.jobs, limit))
+        return await self._read(lambda reader: reader.jobs(limit))
 
     async def chunks(self, job_id: str, limit: int) -> list[AnsweredChunk]:
         """See `Journal`."""
-        return await self._read(partial(self._reader.chunks, job_id, limit))
+        return await self._read(lambda reader: reader.chunks(job_id, limit))
 
     async def digests(self, job_id: str, first_index: int, count: int) -> bytes:
         """See `Journal`."""
-        return await self._read(partial(self._reader.digests, job_id, first_index, count))
+        return await self._read(lambda reader: reader.digests(job_id, first_index, count))
 
     async def answered_bits(self, job_id: str, items: int) -> bytearray:
         """See `Journal`."""
-        return await self._read(partial(self._reader.answered_bits, job_id, items))
+        return await self._read(lambda reader: reader.answered_bits(job_id, items))
 
     async def results(self, job_id: str, first_index: int, *, count: int, size_bytes: int) -> list[ItemResult]:
         """See `Journal`."""
-        return await self._read(partial(self._reader.results, job_id, first_index, count, size_bytes))
+        return await self._read(lambda reader: reader.results(job_id, first_index, count, size_bytes))
 
     async def owed(self) -> list[TaskTerms]:
         """See `Journal`."""
-        return await self._read(self._reader.owed)
+        return await self._read(lambda reader: reader.owed())
 
-    async def _read(self, query: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(query, limiter=self._reading)
+    async def _read(self, query: Callable[[JournalFile], T]) -> T:
+        return await self._healing(lambda: self.files.read(query), self._reading)
 
 
 def _counts(job_id: str, counts: Counts) -> Change:
@@ -282,20 +297,19 @@ def _counts(job_id: str, counts: Counts) -> Change:
 
 @asynccontextmanager
 async def open_journal(path: Path, keeping: Keeping | None = None) -> AsyncIterator[SqliteJournal]:
-    """Open, and at the end close, the journal at `path`; raises ConfigurationError that says what to do about it."""
-    writer = await trio.to_thread.run_sync(JournalFile, path)
+    """Open, and at the end close, the journal at `path`; a damaged one is mended (see `JournalFiles`).
+
+    Raises ConfigurationError that says what to do about a file that is not a journal, or one of a newer version.
+    """
+    files = await trio.to_thread.run_sync(JournalFiles, path)
     try:
-        reader = await trio.to_thread.run_sync(partial(JournalFile, path, read_only=True))
-        try:
-            journal = SqliteJournal(writer, reader, keeping or Keeping())
-            async with trio.open_nursery() as nursery:
-                await nursery.start(journal.run)
-                yield journal
-                nursery.cancel_scope.cancel()
-        finally:
-            reader.close()
+        journal = SqliteJournal(files, keeping or Keeping())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(journal.run)
+            yield journal
+            nursery.cancel_scope.cancel()
     finally:
-        writer.close()
+        files.close()
 
 
 def read_jobs(path: Path, limit: int) -> list[JobRecord]:

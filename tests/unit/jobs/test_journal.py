@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import ConfigurationError, ErrorKind, UnavailableError
+from swarmharness.errors import ConfigurationError, DamagedFileError, ErrorKind, UnavailableError
 from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Journal, input_digest
 from swarmharness.jobs.journal_file import APPLICATION_ID, MIGRATIONS, Change
@@ -114,13 +114,13 @@ async def test_a_job_that_ended_can_begin_again(kind: str, tmp_path: Path) -> No
 async def test_many_notes_are_one_commit(tmp_path: Path) -> None:
     async with open_journal(tmp_path / "jobs.sqlite") as journal:
         commits: list[int] = []
-        write = journal._writer.write
+        write = journal.files.writer.write
 
         def counting(changes: Sequence[Change]) -> None:
             commits.append(len(changes))
             write(changes)
 
-        journal._writer.write = counting  # type: ignore[method-assign]
+        journal.files.writer.write = counting  # type: ignore[method-assign]
         journal.begin(JOB)
         for index in range(100):
             journal.answered("j1", [result(index)], None, None, counts(100, index + 1), lambda: None)
@@ -180,10 +180,10 @@ async def test_what_was_said_to_be_kept_survives_a_kill(tmp_path: Path, moment: 
     assert record.items_answered == len(kept), "counts and answers are written together"
 
 
-def test_a_damaged_journal_stays_and_the_error_says_what_to_do(tmp_path: Path) -> None:
+def test_a_damaged_journal_stays_where_no_node_runs_and_the_error_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite"
     path.write_bytes(b"this is not a database at all" * 100)
-    with pytest.raises(ConfigurationError, match=r"is damaged .*move it away \(mv .*jobs.sqlite"):
+    with pytest.raises(DamagedFileError, match=r"jobs.sqlite is damaged .*start the node again, which sets it aside"):
         read_jobs(path, 1)
     assert path.read_bytes().startswith(b"this is not")
 
@@ -255,7 +255,7 @@ async def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     async with open_journal(tmp_path / "jobs.sqlite") as journal:
         journal.begin(JOB)
         await journal.flush()
-        write = journal._writer.write
+        write = journal.files.writer.write
         full = True
 
         def failing(changes: Sequence[Change]) -> None:
@@ -263,7 +263,7 @@ async def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
                 raise UnavailableError("the disk is full")
             write(changes)
 
-        journal._writer.write = failing  # type: ignore[method-assign]
+        journal.files.writer.write = failing  # type: ignore[method-assign]
         journal.answered("j1", [result(0)], None, None, counts(1, 1), lambda: None)
         with pytest.raises(UnavailableError, match="full"):
             await journal.flush()
