@@ -45,7 +45,14 @@ class SkillLane:
     @property
     def runnable(self) -> bool:
         """Whether every file of the skill is in the store or may be fetched, and the model was not found unusable."""
-        return not self._worker.refused and (self._settings.fetch_models or not self._store.missing(self._manifest))
+        return not self.unusable
+
+    @property
+    def unusable(self) -> str:
+        """Why the skill cannot be run, for this node's user; empty if it can."""
+        if self._worker.refusal or self._settings.fetch_models:
+            return self._worker.refusal
+        return self._store.lacking(self._manifest)
 
     def info(self) -> SkillInfo:
         """Return what the node's advert says of this skill."""

@@ -109,6 +109,10 @@ class MemoryExecutor:
         finally:
             self._queued[skill] -= len(items)
 
+    def unoffered(self) -> dict[str, str]:
+        """See `Executor`: functions can always be run."""
+        return {}
+
     def queued_items(self, skill: str) -> int:
         """See `Executor`."""
         return self._queued.get(skill, 0)

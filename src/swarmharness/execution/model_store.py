@@ -67,6 +67,16 @@ class ModelStore:
         """Return the files of a skill that are not in the store."""
         return tuple(file for file in manifest.files if not self.has(file))
 
+    def lacking(self, manifest: SkillManifest) -> str:
+        """Say which files of a skill are not here, or not whole, and what to do; empty if all are here."""
+        missing = self.missing(manifest)
+        if not missing:
+            return ""
+        damaged = [file.name for file in missing if self.path(file.sha256).exists()]
+        verb = "is damaged" if damaged else "is not on this machine"
+        names = ", ".join(damaged or [file.name for file in missing])
+        return f"its model {verb} ({names}): swarmharness skills pull {manifest.name}"
+
     def fetch(
         self, manifest: SkillManifest, skill_folder: Path | None, progress: Progress | None = None
     ) -> tuple[Fetched, ...]:

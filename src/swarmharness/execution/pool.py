@@ -55,6 +55,10 @@ class ProcessExecutor:
         """Return the skills whose files are all here; see `ports.Executor`."""
         return tuple(lane.info() for lane in self._lanes.values() if lane.runnable)
 
+    def unoffered(self) -> dict[str, str]:
+        """See `ports.Executor`."""
+        return {name: lane.unusable for name, lane in self._lanes.items() if lane.unusable}
+
     async def load(self, skill: str) -> SkillInfo:
         """Start the worker of a skill, so that the first call does not wait for it, and return what was measured.
 

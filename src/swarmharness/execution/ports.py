@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +60,9 @@ class Executor(Protocol):
 
     def skills(self) -> tuple[SkillInfo, ...]:
         """What can be run now."""
+
+    def unoffered(self) -> Mapping[str, str]:
+        """The skills that are here and cannot be run now, with the reason of each for this node's user."""
 
     async def run(
         self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()

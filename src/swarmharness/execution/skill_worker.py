@@ -36,8 +36,8 @@ class SkillWorker:
         """Measured time of one item, rests included; 0 while unmeasured."""
         self.load_us = 0
         """Measured time from the start of the process until the model was open; 0 while unmeasured."""
-        self.refused = False
-        """The model was found unusable when it was last tried."""
+        self.refusal = ""
+        """Why the model was found unusable when it was last tried."""
 
     @property
     def pid(self) -> int | None:
@@ -65,10 +65,10 @@ class SkillWorker:
         await trio.sleep(restart_delay_us(self._failures) / 1e6)
         try:
             self._process = await self._start()
-        except InputError:
-            self.refused = True
+        except InputError as error:
+            self.refusal = str(error)
             raise
-        self.refused = False
+        self.refusal = ""
         return self._process
 
     async def run(self, process: WorkerProcess, batch: Batch) -> Done | SwarmError:

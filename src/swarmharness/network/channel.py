@@ -36,6 +36,8 @@ from swarmharness.protocol.handshake import Hello
 _READ_BYTES = 64 * 1024
 _REQUEST, _BULK_REQUEST = int(FrameKind.REQUEST), int(FrameKind.BULK_REQUEST)
 _RESPONSE = int(FrameKind.RESPONSE)
+_ECHO = 2**63
+"""The number of a PING that is no heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Channel:
         self._serving = Serving(peer_id, handlers, self._settings, self, refuse)
         self._heartbeat = Heartbeat(self._settings.heartbeat_s)
         self._expiry = trio.CancelScope()
+        self._echoed = trio.Event()
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -129,6 +132,15 @@ class Channel:
     def close(self, reason: str) -> None:
         """Say goodbye and end the channel; calls under way raise PeerLostError on both sides."""
         self._finish(ChannelEnd(reason, farewell=True))
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Tell whether the other end still answers on this channel."""
+        if self.end is None:
+            self._echoed = trio.Event()
+            self.send(encode_u64(FrameKind.PING, 0, _ECHO))
+            with trio.move_on_after(timeout_s):
+                await self._echoed.wait()
+        return self.end is None and self._echoed.is_set()
 
     def retire(self) -> None:
         """Say goodbye as soon as nothing is under way in either direction."""
@@ -245,7 +257,10 @@ class Channel:
             case FrameKind.PING:
                 self.send(encode_u64(FrameKind.PONG, 0, parse_u64(body)))
             case FrameKind.PONG:
-                self._heartbeat.answered(parse_u64(body), trio.current_time())
+                number = parse_u64(body)
+                if number == _ECHO:
+                    self._echoed.set()
+                self._heartbeat.answered(number, trio.current_time())
             case FrameKind.BULK_REQUEST:
                 self._begin_bulk(request_id, body)
             case FrameKind.BULK_RESPONSE:

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from swarmharness.errors import DeadlineError, PeerLostError, RefusedError, SwarmError
+from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.background import Background
 from swarmharness.network.bulk import BulkExchange, BulkStream
@@ -20,10 +20,15 @@ from swarmharness.network.peers import Peers
 from swarmharness.network.ports import Handler
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.ports import Randomness
+from swarmharness.refusals import TWIN_REMEDY, Reason, Refusals
 
 _LOG = logging.getLogger(__name__)
 _RETIRE_S = 1.0
 _RESET_S = 0.2
+_ECHO_S = 1.0
+_TWIN_FAREWELL = "another node with your key has connected"
+_TWIN_REST_S = 30.0
+"""So long a peer is left to the other node with this node's key, or both would push each other out without end."""
 
 
 class Sessions:
@@ -38,7 +43,7 @@ class Sessions:
         randomness: Randomness,
         *,
         permits: Callable[[str], bool],
-        refuse: Callable[[str], None],
+        refused: Refusals,
     ) -> None:
         self.peers = Peers(own_id)
         self.dialler = dialler
@@ -48,7 +53,8 @@ class Sessions:
         self._handlers = handlers
         self._randomness = randomness
         self._permits = permits
-        self._refuse = refuse
+        self._refused = refused
+        self._left_until_s: dict[PeerId, float] = {}
         self._bulk: dict[PeerId, _SharedBulk] = {}
         self._dials: dict[PeerId, _Dial] = {}
 
@@ -61,6 +67,8 @@ class Sessions:
         channel = self.peers.channel(peer_id)
         if channel is not None:
             return channel
+        if trio.current_time() < self._left_until_s.get(peer_id, 0):
+            raise PeerLostError(f"{peer_id} is left alone for {_TWIN_REST_S:g} s: {_TWIN_FAREWELL}; {TWIN_REMEDY}")
         dial = self._dials.get(peer_id)
         if dial is None:
             dial = self._dials[peer_id] = _Dial()
@@ -132,18 +140,19 @@ class Sessions:
             self._handlers,
             self._settings.channel,
             bulk=shared.bulk,
-            refuse=self._refuse,
+            refuse=self._refused.note,
             first_request_id=self._randomness.below(2**32),
         )
         try:
             self._check_permitted(peer_id)
-            await channel.handshake()
+            await self._greet(channel)
             self._check_permitted(peer_id)  # the rules may have changed meanwhile
+            again = not opened_here and self.peers.opened_there(peer_id)
             retired = self.peers.add(channel, opened_here=opened_here)
             channel.on_end = lambda: self._on_end(channel)
             started(channel)
             if retired is not None:
-                self.background.nursery.start_soon(_retire, retired)
+                self.background.nursery.start_soon(self._retire, retired, again)
             await channel.run()
         finally:
             self.peers.remove(channel)
@@ -154,12 +163,42 @@ class Sessions:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _RESET_S):
                 await stream.reset()
 
+    async def _greet(self, channel: Channel) -> None:
+        try:
+            await channel.handshake()
+        except ProtocolError as error:  # which was counted
+            self._refused.tell(Reason.HELLO, channel.peer_id, f"{channel.peer_id}: {error}")
+            raise
+        self._refused.solved(Reason.HELLO, channel.peer_id)
+
+    async def _retire(self, channel: Channel, again: bool) -> None:
+        """Close a duplicate when both sides have had time to see that it is one.
+
+        Who opens a channel `again` has lost the one before. If that one still answers, it leads to another node.
+        """
+        await trio.sleep(_RETIRE_S)
+        if not again or not await channel.answers(_ECHO_S):
+            channel.retire()
+            return
+        peer_id = channel.peer_id
+        self._refused.note(Reason.TWIN, peer_id, f"two nodes use the key of {peer_id} at the same time: {TWIN_REMEDY}")
+        channel.close(_TWIN_FAREWELL)
+
     # -- losing -----------------------------------------------------------------------------------------------------
 
     def _on_end(self, channel: Channel) -> None:
         gone = self.peers.end(channel)
+        if gone and channel.end is not None and channel.end.reason == _TWIN_FAREWELL:
+            self._heard_of_twin(channel.peer_id)
         if gone and channel.end is not None and not channel.end.farewell and not self.stopping:
             self.background.nursery.start_soon(self._reconnect, channel.peer_id)
+
+    def _heard_of_twin(self, peer_id: PeerId) -> None:
+        text = f"{peer_id} says that another node uses this node's key: {TWIN_REMEDY}"
+        self._refused.note(Reason.TWIN, "", text)
+        now_s = trio.current_time()
+        self._left_until_s = {peer: until_s for peer, until_s in self._left_until_s.items() if until_s > now_s}
+        self._left_until_s[peer_id] = now_s + _TWIN_REST_S
 
     async def _reconnect(self, peer_id: PeerId) -> None:
         """Try to get a lost peer back, less and less often, then forget it."""
@@ -184,7 +223,7 @@ class Sessions:
             except PeerLostError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
-        return BulkExchange(open_stream, self._settings.bulk, self._refuse)
+        return BulkExchange(open_stream, self._settings.bulk, self._refused.note)
 
     async def on_bulk_stream(self, stream: Any) -> None:
         """Give a payload's stream to whoever expects it; runs in a task of libp2p, so no exception may escape."""
@@ -194,7 +233,7 @@ class Sessions:
             if shared is not None and self._permits(peer_id):
                 await shared.bulk.accept(LeanStream(stream))
             else:
-                self._refuse("bulk stream")
+                self._refused.note("bulk stream")
                 await stream.reset()
         except Exception as error:
             _LOG.error("a bulk stream of %s failed", peer_id, exc_info=error)
@@ -202,12 +241,6 @@ class Sessions:
     def _check_permitted(self, peer_id: PeerId) -> None:
         if not self._permits(peer_id):
             raise RefusedError(f"the access rules of this node exclude {peer_id}")
-
-
-async def _retire(channel: Channel) -> None:
-    """Close a duplicate when both sides have had time to see that it is one."""
-    await trio.sleep(_RETIRE_S)
-    channel.retire()
 
 
 class _SharedBulk:

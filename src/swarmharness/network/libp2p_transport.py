@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -20,7 +19,8 @@ from swarmharness.network.libp2p_sessions import Sessions
 from swarmharness.network.local_calls import call_own_handler
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
 from swarmharness.network.settings import AccessRules, NetworkSettings
-from swarmharness.ports import Randomness, SystemRandomness
+from swarmharness.ports import Randomness, SystemClock, SystemRandomness
+from swarmharness.refusals import Reason, Refusals
 
 _SHUTDOWN_S = 0.7
 _RETIRE_S = 1.0
@@ -32,12 +32,19 @@ class Libp2pTransport:
     Raises ConfigurationError on entering when it cannot listen where it should.
     """
 
-    def __init__(self, settings: NetworkSettings, identity: Identity, *, randomness: Randomness | None = None) -> None:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        identity: Identity,
+        *,
+        randomness: Randomness | None = None,
+        refusals: Refusals | None = None,
+    ) -> None:
         self._settings = settings
         self._identity = identity
         self._access = settings.access
         self._handlers: dict[str, Handler] = {}
-        self._refusals: Counter[str] = Counter()
+        self.refused = refusals or Refusals(SystemClock().monotonic_us)
         self._check_psk()
         self._host, self._gate, self._links = build_host(identity, settings, self._permits)
         self._sessions = Sessions(
@@ -47,7 +54,7 @@ class Libp2pTransport:
             self._handlers,
             randomness or SystemRandomness(),
             permits=self._permits,
-            refuse=self._refuse,
+            refused=self.refused,
         )
         self._peers = self._sessions.peers
         self._addresses: tuple[str, ...] = ()
@@ -116,7 +123,7 @@ class Libp2pTransport:
 
     def refusals(self) -> dict[str, int]:
         """How many messages and connections were refused so far, by reason."""
-        return dict(self._refusals)
+        return dict(self.refused.counts)
 
     def set_access(self, rules: AccessRules) -> None:
         """Replace the access rules; peers that they exclude are cut off now."""
@@ -185,11 +192,9 @@ class Libp2pTransport:
     def _permits(self, peer_id: str) -> bool:
         if self._access.permits(peer_id):
             return True
-        self._refuse("access")
+        text = f"{peer_id} is excluded by this node's allow or deny list (network.allow, network.deny)"
+        self.refused.note(Reason.ACCESS, peer_id, text)
         return False
-
-    def _refuse(self, reason: str) -> None:
-        self._refusals[reason] += 1
 
     def _check_psk(self) -> None:
         psk = self._settings.psk_hex

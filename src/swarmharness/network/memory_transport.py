@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -14,6 +13,7 @@ from swarmharness.identity import PeerId
 from swarmharness.network.local_calls import call_own_handler, serve_call
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
 from swarmharness.network.settings import AccessRules, NetworkSettings
+from swarmharness.refusals import Reason, Refusals
 
 if TYPE_CHECKING:
     from swarmharness.network.memory import MemoryLink, MemoryNetwork
@@ -34,7 +34,7 @@ class MemoryTransport:
         self._handlers: dict[str, Handler] = {}
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._listeners: list[Callable[[PeerEvent], None]] = []
-        self._refusals: Counter[str] = Counter()
+        self.refused = Refusals(lambda: round(trio.current_time() * 1e6))
         self._up = False
 
     async def __aenter__(self) -> Self:
@@ -108,7 +108,7 @@ class MemoryTransport:
 
     def refusals(self) -> dict[str, int]:
         """How many messages and connections were refused so far, by reason."""
-        return dict(self._refusals)
+        return dict(self.refused.counts)
 
     def set_access(self, rules: AccessRules) -> None:
         """Replace the access rules; peers that they exclude are cut off now."""
@@ -134,16 +134,17 @@ class MemoryTransport:
         """Tell whether a peer may connect; counts refusals."""
         if self._access.permits(peer_id):
             return True
-        self._refusals["access"] += 1
+        text = f"{peer_id} is excluded by this node's allow or deny list (network.allow, network.deny)"
+        self.refused.note(Reason.ACCESS, peer_id, text)
         return False
 
     async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
         """Run a handler for a peer that waits until `deadline`; raises only SwarmErrors, of the kinds of a wire."""
         if len(payload) > self.settings.bulk.payload_bytes_max:
-            self._refusals["oversized"] += 1
+            self.refused.note("oversized", caller)
             self._check_size(len(payload))
         if method not in self._handlers:
-            self._refusals["unknown method"] += 1
+            self.refused.note("unknown method", caller)
         answer = await serve_call(self._peer_id, caller, self._handlers, method, payload, timeout_s)
         self._check_size(len(answer))
         return answer

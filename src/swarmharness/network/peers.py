@@ -37,6 +37,11 @@ class Peers:
         """Return all channels to the peer, also those that only finish what is under way."""
         return tuple(self._all.get(peer_id, ()))
 
+    def opened_there(self, peer_id: PeerId) -> bool:
+        """Tell whether the peer opened the channel that calls to it use."""
+        entry = self._current.get(peer_id)
+        return entry is not None and not entry.opened_here
+
     def connected(self) -> tuple[PeerId, ...]:
         """Return the peers with a live channel."""
         return tuple(self._current)

@@ -21,6 +21,7 @@ from swarmharness.node.owner_api import OwnerApi
 from swarmharness.node.parts import NodeParts
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 from swarmharness.routing.decisions import DECISIONS_MAX
+from swarmharness.routing.rows import unknown_peer_row
 
 T = TypeVar("T")
 
@@ -41,12 +42,10 @@ class NodeApi:
         parts: NodeParts,
         terms: InviteTerms,
         *,
-        refusals: Callable[[], Mapping[str, int]],
         stop: Callable[[], None],
     ) -> None:
         self._parts = parts
         self._terms = terms
-        self._refusals = refusals
         self._stop = stop
         self._jobs = JobsApi(parts)
         self._owner = OwnerApi(parts)
@@ -100,15 +99,17 @@ class NodeApi:
                 }
                 for skill in ports.executor.skills()
             ],
+            "not_offered": parts.unoffered(),
             "owner": await self._owner.status(),
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
             "registry": parts.registry.status(),
             "verification": parts.verification.status(),
             "refused_messages": {
-                **self._refusals(),
+                **{str(key): n for key, n in ports.refusals.counts.items()},
                 **{str(key): n for key, n in (parts.credit.refused + parts.spread.refused).items()},
             },
+            "refusals": ports.refusals.rows(ports.clock.unix_us() // 1_000_000),
         }
 
     async def _node_stop(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +139,12 @@ class NodeApi:
         return {"peers": list(outcomes)}
 
     async def _peers_list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return self._parts.router.peers()
+        reasons = self._parts.registry.reasons
+        rows = self._parts.router.peers()
+        known = {row["peer"] for row in rows}
+        refused = dict.fromkeys(one.peer_id for one in reasons.hidden() if one.peer_id not in known)
+        rows += [unknown_peer_row(peer, reasons.of_peer(peer)) for peer in refused if peer]
+        return [{**row, "clock_ahead_s": reasons.clocks.ahead_s(row["peer"])} for row in rows]
 
     async def _router_explain(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = param(params, "skill", str)

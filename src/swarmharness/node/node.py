@@ -151,12 +151,13 @@ async def open_node(
                 lan=discover_on_lan if config.network.mdns else None,
                 broadcast=broadcast,
                 trace=trace,
+                refusals=transport.refused,
                 # Whoever does not listen is a command's client: it serves nobody, and ends in a moment.
                 owner=OwnerPorts(MachineSensors(), PauseFile(directory), SystemWallClock()) if listen else None,
             )
             async with run_services(ports, _node_settings(config)) as parts:
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
-                api = NodeApi(parts, terms, refusals=transport.refusals, stop=stop)
+                api = NodeApi(parts, terms, stop=stop)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trace.run)
                     await nursery.start(api.run)

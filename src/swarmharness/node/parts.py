@@ -35,6 +35,7 @@ from swarmharness.owner.limits import OwnerSettings
 from swarmharness.owner.ports import OwnerPorts
 from swarmharness.owner.service import OwnerService
 from swarmharness.ports import Clock, Randomness
+from swarmharness.refusals import Refusals
 from swarmharness.registry.advert import DeviceInfo
 from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.redemption import Redemption
@@ -77,6 +78,8 @@ class NodePorts:
     """What checks told of peers; None forgets it with the process."""
     owner: OwnerPorts | None = None
     """The owner's machine and pauses; None serves always."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """What the transport refused, and what the services do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,10 @@ class NodeParts:
     redemption: Redemption
     owner: OwnerService | None
     started_us: int
+
+    def unoffered(self) -> dict[str, str]:
+        """Return the skills on this machine that are not offered, with the reason of each."""
+        return dict(self.ports.executor.unoffered())
 
     async def join(self, targets: Sequence[str]) -> dict[PeerId, SwarmError | None]:
         """Join invites and addresses, see `RegistryService.join`, and have the invites' credit lines granted."""
@@ -160,6 +167,8 @@ async def run_services(
         peers=ports.peers,
         settings=settings.registry,
         lan=ports.lan,
+        refusals=ports.refusals,
+        unoffered=lambda skill: ports.executor.unoffered().get(skill, ""),
     )
     standings = Standings(ports.clock, settings.verification, ports.reputations or MemoryReputationStore())
     router = router_class(

@@ -36,6 +36,19 @@ NOT_SERVING = {
 }
 """The words with which an advert says why its node serves nobody now, and what each means to others."""
 
+
+class DatesError(RefusedError):
+    """An advert's dates do not fit this node's clock; `late_s` is how old it is, less than 0 if from the future."""
+
+    def __init__(self, message: str, late_s: int) -> None:
+        super().__init__(message)
+        self.late_s = late_s
+
+
+class SequenceError(RefusedError):
+    """An advert has a lower number than one of the same node that is known, or the same number and another content."""
+
+
 SkillName = Annotated[str, Size(64, 1)]
 Label = Annotated[str, Size(128)]
 
@@ -174,9 +187,11 @@ def _skill_changed(old: SkillAdvert | None, new: SkillAdvert) -> bool:
 def _check_dates(advert: Advert, now_unix_s: int) -> None:
     if advert.issued_unix_s > now_unix_s + CLOCK_SKEW_S_MAX:
         ahead_s = advert.issued_unix_s - now_unix_s
-        raise RefusedError(f"the advert of {advert.peer_id} is from {ahead_s} s in the future; is a clock wrong?")
+        raise DatesError(
+            f"the advert of {advert.peer_id} is from {ahead_s} s in the future; is a clock wrong?", -ahead_s
+        )
     if advert.expires_unix_s < now_unix_s:
         late_s = now_unix_s - advert.expires_unix_s
-        raise RefusedError(f"the advert of {advert.peer_id} expired {late_s} s ago")
+        raise DatesError(f"the advert of {advert.peer_id} expired {late_s} s ago", now_unix_s - advert.issued_unix_s)
     if not 0 < advert.expires_unix_s - advert.issued_unix_s <= LIFETIME_S_MAX:
         raise RefusedError(f"the advert of {advert.peer_id} is not valid for 1 s to {LIFETIME_S_MAX} s")

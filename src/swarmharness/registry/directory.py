@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 
 from swarmharness.errors import RefusedError
-from swarmharness.registry.advert import Advert, SignedAdvert, changed_materially
+from swarmharness.registry.advert import Advert, SequenceError, SignedAdvert, changed_materially
 from swarmharness.registry.entry import Absence, Entry, Learned
 
 RETRY_FIRST_US = 1_000_000
@@ -81,6 +81,10 @@ class Directory:
     def holders(self, skill: str) -> tuple[Entry, ...]:
         """Return every entry for the skill, usable or not, by peer id."""
         return tuple(self._entries[peer] for peer in sorted(self._holders.get(skill, ())))
+
+    def highest(self, peer_id: str) -> int:
+        """Return the highest sequence number that is known of a peer, or 0."""
+        return self._highest.get(peer_id, (0, 0))[0]
 
     def skills(self) -> tuple[str, ...]:
         """Return the names of all skills that some known node serves."""
@@ -225,11 +229,11 @@ class Directory:
     def _check_sequence(self, advert: Advert, signed: SignedAdvert, old: Entry | None) -> None:
         highest, _ = self._highest.get(advert.peer_id, (-1, 0))
         if advert.sequence < highest:
-            raise RefusedError(
+            raise SequenceError(
                 f"the advert of {advert.peer_id} has sequence number {advert.sequence}, and {highest} is known already"
             )
         if advert.sequence == highest and old is not None and old.signed.advert != signed.advert:
-            raise RefusedError(f"{advert.peer_id} signed two adverts with sequence number {highest}")
+            raise SequenceError(f"{advert.peer_id} signed two adverts with sequence number {highest}")
 
     def _remember_sequence(self, advert: Advert) -> None:
         self._highest[advert.peer_id] = (advert.sequence, advert.expires_unix_s)

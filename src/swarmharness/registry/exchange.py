@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import trio
@@ -21,11 +20,13 @@ from swarmharness.registry.messages import (
     METHOD_ADVERT,
     METHOD_FIND,
     METHOD_PUSH,
+    AdvertAnswer,
     AdvertRequest,
     FindRequest,
     FindResponse,
     Push,
 )
+from swarmharness.registry.reasons import Reasons
 from swarmharness.registry.settings import RegistrySettings
 
 PUSHES_AT_ONCE_MAX = 16
@@ -44,20 +45,22 @@ class AdvertExchange:
         clock: Clock,
         randomness: Randomness,
         settings: RegistrySettings,
+        reasons: Reasons,
         *,
         learned: Listener,
+        own_highest: Callable[[], int],
     ) -> None:
         self._transport = transport
         self._directory = directory
         self._clock = clock
         self._randomness = randomness
         self._settings = settings
+        self._reasons = reasons
         self._learned = learned
+        self._own_highest = own_highest
         self._fetching: dict[PeerId, trio.Event] = {}
         self._slots = Turns(settings.fetches_max)
         self._push_slots = Turns(PUSHES_AT_ONCE_MAX)
-        self.refusals: Counter[str] = Counter()
-        """Adverts refused, by the class of the reason."""
 
     async def fetch(self, peer_id: PeerId) -> None:
         """Ask a node for its advert; the directory hears of the answer or the failure. Concurrent calls share one."""
@@ -102,7 +105,7 @@ class AdvertExchange:
                     peer_id, METHOD_PUSH, encode(Push(signed)), timeout_s=self._settings.fetch_timeout_s
                 )
             except SwarmError:
-                self.refusals["push not taken"] += 1
+                return  # it is gone, or hears too much; it asks by itself
 
     def receive(self, signed: SignedAdvert, *, sender: PeerId, due_us: int) -> Advert | None:
         """Take in an advert that a node sent unasked or relayed; returns it, or None if it was refused.
@@ -111,8 +114,8 @@ class AdvertExchange:
         """
         try:
             return self._take(signed, sender, expected=None, due_us=due_us)
-        except SwarmError as error:
-            self._count(error)
+        except (ProtocolError, RefusedError) as error:
+            self._reasons.refused(sender, error, direct=False)
             return None
 
     def meet(self, peer: PeerAddress) -> None:
@@ -122,16 +125,26 @@ class AdvertExchange:
 
     async def _fetch(self, peer_id: PeerId) -> None:
         timeout_s = self._settings.fetch_timeout_s
+        request = encode(AdvertRequest(self._clock.unix_us() // 1_000_000, self._directory.highest(peer_id)))
         try:
-            answer = await self._transport.call(peer_id, METHOD_ADVERT, encode(AdvertRequest()), timeout_s=timeout_s)
-            self._take(decode(SignedAdvert, answer), peer_id, expected=peer_id)
+            answer = await self._transport.call(peer_id, METHOD_ADVERT, request, timeout_s=timeout_s)
         except SwarmError as error:
-            self._count(error)
             self._directory.failed(peer_id, str(error), now_us=self._clock.monotonic_us())
+            return
+        try:
+            told = decode(AdvertAnswer, answer)
+            self._reasons.heard_clock(peer_id, told.unix_s)
+            self._take(told.signed, peer_id, expected=peer_id)
+        except SwarmError as error:
+            reason = self._reasons.refused(peer_id, error, direct=True)
+            self._directory.failed(peer_id, reason, now_us=self._clock.monotonic_us())
+        else:
+            self._reasons.accepted(peer_id)
 
     def _take(self, signed: SignedAdvert, sender: PeerId, *, expected: PeerId | None = None, due_us: int = 0) -> Advert:
         advert = open_advert(signed, now_unix_s=self._clock.unix_us() // 1_000_000, expected=expected)
         if advert.peer_id == self._transport.peer_id:
+            self._reasons.own_advert(advert, told_by=sender, highest=self._own_highest())
             return advert
         now_us = self._clock.monotonic_us()
         direct = advert.peer_id == sender
@@ -146,7 +159,3 @@ class AdvertExchange:
         # 75 to 100% of T_refresh, so that nodes that started together drift apart.
         refresh_us = round(self._settings.refresh_s * 1e6)
         return now_us + refresh_us * 3 // 4 + self._randomness.below(refresh_us // 4 + 1)
-
-    def _count(self, error: SwarmError) -> None:
-        if isinstance(error, (ProtocolError, RefusedError)):
-            self.refusals["malformed" if isinstance(error, ProtocolError) else "refused"] += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from swarmharness.protocol.codec import Range, Size
-from swarmharness.registry.advert import SignedAdvert, SkillName
+from swarmharness.protocol.codec import Added, Count, Range, Signature, Size
+from swarmharness.registry.advert import ADVERT_BYTES_MAX, SignedAdvert, SkillName
 
 FIND_LIMIT_MAX = 32
 METHOD_ADVERT = "registry.advert"
@@ -16,7 +16,27 @@ METHOD_PUSH = "registry.push"
 
 @dataclass(frozen=True, slots=True)
 class AdvertRequest:
-    """Asks a node for its own advert; whoever asks is told of changes for a while. The answer is a SignedAdvert."""
+    """Asks a node for its own advert; whoever asks is told of changes for a while. The answer is an AdvertAnswer."""
+
+    unix_s: Annotated[int, Range(0, 2**40), Added()] = 0
+    """The asker's clock, so that the asked one can tell its user of a difference; 0: not said."""
+    sequence: Annotated[Count, Added()] = 0
+    """The highest number of an advert of the asked node that the asker knows; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertAnswer:
+    """A node's own advert, as a `SignedAdvert` and its clock."""
+
+    advert: Annotated[bytes, Size(ADVERT_BYTES_MAX, 1)]
+    signature: Signature
+    unix_s: Annotated[int, Range(0, 2**40), Added()] = 0
+    """The answering node's clock; 0: not said."""
+
+    @property
+    def signed(self) -> SignedAdvert:
+        """The advert as its node signed it."""
+        return SignedAdvert(self.advert, self.signature)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ class OwnAdvert:
             self._reserved = reserved
 
     @property
+    def highest(self) -> int:
+        """The highest sequence number that this node signed."""
+        return self._next - 1
+
+    @property
     def advert(self) -> Advert:
         """The advert as it was composed last."""
         return self.current()[0] if self._current is None else self._current[0]

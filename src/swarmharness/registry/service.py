@@ -6,6 +6,7 @@ answer for themselves end the wait.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from swarmharness.errors import SwarmError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Dht, PeerAddress, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
+from swarmharness.refusals import Refusals
 from swarmharness.registry.advert import Advert, SignedAdvert, skill_key
 from swarmharness.registry.directory import CALM_MOST, Directory
 from swarmharness.registry.entry import Known, Learned
@@ -25,7 +27,9 @@ from swarmharness.registry.exchange import AdvertExchange
 from swarmharness.registry.invite import parse_join_target
 from swarmharness.registry.joining import ALONE, Joining, Problem
 from swarmharness.registry.look_up import LookUp, LookUps
+from swarmharness.registry.messages import AdvertRequest
 from swarmharness.registry.own_advert import OwnAdvert
+from swarmharness.registry.reasons import Reasons
 from swarmharness.registry.remembered import RememberedPeers
 from swarmharness.registry.serving import AdvertServing
 from swarmharness.registry.settings import RegistrySettings
@@ -36,6 +40,7 @@ OWN_LOOK_S = 15.0
 """A node that uses no skill looks at least so often whether its own advert changed."""
 PUBLISH_CALM = 32
 """Provider records are renewed once in so many refresh periods: of the 20 nodes that hold one, some leave."""
+REASONS_SHOWN = 3
 _NUMBERS = "sequence numbers"
 
 LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
@@ -55,7 +60,10 @@ class RegistryService:
         peers: PeerStore,
         settings: RegistrySettings | None = None,
         lan: LanDiscovery | None = None,
+        refusals: Refusals | None = None,
+        unoffered: Callable[[str], str] = lambda skill: "",
     ) -> None:
+        """`unoffered` says why this node does not offer a skill that it has, or nothing."""
         self._settings = settings = settings or RegistrySettings()
         self._transport = transport
         self._dht = dht
@@ -64,15 +72,32 @@ class RegistryService:
         self._randomness = randomness
         self._lan = lan
         directory = self._directory = Directory(settings.directory)
+        self._unoffered = unoffered
+        self.reasons = Reasons(transport.peer_id, clock, refusals or Refusals(clock.monotonic_us))
         exchange = self._exchange = AdvertExchange(
-            transport, directory, clock, randomness, settings, learned=self._learned
+            transport,
+            directory,
+            clock,
+            randomness,
+            settings,
+            self.reasons,
+            learned=self._learned,
+            own_highest=lambda: own.highest,
         )
         self._joining = Joining(transport, clock, randomness, settings)
         self._remembered = RememberedPeers(peers, self._joining)
         self._has_remembered = False
         self._look_ups = LookUps(transport, dht, directory, exchange, clock, randomness, settings)
         self._serving = AdvertServing(
-            transport, own, directory, exchange, clock, randomness, settings, pushed=self._wake_up
+            transport,
+            own,
+            directory,
+            exchange,
+            clock,
+            randomness,
+            settings,
+            pushed=self._wake_up,
+            asked=self._asked,
         )
         self._merged: dict[str, tuple[tuple[Advert, ...], Advert, tuple[Advert, ...]]] = {}
         self._saved_us, self._unsaved = clock.monotonic_us(), False
@@ -143,8 +168,8 @@ class RegistryService:
         return await self._joining.attempt([peer for peer in peers if peer.peer_id != self._transport.peer_id])
 
     def problems(self) -> tuple[Problem, ...]:
-        """Return what does not work in discovery now, oldest first."""
-        return self._joining.problems()
+        """Return what does not work in discovery now: what hides nodes from each other, then the oldest first."""
+        return (*self.reasons.problems(), *self._joining.problems())
 
     def status(self) -> dict[str, Any]:
         """Return plain values for `node status` and `doctor`."""
@@ -153,7 +178,7 @@ class RegistryService:
             "known_nodes": len(self._directory),
             "usable_nodes": sum(entry.usable for entry in self._directory),
             "skills": {skill: len(self._directory.candidates(skill)) for skill in self._directory.skills()},
-            "refusals": dict(self._exchange.refusals),
+            "clocks": {"compared": self.reasons.clocks.compared, "ahead_s": dict(self.reasons.clocks.wrong)},
             "problems": [asdict(problem) for problem in self.problems()],
         }
 
@@ -193,6 +218,9 @@ class RegistryService:
         while True:
             wake, now_us = self._wake, self._clock.monotonic_us()
             connected = frozenset(self._transport.connected())
+            if self.reasons.clock_was_set():
+                for peer_id in connected:  # whoever was refused may be right now, and should hear that this node is
+                    nursery.start_soon(self._exchange.fetch, peer_id)
             self._directory.evict(now_us, self._clock.unix_us() // 1_000_000, connected=connected)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
@@ -261,6 +289,12 @@ class RegistryService:
                 self._nursery.start_soon(self._exchange.fetch, event.peer_id)
         self._joining.changed()
 
+    def _asked(self, peer_id: PeerId, request: AdvertRequest) -> None:
+        """A node asked for this one's advert, and said what time it has and which of these adverts it knows."""
+        self.reasons.own_sequence(request.sequence, told_by=peer_id, highest=self._own.highest)
+        if self.reasons.heard_clock(peer_id, request.unix_s) and self._nursery is not None:
+            self._nursery.start_soon(self._exchange.fetch, peer_id)  # its clock was set
+
     def _learned(self, advert: Advert, signed: SignedAdvert, learned: Learned) -> None:
         """A node stood for its advert: end searches, keep it in the DHT's table, tell those who look for it."""
         for skill in () if advert.not_serving else advert.skills:
@@ -304,19 +338,25 @@ class RegistryService:
         return before[2]
 
     def _nobody_serves(self, skill: str) -> str:
+        """Say that nobody does, and every reason for it that is known here."""
+        own = self._unoffered(skill)
+        offered = f"this node has it and does not offer it: {own}" if own else ""
+        return "; ".join(part for part in (self._nobody_known(skill), offered, self.reasons.text()) if part)
+
+    def _nobody_known(self, skill: str) -> str:
         entries = self._directory.holders(skill)
         if entries:
             away = [entry.advert.not_serving_text for entry in entries if entry.usable]
             if away:
-                return f"no node serves {skill!r} now: {away[0]} ({len(entries)} known)"
-            reason = entries[0].reason or "no answer yet"
-            return f"no node that serves {skill!r} answers now ({len(entries)} known; for example: {reason})"
+                return f"no node serves {skill!r} now: {_counted(away)} ({len(entries)} known)"
+            reasons = _counted([entry.reason or "no answer yet" for entry in entries])
+            return f"no node that serves {skill!r} answers now ({len(entries)} known: {reasons})"
         names = sorted({*self._directory.skills(), *(offer.name for offer in self._own.advert.skills)})
         near = get_close_matches(skill, names, n=3)
         if near:
             return f"no node serves {skill!r}; did you mean {' or '.join(near)}?"
         if not self._transport.connected():
-            problems = [problem for problem in self.problems() if problem.subject != ALONE]
+            problems = [problem for problem in self._joining.problems() if problem.subject != ALONE]
             why = f": {problems[0].subject}: {problems[0].text}" if problems else "; join a swarm with --join"
             return f"no node serves {skill!r}, and no other node is connected{why}"
         return f"no node serves {skill!r}; " + (f"known here are {', '.join(names)}" if names else "no skill is known")
@@ -324,3 +364,11 @@ class RegistryService:
     def _wake_up(self) -> None:
         wake, self._wake = self._wake, trio.Event()
         wake.set()
+
+
+def _counted(reasons: list[str]) -> str:
+    """Return the reasons that occur most, the rest as a number."""
+    counts = Counter(reasons).most_common()
+    shown = [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counts[:REASONS_SHOWN]]
+    more = [f"{len(counts) - REASONS_SHOWN} other reasons"] if len(counts) > REASONS_SHOWN else []
+    return "; ".join(shown + more)

@@ -19,6 +19,7 @@ from swarmharness.registry.messages import (
     METHOD_ADVERT,
     METHOD_FIND,
     METHOD_PUSH,
+    AdvertAnswer,
     AdvertRequest,
     FindRequest,
     FindResponse,
@@ -38,7 +39,10 @@ RELAYED_TO_MAX = 1
 
 
 class AdvertServing:
-    """Sets the handlers of the registry's three methods; `pushed` is called after a push of a node to ask now."""
+    """Sets the handlers of the registry's three methods.
+
+    `pushed` is called after a push of a node to ask now, `asked` when a node asks for this one's advert.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class AdvertServing:
         settings: RegistrySettings,
         *,
         pushed: Callable[[], None],
+        asked: Callable[[PeerId, AdvertRequest], None],
     ) -> None:
         self._transport = transport
         self._own = own
@@ -63,6 +68,7 @@ class AdvertServing:
         self._finders = Finders(SEEKING_FOR_REFRESHES * refresh_us)
         self._limit = PushLimit()
         self._pushed = pushed
+        self._asked = asked
         self._told: Advert | None = None
         transport.handle(METHOD_ADVERT, self._on_advert)
         transport.handle(METHOD_FIND, self._on_find)
@@ -88,9 +94,11 @@ class AdvertServing:
             nursery.start_soon(self._exchange.push, peer_id, signed)
 
     async def _on_advert(self, request: Request) -> bytes:
-        decode(AdvertRequest, request.payload)
+        wanted = decode(AdvertRequest, request.payload)
         self._askers.add(request.peer_id, self._clock.monotonic_us())
-        return encode(self._own.current()[1])
+        self._asked(request.peer_id, wanted)
+        signed = self._own.current()[1]
+        return encode(AdvertAnswer(signed.advert, signed.signature, self._clock.unix_us() // 1_000_000))
 
     async def _on_find(self, request: Request) -> bytes:
         wanted = decode(FindRequest, request.payload)

@@ -54,6 +54,23 @@ def peer_row(
     }
 
 
+def unknown_peer_row(peer_id: str, reason: str) -> dict[str, Any]:
+    """Return the row of a node that is there, and whose advert was not believed."""
+    return {
+        "peer": peer_id,
+        "local": False,
+        "usable": False,
+        "reason": reason,
+        "not_serving": "",
+        "addresses": [],
+        "cores": 0,
+        "memory_mib": 0,
+        "accelerators": [],
+        "round_trip_us": None,
+        "skills": [],
+    }
+
+
 def _skill_row(offer: SkillAdvert, record: Record, now_us: int) -> dict[str, Any]:
     return {
         "skill": offer.name,

@@ -124,6 +124,10 @@ class ModelExecutor:
             found[name] = price * items * 1_000_000 // busy_us if busy_us else price * 1_000_000 // self._usual_us(name)
         return found
 
+    def unoffered(self) -> dict[str, str]:
+        """See `Executor`: models of a simulation are never missing."""
+        return {}
+
     def queued_items(self, skill: str) -> int:
         """See `Executor`. All skills share the slots, so what waits for any of them counts, as items of this one."""
         if skill not in self._models:

@@ -88,6 +88,7 @@ async def _node(
             receipts=MemoryReceiptStore(),
             peers=MemoryPeerStore(),
             sequence=MemorySequenceStore(),
+            refusals=transport.refused,
         )
         async with run_services(ports, settings) as parts:
             yield MemoryNode(identity.peer_id, parts, network)

@@ -113,6 +113,7 @@ class SimulatedNode:
                     peers=self.disk,
                     sequence=SimulatedSequence(self.disk),
                     reputations=self.reputations,
+                    refusals=transport.refused,
                 )
                 await self._serve(ports)
         self.parts = None

@@ -7,16 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 import trio
 
 from swarmharness.errors import ConfigurationError, DeadlineError, PeerLostError
+from swarmharness.network.libp2p_host import CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.ports import PeerAddress, PeerEvent, Request
 from swarmharness.network.settings import NetworkSettings
+from swarmharness.protocol.codec import encode
+from swarmharness.protocol.frame import FrameKind, encode_frame
+from swarmharness.protocol.handshake import Hello
+from swarmharness.refusals import Reason
 from tests.integration.network.worlds import address_of, identity, libp2p_world
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the socket options and signals of Linux")
@@ -307,3 +312,66 @@ async def test_nothing_is_written_to_stdout_or_stderr() -> None:
         check=False,
     )
     assert (ended.stdout, ended.stderr, ended.returncode) == (b"", b"", 0)
+
+
+async def test_two_nodes_with_one_key_are_found_out_by_whom_they_meet_and_both_are_told() -> None:
+    async with libp2p_world() as world:
+        middle = await world.node("middle")
+        async with AsyncExitStack() as stack:
+            first, second, third = [
+                await stack.enter_async_context(Libp2pTransport(NetworkSettings(), identity("twin"))) for _ in range(3)
+            ]
+            with trio.fail_after(60):
+                for node in (first, second):
+                    node.add_addresses(address_of(middle))
+                    await node.connect(middle.peer_id, timeout_s=5)
+                await until(lambda: first.refused.recent({Reason.TWIN}))
+                (told,) = first.refused.recent({Reason.TWIN})
+                assert told.text.startswith(f"{middle.peer_id} says that another node uses this node's key: stop one")
+                (seen,) = middle.refused.recent({Reason.TWIN})
+                assert (seen.peer_id, seen.count) == (first.peer_id, 1)
+                assert middle.connected() == (second.peer_id,)
+                assert not second.refused.recent({Reason.TWIN})
+                with pytest.raises(PeerLostError, match="another node with your key has connected; stop one"):
+                    await first.connect(middle.peer_id, timeout_s=5)
+                # A third node with the key pushes the second out, as the first would after its rest.
+                third.add_addresses(address_of(middle))
+                await third.connect(middle.peer_id, timeout_s=5)
+                await until(lambda: second.refused.recent({Reason.TWIN}))
+
+
+async def test_a_node_that_lost_its_channel_and_comes_back_is_no_twin() -> None:
+    async with libp2p_world() as world:
+        middle = await world.node("middle")
+        for _ in range(2):
+            async with Libp2pTransport(NetworkSettings(), identity("twin")) as node:
+                node.add_addresses(address_of(middle))
+                await node.connect(middle.peer_id, timeout_s=5)
+                await node.host.get_network().close_peer(middle.host.get_id())
+                with trio.fail_after(60):
+                    await until(lambda: not node.connected())
+                    await until(lambda: node.connected())
+        with trio.fail_after(60):
+            await until(lambda: not middle.connected())
+        assert not middle.refused.counts
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds; the caller bounds the wait."""
+    while not condition():
+        await trio.sleep(0.02)
+
+
+async def test_who_speaks_another_version_is_named_with_both() -> None:
+    async with libp2p_world() as world:
+        left, right = await world.node("left"), await world.node("right")
+        left.add_addresses(address_of(right))
+        channel = await left.host.new_stream(right.host.get_id(), [CHANNEL_PROTOCOL])
+        await channel.write(encode_frame(FrameKind.HELLO, 0, encode(Hello((2, 3), "from tomorrow", 1 << 20))))
+        with trio.fail_after(30):
+            await until(lambda: right.refused.recent({Reason.HELLO}))
+        (told,) = right.refused.recent({Reason.HELLO})
+        assert told.text == (
+            f"{left.peer_id}: the peer speaks channel versions [2, 3], this node [1]: upgrade the older"
+        )
+        assert right.refusals() == {"hello": 1}

@@ -15,6 +15,7 @@ from swarmharness.network.memory import MemoryNetwork
 from swarmharness.network.memory_dht import MemoryDht
 from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import PeerAddress
+from swarmharness.refusals import Refusals
 from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.service import RegistryService
 from swarmharness.registry.settings import RegistrySettings
@@ -86,6 +87,8 @@ class Member:
     queued: int = 0
     price: int = 20_000
     not_serving: str = ""
+    clock: VirtualClock = field(init=False)
+    refusals: Refusals = field(init=False)
     transport: MemoryTransport = field(init=False)
     registry: RegistryService = field(init=False)
 
@@ -105,7 +108,8 @@ class Member:
 
     @asynccontextmanager
     async def up(self, network: MemoryNetwork, *join: Member) -> AsyncIterator[Member]:
-        clock = VirtualClock(self.ahead_s)
+        clock = self.clock = VirtualClock(self.ahead_s)
+        self.refusals = Refusals(clock.monotonic_us)
         async with network.node(self.peer_id) as self.transport, MemoryDht(self.transport) as dht:
             own = OwnAdvert(
                 identity(self.number),
@@ -127,6 +131,7 @@ class Member:
                 SeededRandomness(self.number),
                 peers=self.peers,
                 settings=self.settings,
+                refusals=self.refusals,
             )
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.registry.run)

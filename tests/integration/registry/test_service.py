@@ -10,9 +10,10 @@ from swarmharness.errors import PeerLostError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.memory import MemoryNetwork
 from swarmharness.network.ports import PeerAddress, Request
-from swarmharness.protocol.codec import encode
+from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Reason
 from swarmharness.registry.advert import SignedAdvert
-from swarmharness.registry.messages import METHOD_ADVERT, METHOD_PUSH, Push
+from swarmharness.registry.messages import METHOD_ADVERT, METHOD_PUSH, AdvertRequest, Push
 from swarmharness.registry.service import OWN_LOOK_S
 from swarmharness.registry.settings import RegistrySettings
 from tests.integration.registry.swarm import Member, members
@@ -93,7 +94,8 @@ async def test_a_node_that_answers_with_anothers_advert_is_refused(autojump_cloc
             await hostile.connect(victim.peer_id, timeout_s=1)
             await trio.sleep(1)
             assert [known.advert.peer_id for known in victim.registry.known()] == [victim.peer_id]
-            assert victim.registry.status()["refusals"]["refused"] == 1
+            assert victim.refusals.counts == {Reason.ADVERT: 1}
+            assert victim.registry.reasons.of_peer(hostile.peer_id).endswith(f"the advert of {identity(6).peer_id}")
 
 
 async def test_a_skill_added_later_reaches_those_who_look_for_it(autojump_clock: MockClock) -> None:
@@ -240,7 +242,75 @@ async def test_a_node_whose_clock_is_an_hour_ahead_is_refused_and_the_reason_is_
         async with bootstrap.up(network), wrong.up(network, bootstrap):
             await trio.sleep(1)
             assert bootstrap.usable() == {bootstrap.peer_id}
-            assert bootstrap.registry.status()["refusals"]["refused"] >= 1
+            assert bootstrap.refusals.counts[Reason.CLOCK] >= 1
+            assert f"the clock of {wrong.peer_id} is 3600 s ahead of this node's" in bootstrap.registry.reasons.text()
+
+
+@pytest.mark.parametrize(("ahead_s", "there"), [(1000, "behind"), (-1000, "ahead of"), (86_400, "behind")])
+async def test_a_wrong_clock_is_told_on_both_sides_with_difference_and_peer(
+    autojump_clock: MockClock, ahead_s: int, there: str
+) -> None:
+    async with MemoryNetwork() as network:
+        right, wrong = Member(1, [SKILL]), Member(2, ["other"], ahead_s=ahead_s)
+        async with right.up(network), wrong.up(network, right):
+            await trio.sleep(1)
+            here = "ahead of" if ahead_s > 0 else "behind"
+            for node, peer, words in ((right, wrong, here), (wrong, right, there)):
+                (problem,) = [one for one in node.registry.problems() if one.subject == "clock"]
+                assert f"the clock of {peer.peer_id} is {abs(ahead_s)} s {words} this node's" in problem.text
+            for node, skill in ((right, "other"), (wrong, SKILL)):
+                if skill in node.registry.status()["skills"]:
+                    continue  # up to its lifetime, an advert from the past is still believed
+                with pytest.raises(UnavailableError, match=f"{abs(ahead_s)} s (ahead of|behind) this node's"):
+                    await node.names(skill)
+
+
+async def test_when_a_wrong_clock_is_set_both_sides_know_each_other_and_nothing_is_told_any_more(
+    autojump_clock: MockClock,
+) -> None:
+    async with MemoryNetwork() as network:
+        right, wrong = Member(1, [SKILL]), Member(2, [SKILL], ahead_s=86_400)
+        async with right.up(network), wrong.up(network, right):
+            await seconds_until(lambda: len(right.registry.problems()) + len(wrong.registry.problems()) == 2, 5)
+            assert (right.usable(), wrong.usable()) == ({right.peer_id}, {wrong.peer_id})
+            wrong.clock.ahead_s = 0
+            both = {right.peer_id, wrong.peer_id}
+            await seconds_until(lambda: right.usable() == wrong.usable() == both, 20)
+            assert not [*right.registry.problems(), *wrong.registry.problems()]
+
+
+async def test_the_clock_that_differs_from_all_others_is_the_wrong_one(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        first, second, third, wrong = (Member(number, ahead_s=4000 * (number == 4)) for number in (1, 2, 3, 4))
+        async with first.up(network), second.up(network, first), third.up(network, first, second):
+            async with wrong.up(network, first, second, third):
+                await trio.sleep(1)
+                assert "this node's clock is 4000 s ahead of those of all 3 nodes" in wrong.registry.reasons.text()
+                assert "2 others agree with this node: it is wrong there" in first.registry.reasons.text()
+
+
+async def test_a_node_hears_that_another_signs_adverts_with_its_key(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        node, friend = Member(1, [SKILL]), Member(2)
+        async with node.up(network), friend.up(network, node):
+            await trio.sleep(1)
+            assert not node.refusals.counts
+            ahead = node.registry.known()[0].advert.sequence + 1
+            request = encode(AdvertRequest(NOW_UNIX_S, ahead))
+            await friend.transport.call(node.peer_id, METHOD_ADVERT, request, timeout_s=1)
+            (problem,) = node.registry.problems()
+            assert problem.subject == Reason.TWIN
+            assert f"{friend.peer_id} knows an advert of this node's key that another node signed" in problem.text
+
+
+async def test_a_node_of_an_older_version_says_neither_its_time_nor_what_it_knows(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        node = Member(1, [SKILL], ahead_s=5000)
+        async with node.up(network), network.node(identity(66).peer_id) as older:
+            older.add_addresses(node.address)
+            answer = await older.call(node.peer_id, METHOD_ADVERT, b"\x91\x01", timeout_s=1)
+            assert decode(SignedAdvert, answer).advert
+            assert not node.registry.problems()
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", encode(Push(SignedAdvert(b"\x91\x01", b"\0" * 64)))])

@@ -60,7 +60,7 @@ class World:
 async def world(function: Callable[[bytes], ItemOutput] = tell) -> AsyncIterator[World]:
     skill = FileTypeSkill(SKILL, function)
     async with memory_swarm(2, skills=(skill,), serving=1) as (client, worker), trio.open_nursery() as nursery:
-        api = NodeApi(client.parts, InviteTerms(None, 0), refusals=dict, stop=lambda: None)
+        api = NodeApi(client.parts, InviteTerms(None, 0), stop=lambda: None)
         await nursery.start(api.run)
         async with trio.open_nursery() as inner:
             yield World(Swarm(api, inner), api, client, worker)

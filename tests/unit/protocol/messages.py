@@ -28,7 +28,7 @@ from swarmharness.jobs.messages import Commitment, Output, Proposal, Reveal, Rev
 from swarmharness.protocol.handshake import Hello
 from swarmharness.registry.advert import Advert, DeviceInfo, SkillAdvert, sign_advert
 from swarmharness.registry.invite import Invite
-from swarmharness.registry.messages import AdvertRequest, FindRequest, FindResponse, Push, PushResponse
+from swarmharness.registry.messages import AdvertAnswer, AdvertRequest, FindRequest, FindResponse, Push, PushResponse
 from swarmharness.registry.redemption import RedeemAnswer, RedeemRequest
 from swarmharness.routing.load_messages import Load, LoadHeard, ProbeRequest, SkillLoad
 
@@ -83,7 +83,8 @@ def _registry() -> list[WireMessage]:
         "device_info": device,
         "advert": advert,
         "signed_advert": signed,
-        "advert_request": AdvertRequest(),
+        "advert_request": AdvertRequest(1_800_000_030, 7),
+        "advert_answer": AdvertAnswer(signed.advert, signed.signature, 1_800_000_031),
         "find_request": FindRequest("text-embedding", 8),
         "find_response": FindResponse((signed,)),
         "push": Push(signed),

@@ -1,0 +1,107 @@
+"""What a node refused lately, by reason and peer, so that whoever it hurts can be told; it refuses nothing itself.
+
+Every refusal is counted by its reason. One that makes a command of some user fail also says who was refused and why,
+and is kept until it is solved, or an hour has passed without it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+RECENT_MAX = 64
+TWIN_REMEDY = "stop one of the two, or give it a data directory and a key of its own"
+KEPT_US = 3_600_000_000
+TEXT_CHARS_MAX = 400
+
+
+class Reason(StrEnum):
+    """Refusals that hurt a user; the names are also those of counters."""
+
+    CLOCK = "clock"
+    """The other node's clock is too far from this one's."""
+    SEQUENCE = "sequence"
+    """An advert has a lower number than one that is known already (R-1)."""
+    MALFORMED_ADVERT = "malformed advert"
+    ADVERT = "advert"
+    """An advert is another node's, expired, or there is no room for it."""
+    TWIN = "another node with this key"
+    """Two running nodes use one identity."""
+    ACCESS = "access"
+    """The allow list or the deny list excludes the peer."""
+    HELLO = "hello"
+    """The peer does not speak this protocol, or only other versions of it."""
+
+
+HIDING = frozenset({Reason.CLOCK, Reason.SEQUENCE, Reason.MALFORMED_ADVERT, Reason.ADVERT})
+"""Reasons for which a node that is there is not known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was refused of one peer for one reason."""
+
+    reason: str
+    peer_id: str
+    text: str
+    """One line for a person."""
+    count: int
+    first_us: int
+    last_us: int
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Figures of the last one, by name and unit."""
+
+
+class Refusals:
+    """Counts all; keeps the last ones of `RECENT_MAX` reasons and peers. `now_us` is a monotonic clock."""
+
+    def __init__(self, now_us: Callable[[], int] = lambda: 0) -> None:
+        self.counts: Counter[str] = Counter()
+        self._now_us = now_us
+        self._recent: dict[tuple[str, str], Refusal] = {}
+
+    def note(self, reason: str, peer_id: str = "", text: str = "", **numbers: int) -> None:
+        """Count a refusal; with a text it is kept, to be told."""
+        self.counts[reason] += 1
+        if text:
+            self.tell(reason, peer_id, text, **numbers)
+
+    def tell(self, reason: str, peer_id: str, text: str, **numbers: int) -> None:
+        """Keep why something was refused that is counted elsewhere."""
+        now_us = self._now_us()
+        old = self._recent.pop((reason, peer_id), None)
+        count, first_us = (1, now_us) if old is None else (old.count + 1, old.first_us)
+        shown = " ".join(text.split())[:TEXT_CHARS_MAX]
+        self._recent[reason, peer_id] = Refusal(reason, peer_id, shown, count, first_us, now_us, numbers)
+        if len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
+
+    def solved(self, reason: str, peer_id: str) -> bool:
+        """Forget what was kept of a peer for a reason; returns whether there was anything."""
+        return self._recent.pop((reason, peer_id), None) is not None
+
+    def recent(self, reasons: Iterable[str] | None = None) -> tuple[Refusal, ...]:
+        """Return what was refused within the last hour, for these reasons or for any, the latest first."""
+        oldest_us = self._now_us() - KEPT_US
+        wanted = None if reasons is None else frozenset(reasons)
+        found = (one for one in self._recent.values() if wanted is None or one.reason in wanted)
+        return tuple(reversed([one for one in found if one.last_us > oldest_us]))
+
+    def rows(self, now_unix_s: int) -> list[dict[str, Any]]:
+        """Return the recent ones as plain values for JSON; `now_unix_s` is the same instant by the wall clock."""
+        now_us = self._now_us()
+        return [
+            {
+                "reason": str(one.reason),
+                "peer": one.peer_id,
+                "text": one.text,
+                "count": one.count,
+                "since_unix_s": now_unix_s - (now_us - one.first_us) // 1_000_000,
+                "last_unix_s": now_unix_s - (now_us - one.last_us) // 1_000_000,
+                **one.numbers,
+            }
+            for one in self.recent()
+        ]
