@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swarmharness.cli.options import JsonOption, new_app, print_json, print_table
-from swarmharness.errors import ErrorKind, InputError
+from swarmharness.errors import ConfigurationError, ErrorKind, InputError
 
 if TYPE_CHECKING:
+    from swarmharness.simulation.scenario import Scenario
     from swarmharness.simulation.simulate import Simulation
 
 app = new_app()
@@ -21,10 +22,32 @@ REPORT_SUFFIXES = (".html", ".png")
 
 @app.command()
 def simulate(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.toml", help="For example configs/scenarios/home.toml.")],
+    scenario: Annotated[
+        Path | None,
+        typer.Argument(metavar="SCENARIO.toml", help="For example configs/scenarios/home.toml.", show_default=False),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            "--random",
+            metavar="N",
+            min=0,
+            max=2**63 - 1,
+            help="Make the scenario from this number.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Equal seeds, equal runs.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            max=2**63 - 1,
+            help="Equal seeds, equal runs; 0 unless given, or the number of --random.",
+            show_default=False,
+        ),
+    ] = None,
     nodes: Annotated[
         int | None, typer.Option("--nodes", metavar="K", help="Scale to about so many nodes.", show_default=False)
     ] = None,
@@ -36,6 +59,9 @@ def simulate(
         Path | None,
         typer.Option("--report", metavar="OUT.html|.png", help="Write plots there.", show_default=False),
     ] = None,
+    show_scenario: Annotated[
+        bool, typer.Option("--show-scenario", help="Print the scenario as TOML, and run nothing.")
+    ] = False,
     keep_failure: Annotated[
         Path | None,
         typer.Option(
@@ -47,17 +73,19 @@ def simulate(
     ] = None,
 ) -> None:
     """Run a whole swarm of real services in this process, in virtual time; exits with 1 if an invariant breaks."""
-    from swarmharness.errors import ConfigurationError
     from swarmharness.simulation.heap import uncollected
-    from swarmharness.simulation.scenario import load_scenario
+    from swarmharness.simulation.scenario_text import scenario_text
     from swarmharness.simulation.simulate import simulate as run
     from swarmharness.simulation.summary import summary_of
 
     if report is not None and report.suffix not in REPORT_SUFFIXES:
         raise ConfigurationError(f"--report is {report}; allowed is a file that ends in .html or .png")
-    scaled = load_scenario(scenario).scaled(nodes=nodes, hours=hours)
+    scaled = _scenario(scenario, random).scaled(nodes=nodes, hours=hours)
+    if show_scenario:
+        print(scenario_text(scaled), end="")
+        return
     with uncollected():
-        simulation = run(scaled, seed)
+        simulation = run(scaled, (random or 0) if seed is None else seed)
         gc.freeze()  # it goes with the process: to look for its cycles would take a twentieth of the whole time
     summary = summary_of(simulation)
     if report is not None:
@@ -74,16 +102,27 @@ def simulate(
         raise typer.Exit(int(ErrorKind.PARTIAL))
 
 
+def _scenario(path: Path | None, number: int | None) -> Scenario:
+    from swarmharness.simulation.random_scenario import random_scenario
+    from swarmharness.simulation.scenario import load_scenario
+
+    if path is not None and number is None:
+        return load_scenario(path)
+    if number is not None and path is None:
+        return random_scenario(number)
+    raise ConfigurationError("name either a SCENARIO.toml or --random N")
+
+
 def _failure(simulation: Simulation, keep: Path | None) -> dict[str, Any]:
-    from swarmharness.simulation.scenario_text import scenario_text
+    from swarmharness.simulation.playing import kept_text, play
     from swarmharness.simulation.shrink import describe, shrink
     from swarmharness.simulation.version import commit
 
     first = simulation.violations[0]
-    shrunk = shrink(simulation)
+    shrunk = shrink(simulation.scenario, simulation.seed, first, play=play)
     if keep is not None:
         try:
-            keep.write_text(scenario_text(shrunk.scenario), encoding="utf-8")
+            keep.write_text(kept_text(shrunk, simulation.scenario.title, commit()), encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot keep the failure as {keep}: {error.strerror or error}") from None
     return {
@@ -94,6 +133,7 @@ def _failure(simulation: Simulation, keep: Path | None) -> dict[str, Any]:
         "step": first.step,
         "at_s": first.at_us / 1e6,
         "smallest": describe(shrunk.scenario),
+        "smallest_seed": shrunk.seed,
         "tries": shrunk.tries,
     }
 
@@ -128,3 +168,4 @@ def _show(summary: dict[str, Any]) -> None:
         print(f"\nBROKEN: invariant {failure['invariant']}: {failure['text']}")
         print(f"  seed {failure['seed']}, commit {failure['commit']}, step {failure['step']}, {failure['at_s']:.3f} s")
         print(f"  smallest scenario that fails alike, after {failure['tries']} tries: {failure['smallest']}")
+        print(f"  it does so under seed {failure['smallest_seed']}; --keep-failure OUT.toml writes it")

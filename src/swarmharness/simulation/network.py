@@ -52,7 +52,7 @@ class SimulatedNetwork(MemoryNetwork):
         self.index: dict[PeerId, int] = {}
         self.roles: dict[PeerId, Role] = {}
         self.nursery: trio.Nursery | None = None
-        """For what happens beside the nodes; set it before messages can be doubled."""
+        """For what happens beside the nodes: late arrivals and copies, of which there are none without it."""
         self._trace = trace
         self._clock = clock
         self._codes: dict[str, int] = {}
@@ -94,7 +94,8 @@ class SimulatedNetwork(MemoryNetwork):
 
         def arrive() -> object:
             if self.weather.disturbed and self.weather.clogged(left, right) is not None:
-                assert self.nursery is not None
+                if self.nursery is None:
+                    return True  # the simulation has ended
                 self.nursery.start_soon(arrive_late)
                 return False
             return arrived() if self._arrive(left, right, kind, size_bytes) else True
@@ -184,8 +185,7 @@ class SimulatedTransport(MemoryTransport):
         await trio.lowlevel.checkpoint_if_cancelled()  # it arrives at the instant at which its caller gave up
         network = self.network
         network.overseer.handled(network.index[self._peer_id], method, deadline)
-        if network.weather.duplicates(caller, self._peer_id):
-            assert network.nursery is not None
+        if network.nursery is not None and network.weather.duplicates(caller, self._peer_id):
             network.nursery.start_soon(self._serve_again, caller, method, payload, timeout_s)
         answer = self._play(caller, method, payload, timeout_s)
         return await super().serve(caller, method, payload, timeout_s, deadline) if answer is None else answer

@@ -12,21 +12,26 @@ from swarmharness.simulation.scenario import VERSION, Scenario
 
 
 def scenario_text(scenario: Scenario) -> str:
-    """Return the scenario as TOML; keys that have their default are left out."""
+    """Return the scenario as TOML; keys that have their default are left out, and tables of nothing else."""
     parts = [
         f"version = {VERSION}",
         f"title = {_value(scenario.title)}",
-        f"shows = {_value(scenario.shows)}",
+        *([f"shows = {_value(scenario.shows)}"] if scenario.shows else []),
         f"hours = {_value(scenario.hours)}",
-        *_table("network", scenario.network),
-        *_table("node", scenario.node),
-        *_table("expect", scenario.expect),
+        *_plain("network", scenario.network),
+        *_plain("node", scenario.node),
+        *_plain("expect", scenario.expect),
         *_policy(scenario.routing),
         *_tables("skills", scenario.skills),
         *_tables("nodes", scenario.nodes),
         *_tables("faults", scenario.faults),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _plain(header: str, value: Any) -> list[str]:
+    lines = _table(header, value)
+    return ["", *lines] if lines[1:] else []
 
 
 def _tables(section: str, tables: Mapping[str, Any]) -> list[str]:
@@ -45,7 +50,7 @@ def _table(header: str, value: Any) -> list[str]:
 def _policy(policy: RoutingPolicy) -> list[str]:
     default = RoutingPolicy().as_mapping()
     changed = {name: value for name, value in policy.as_mapping().items() if value != default[name]}
-    return ["[routing]", *(f"{name} = {_value(value)}" for name, value in changed.items())] if changed else []
+    return ["", "[routing]", *(f"{name} = {_value(value)}" for name, value in changed.items())] if changed else []
 
 
 def _value(value: Any) -> str:

@@ -1,82 +1,98 @@
-"""Finds the smallest scenario that still breaks the same invariant: by halving nodes, faults and time; bounded."""
+"""Finds a small scenario that fails as a large one did: leaves out and lessens one thing after another; bounded."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from swarmharness.simulation.scenario import Fault, Group, Scenario
-from swarmharness.simulation.simulate import Simulation, simulate
+from swarmharness.simulation.checks import Violation
+from swarmharness.simulation.scenario import Scenario
+from swarmharness.simulation.scenario_text import scenario_text
+from swarmharness.simulation.smaller import Edit, edits
 
-TRIES_MAX = 24
-HOURS_MIN = 20 / 3600
+TRIES_MAX = 600
 TIME_MAX_S = 120.0
 """Of the processor: a shrinking that takes longer stops with what it has."""
+SEEDS = 3
+"""What is left out moves chance: a smaller scenario is tried with so many seeds before it is given up."""
+
+Play = Callable[[Scenario, int], Violation | None]
+"""Runs a scenario under a seed, and returns the first violation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """A smaller scenario that fails alike, and how many were tried."""
+    """A smaller scenario that fails alike under `seed`, and how many were tried."""
 
     scenario: Scenario
+    seed: int
+    violation: Violation
     tries: int
 
 
+def symptom(violation: Violation) -> str:
+    """Return what two violations have in common that are the same failure: the text without names and numbers."""
+    text = re.sub(r"\b[0-9A-Za-z]{20,}\b", "#", violation.text)
+    text = re.sub(r"\d+", "#", text)
+    return f"{violation.invariant}: {re.sub(r'#(, #)+', '#', text)}"
+
+
 def shrink(
-    failed: Simulation,
+    scenario: Scenario,
+    seed: int,
+    violation: Violation,
     *,
-    run: Callable[[Scenario, int], Simulation] = simulate,
+    play: Play,
     tries_max: int = TRIES_MAX,
+    time_max_s: float = TIME_MAX_S,
     spent_s: Callable[[], float] = time.process_time,
 ) -> Shrunk:
-    """Return the smallest scenario found that breaks the first broken invariant of `failed` under the same seed."""
-    invariant = failed.violations[0].invariant
-    # What comes after the violation is not needed to bring it about.
-    at_hours = (failed.violations[0].at_us + 1_000_000) / 3_600_000_000
-    smallest = replace(failed.scenario, hours=min(failed.scenario.hours, at_hours))
-    tries, started_s = 0, spent_s()
+    """Return the smallest scenario found with the symptom of `violation`, the first of `scenario` under `seed`."""
+    search = _Search(Shrunk(scenario, seed, violation, 0), play, tries_max, spent_s() + time_max_s, spent_s)
+    search.helps(_until(violation))
     progress = True
-    while progress and tries < tries_max:
+    while progress:
         progress = False
-        for candidate in smaller(smallest):
-            if tries >= tries_max or spent_s() - started_s > TIME_MAX_S:
-                return Shrunk(smallest, tries)
-            tries += 1
-            if any(violation.invariant == invariant for violation in run(candidate, failed.seed).violations):
-                smallest, progress = candidate, True
-                break
-    return Shrunk(smallest, tries)
+        for edit in list(edits(search.best.scenario)):
+            while search.helps(edit):
+                search.helps(_until(search.best.violation))
+                progress = True
+    return replace(search.best, tries=search.tries)
 
 
-def smaller(scenario: Scenario) -> Iterator[Scenario]:
-    """Yield scenarios with half of the faults, half of the time, half of the nodes, and without one group or fault."""
-    names = list(scenario.faults)
-    if len(names) > 1:
-        half = len(names) // 2
-        yield replace(scenario, faults=_some(scenario.faults, names[:half]))
-        yield replace(scenario, faults=_some(scenario.faults, names[half:]))
-    if scenario.hours > HOURS_MIN:
-        yield replace(scenario, hours=scenario.hours / 2)
-    if any(group.count > 1 for group in scenario.nodes.values()):
-        yield replace(
-            scenario,
-            nodes={name: replace(group, count=(group.count + 1) // 2) for name, group in scenario.nodes.items()},
-        )
-    for name in scenario.faults:
-        yield replace(scenario, faults={other: fault for other, fault in scenario.faults.items() if other != name})
-    for name in scenario.nodes:
-        if sum(group.count > 0 for group in scenario.nodes.values()) > 1 and scenario.nodes[name].count:
-            yield replace(scenario, nodes=_without(scenario.nodes, name))
+def _until(violation: Violation) -> Edit:
+    """Leave out what comes after a violation."""
+    hours = -(-(violation.at_us + 1_000_000) // 360_000) / 10_000
+    return lambda scenario: replace(scenario, hours=min(scenario.hours, hours))
 
 
-def _some(faults: Mapping[str, Fault], names: list[str]) -> dict[str, Fault]:
-    return {name: faults[name] for name in names}
+class _Search:
+    """The smallest so far, what was tried, and what is left of the bounds."""
 
+    def __init__(self, begin: Shrunk, play: Play, tries_max: int, ends_s: float, spent_s: Callable[[], float]) -> None:
+        self.best, self.tries = begin, 0
+        self._play, self._tries_max, self._ends_s, self._spent_s = play, tries_max, ends_s, spent_s
+        self._symptom = symptom(begin.violation)
+        self._seen = {scenario_text(begin.scenario)}
 
-def _without(nodes: Mapping[str, Group], name: str) -> dict[str, Group]:
-    """Keep the group, which faults may name, but without nodes."""
-    return {other: replace(group, count=0) if other == name else group for other, group in nodes.items()}
+    def helps(self, edit: Edit) -> bool:
+        """Apply an edit, and keep its outcome if that was not tried yet and fails alike."""
+        candidate = edit(self.best.scenario)
+        text = scenario_text(candidate)
+        if text in self._seen:
+            return False
+        self._seen.add(text)
+        for seed in range(self.best.seed, self.best.seed + SEEDS):
+            if self.tries >= self._tries_max or self._spent_s() > self._ends_s:
+                return False
+            self.tries += 1
+            violation = self._play(candidate, seed)
+            if violation is not None and symptom(violation) == self._symptom:
+                self.best = Shrunk(candidate, seed, violation, self.tries)
+                return True
+        return False
 
 
 def describe(scenario: Scenario) -> str:

@@ -90,6 +90,7 @@ async def _run(scenario: Scenario, seed: int, clock: VirtualClock, signatures: S
         except* Exception as crashed:
             _log.critical("a service ended with an error", exc_info=crashed)
             swarm.checks.crashed(crashed)
+        swarm.network.nursery = None
         clock.on_jump = lambda: None
         if clock.stalled:
             raise StalledError("every task of the simulation waits for another one")
