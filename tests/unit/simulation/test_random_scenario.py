@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_faults_overlap() -> None:
     for scenario in FIRST:
         spans = sorted((fault.at_s, fault.at_s + fault.for_s) for fault in scenario.faults.values())
         if len(spans) > 1:
-            overlapping[any(later[0] <= earlier[1] for earlier, later in zip(spans, spans[1:], strict=False))] += 1
+            overlapping[any(later[0] <= earlier[1] for earlier, later in pairwise(spans))] += 1
     assert overlapping[True] > 2 * overlapping[False]
 
 
