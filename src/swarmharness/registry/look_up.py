@@ -184,7 +184,7 @@ class LookUps:
 
     def _room(self, skill: str) -> int:
         """Return how many nodes a search should bring; with enough at hand a few, so that newcomers get known."""
-        missing = self._settings.enough_peers - len(self._directory.candidates(skill))
+        missing = self._directory.settings.enough - len(self._directory.candidates(skill))
         return max(NEWCOMERS, missing)
 
     def _some_connected(self, skill: str) -> list[PeerId]:

@@ -46,6 +46,5 @@ class RegistrySettings:
     @property
     def directory(self) -> DirectorySettings:
         """The settings of the pure part."""
-        return DirectorySettings(
-            round(self.refresh_s * 1e6), self.peers_per_skill_max, self.peers_max, self.enough_peers
-        )
+        enough = min(self.enough_peers, self.peers_per_skill_max)  # who may remember no more would search for ever
+        return DirectorySettings(round(self.refresh_s * 1e6), self.peers_per_skill_max, self.peers_max, enough)

@@ -10,6 +10,7 @@ from swarmharness.jobs.journal import ItemResult
 from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.node.parts import NodeParts
+from swarmharness.routing.router import Choice
 
 AGAIN_AFTER_S = 0.1
 
@@ -26,10 +27,12 @@ async def ask(
     ends_s = trio.current_time() + deadline_s
     failure: SwarmError = DeadlineError(f"no answer within {deadline_s:g} s")
     while attempts and trio.current_time() < ends_s:
-        try:
-            choices = await parts.router.choose(skill, len(items), exclude=tried)
-        except UnavailableError as error:
-            failure, choices = error, ()
+        choices: tuple[Choice, ...] = ()
+        with trio.CancelScope(deadline=ends_s):  # while nobody is known, the router searches, for seconds
+            try:
+                choices = await parts.router.choose(skill, len(items), exclude=tried)
+            except UnavailableError as error:
+                failure = error
         if not choices:
             await trio.sleep(AGAIN_AFTER_S)
             continue

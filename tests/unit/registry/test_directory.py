@@ -7,6 +7,7 @@ from swarmharness.identity import Identity
 from swarmharness.registry.advert import Advert
 from swarmharness.registry.directory import Directory, DirectorySettings
 from swarmharness.registry.entry import Learned
+from swarmharness.registry.settings import RegistrySettings
 from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
 
 S = 1_000_000
@@ -239,3 +240,9 @@ def test_a_node_is_lacking_only_for_a_skill_in_use_without_enough_nodes() -> Non
     assert not directory.lacks(advert(ALICE, ("ocr",)), 0)
     learn(directory, BOB, 0)
     assert not directory.lacks(advert(ALICE), 0)
+
+
+def test_a_node_that_may_remember_few_knows_enough_when_it_remembers_those() -> None:
+    """Found by `simulate --random 16`: with room for 2 of 8 it searched for 24 for ever, and never was at peace."""
+    assert RegistrySettings(peers_per_skill_max=2).directory.enough == 2
+    assert RegistrySettings(enough_peers=5).directory.enough == 5
