@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -48,7 +49,7 @@ class Played:
     at_s: float = 0.0
     processor_s: float = 0.0
     kept: str = ""
-    """The file with the shrunken scenario."""
+    """The file with the shrunken scenario; only the first of a symptom is shrunk."""
 
 
 def program_digest() -> str:
@@ -60,20 +61,24 @@ def program_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def play_number(number: int, program: str, commit: str, keep: Path, shrink_s: float) -> Played:
-    """Play one number; if it fails, shrink it and keep the result."""
+def play_number(
+    number: int, program: str, commit: str, keep: Path, shrink_s: float, known: frozenset[str] = frozenset()
+) -> Played:
+    """Play one number; if it fails with a symptom that is not known, shrink it and keep the result."""
     scenario = random_scenario(number)
     begun_s = time.process_time()
     violation = play(scenario, number)
     spent_s = round(time.process_time() - begun_s, 2)
     if violation is None:
         return Played(number, program, commit, HELD, processor_s=spent_s)
+    verdict, text, at_s = symptom(violation), violation.text, violation.at_us / 1e6
+    if verdict in known:
+        return Played(number, program, commit, verdict, text, at_s, spent_s)
     shrunk = shrink(scenario, number, violation, play=play, time_max_s=shrink_s)
     keep.mkdir(parents=True, exist_ok=True)
     path = keep / f"{violation.invariant}-number-{number}-seed-{shrunk.seed}.toml"
     path.write_text(kept_text(shrunk, f"number {number}", commit), encoding="utf-8")
-    text, at_s = violation.text, violation.at_us / 1e6
-    return Played(number, program, commit, symptom(violation), text, at_s, spent_s, str(path))
+    return Played(number, program, commit, verdict, text, at_s, spent_s, str(path))
 
 
 def read_state(path: Path) -> list[Played]:
@@ -89,13 +94,22 @@ def read_state(path: Path) -> list[Played]:
     return found
 
 
+def _end_the_last_line(path: Path) -> None:
+    """Have the next line begin after one that was cut off."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
+
+
 def play_all(numbers: Iterable[int], jobs: int, state: Path, shrink_s: float) -> Iterator[Played]:
     """Play the numbers that the state lacks, and yield each as it ends, when it is in the state."""
     program, version = program_digest(), commit()
-    done = {played.number for played in read_state(state) if played.program == program}
+    here = [played for played in read_state(state) if played.program == program]
+    done, known = {played.number for played in here}, {played.verdict for played in here if played.kept}
     waiting = (number for number in numbers if number not in done)
     work = partial(play_number, program=program, commit=version, keep=state.parent / "failures", shrink_s=shrink_s)
     state.parent.mkdir(parents=True, exist_ok=True)
+    _end_the_last_line(state)
     spawn = multiprocessing.get_context("spawn")
     with (
         state.open("a", encoding="utf-8") as file,
@@ -114,9 +128,12 @@ def play_all(numbers: Iterable[int], jobs: int, state: Path, shrink_s: float) ->
                     played = future.result()
                     file.write(json.dumps(asdict(played)) + "\n")
                     file.flush()
+                    if played.kept:
+                        known.add(played.verdict)
                     yield played
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()  # idle, unless this was stopped: then nobody waits for what it does
 
 
 def summary(played: Iterable[Played], program: str) -> list[str]:
@@ -140,17 +157,17 @@ def summary(played: Iterable[Played], program: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 1 if a number that was asked for fails with this version."""
     asked = _parser().parse_args(arguments)
-    numbers = _numbers(asked.numbers)
     say = partial(print, file=sys.stderr, flush=True)
     if not asked.list:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         begun_s = told_s = time.monotonic()
         count = broke = 0
         try:
-            for one in play_all(numbers, asked.jobs, asked.state, asked.shrink_s):
+            for one in play_all(asked.numbers, asked.jobs, asked.state, asked.shrink_s):
                 count += 1
                 if one.verdict != HELD:
                     broke += 1
-                    say(f"number {one.number} broke after {one.at_s:g} s: {one.verdict}\n  kept as {one.kept}")
+                    say(f"number {one.number} broke after {one.at_s:g} s: {one.verdict}; {one.kept or 'known'}")
                 if time.monotonic() - told_s > PROGRESS_EVERY_S:
                     told_s = time.monotonic()
                     say(f"{count} played in {told_s - begun_s:.0f} s, {broke} broke; last was {one.number}")
@@ -159,17 +176,22 @@ def main(arguments: list[str] | None = None) -> int:
     program = program_digest()
     state = read_state(asked.state)
     print("\n".join(summary(state, program)))
-    return int(any(one.verdict != HELD and one.program == program and one.number in numbers for one in state))
+    return int(any(one.verdict != HELD and one.program == program and one.number in asked.numbers for one in state))
 
 
 def _numbers(text: str) -> range:
     first, _, last = text.partition("-")
-    return range(int(first), int(last or first) + 1)
+    try:
+        return range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, and no two numbers with a - between") from None
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="simulate-overnight", description=__doc__.partition("\n")[0])
-    parser.add_argument("--numbers", default="1-1000000", metavar="FIRST-LAST", help="which to play (1-1000000)")
+    parser.add_argument(
+        "--numbers", type=_numbers, default="1-1000000", metavar="FIRST-LAST", help="which to play (1-1000000)"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many processes play (1)")
     parser.add_argument("--state", type=Path, default=Path("build/overnight/played.jsonl"), metavar="FILE")
     parser.add_argument(

@@ -32,16 +32,23 @@ def play(scenario: Scenario, seed: int, *, time_max_s: float = PLAY_MAX_S) -> Vi
     try:
         with _bounded(time_max_s):
             violations = simulate(scenario, seed).violations
-    except _SpentError:
-        return Violation(ENDLESS, f"still busy after {time_max_s:g} s of the processor", 0, _end_us(scenario))
-    except Exception as error:
-        cause: BaseException = error
-        while (inner := cause.__cause__ or cause.__context__) is not None:
-            cause = inner
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        cause = _cause(error)
         if isinstance(cause, _SpentError):
             return Violation(ENDLESS, f"still busy after {time_max_s:g} s of the processor", 0, _end_us(scenario))
         return Violation(STUCK, f"{type(cause).__name__}: {cause}", 0, _end_us(scenario))
     return violations[0] if violations else None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return where an error began."""
+    while True:
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+        if inner is None:
+            return error
+        error = inner
 
 
 def _end_us(scenario: Scenario) -> int:
