@@ -18,7 +18,7 @@ from swarmharness.simulation.scenario import load_scenario
 from tests.unit.simulation.samples import SMALL, small
 
 ROOT = Path(__file__).parents[3]
-SLICE = range(1, 41)
+SLICE = range(1, 21)
 
 
 @pytest.mark.parametrize("number", SLICE)

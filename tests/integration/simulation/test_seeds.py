@@ -1,4 +1,4 @@
-"""The fixed seeds that every run of the tests plays; `scripts/simulate-overnight` plays fresh ones."""
+"""The fixed seeds that every run of the tests plays, and what random scenarios found (see `test_random`)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def test_a_shipped_scenario_keeps_its_promises(name: str, nodes: int | None, hou
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*.toml")), ids=lambda path: path.stem)
 def test_what_failed_once_fails_no_more(path: Path) -> None:
-    """`NAME-seed-N.toml`: a scenario that `scripts/simulate-overnight` kept, with the seed under which it failed."""
+    """`NAME-seed-N.toml`: a scenario that broke an invariant once, with the seed under which it did."""
     simulation = simulate(load_scenario(path), int(path.stem.rpartition("-")[2]))
     assert simulation.violations == ()
