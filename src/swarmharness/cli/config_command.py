@@ -45,11 +45,18 @@ def init(
 
 @app.command()
 def check(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Read the configuration and report the first mistake, with its line."""
+    """Read the configuration and report the first mistake, with its line, or what this machine lacks for it."""
+    from swarmharness.execution.providers import AUTO
     from swarmharness.node.chosen_config import config_path, read_settings
 
-    directory, _ = read_settings(data_dir, config)
+    directory, settings = read_settings(data_dir, config)
     path = config_path(directory, config)
+    if AUTO not in settings.execution.providers:
+        from swarmharness.node.doctor_machine import providers
+
+        found = providers(settings.execution.providers)
+        if found.verdict == "fail":
+            raise ConfigurationError(f"{path}: {found.detail}: {found.remedy}")
     if json:
         print_json({"file": str(path) if path else None, "ok": True})
     else:

@@ -16,7 +16,7 @@ class ExecutorSettings:
     cpu_share: float = 1.0
     """Share of the time that a model may compute; with 0.5 it rests for as long as it worked."""
     providers: tuple[str, ...] = ()
-    """Execution providers to try, best first; empty means the known ranking. The CPU always comes last."""
+    """Execution providers to try, best first, as people write them; empty means the known ranking."""
     queue_items: int = 1024
     """Items that may wait for one skill before calls are refused."""
     queue_bytes: int = 1024**3

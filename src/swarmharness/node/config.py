@@ -109,8 +109,8 @@ class ExecutionConfig:
     )
     providers: tuple[str, ...] = key(
         ("auto",),
-        'ONNX Runtime execution providers, best first, such as "CUDAExecutionProvider". "auto" takes the best that is\n'
-        "installed; the CPU is always the last resort.",
+        'ONNX Runtime execution providers, best first, such as "cuda". "auto" takes the best that is installed, the\n'
+        'CPU last. If none of a list is to be had, nothing is offered; with "cpu" at its end, the processor works.',
         complain=complain_about_provider,
     )
     model_size_max_mib: int = key(2048, "Largest model file that may be loaded, in MiB.", least=1, most=1_048_576)

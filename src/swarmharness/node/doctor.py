@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from swarmharness.errors import SwarmError
+from swarmharness.errors import SwarmError, leaf
 from swarmharness.execution.catalog import find_skills
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.node.config import Config, load_config
@@ -29,26 +29,37 @@ from swarmharness.node.doctor_machine import (
     python,
     space,
 )
+from swarmharness.refusals import TWIN_REMEDY, Reason
 from swarmharness.registry.invite import parse_join_target
 
 DIAL_TIMEOUT_S = 3.0
 STATUS_TIMEOUT_S = 5.0
+REMEDIES = {
+    "clock": "set the clock that is wrong, for example: timedatectl set-ntp true",
+    Reason.TWIN: f"{TWIN_REMEDY}: each machine needs its own",
+    Reason.SEQUENCE: "tell its operator: stop one of two nodes with one key, or set the clock there",
+    Reason.HELLO: "bring both nodes to the same release",
+}
+"""What to do about a problem of discovery, by its subject."""
 
 
 def examine(directory: DataDir, config_file: Path | None) -> Iterator[Finding]:
     """Yield the findings one by one, in the order in which a person would mend them."""
+    config, mistake = None, ""
+    try:
+        config = load_config(config_file)
+    except SwarmError as error:
+        mistake = str(error)
     yield python()
     yield platform()
     yield from dependencies()
-    yield providers()
+    yield providers(() if config is None else config.execution.providers)
     yield from _data_dir(directory)
     yield space("data directory space", directory.path)
     yield space("model cache space", cache_dir())
     yield clock(directory)
-    try:
-        config = load_config(config_file)
-    except SwarmError as error:
-        yield Finding("configuration", "fail", str(error), "correct that line, then `swarmharness config check`")
+    if config is None:
+        yield Finding("configuration", "fail", mistake, "correct that line, then `swarmharness config check`")
         return
     yield Finding("configuration", "ok", str(config_file) if config_file else "the defaults (there is no file)")
     yield from _ports(directory, config)
@@ -95,15 +106,17 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     try:
         status = trio.run(ask)
     except (SwarmError, ExceptionGroup) as error:
-        reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        yield Finding("node", "fail", f"pid {pid} holds the directory but does not answer: {reason}", f"kill {pid}")
+        detail = f"pid {pid} holds the directory but does not answer: {leaf(error)}"
+        yield Finding("node", "fail", detail, f"kill {pid}")
         return
     yield Finding("node", "ok", f"runs, pid {pid}, {status['registry']['connected']} peers connected")
     for reason in status["owner"]["reasons"]:
         yield Finding("owner", "warn", f"others are not served: {reason}", "`swarmharness node resume`, or see [owner]")
     for problem in status["registry"]["problems"]:
-        remedy = "see that the other node runs and can be reached; then join again"
+        remedy = REMEDIES.get(problem["subject"], "see that the other node runs and can be reached; then join again")
         yield Finding("node", "warn", f"{problem['subject']}: {problem['text']}", remedy)
+    for name, reason in status.get("not_offered", {}).items():
+        yield Finding("skill", "warn", f"{name} is not offered: {reason}", f"see `swarmharness skills show {name}`")
 
 
 def _ports(directory: DataDir, config: Config) -> Iterator[Finding]:

@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import swarmharness
+from swarmharness.execution.providers import shortfall
 from swarmharness.node.data_dir import DataDir
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -78,8 +79,8 @@ def dependencies() -> Iterator[Finding]:
         yield Finding("dependencies", "ok", f"{found} packages, swarmharness {swarmharness.__version__}")
 
 
-def providers() -> Finding:
-    """Ask ONNX Runtime what it can compute on."""
+def providers(wanted: Sequence[str] = ()) -> Finding:
+    """Ask ONNX Runtime what it can compute on, and whether that is what the configuration wants."""
     # In a process of its own: a broken GPU library can end the process that loads it.
     program = "import onnxruntime; print(onnxruntime.__version__, *onnxruntime.get_available_providers())"
     try:
@@ -97,6 +98,9 @@ def providers() -> Finding:
         reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
         remedy = f"{sys.executable} -m pip install --force-reinstall onnxruntime"
         return Finding("execution providers", "fail", f"ONNX Runtime does not load: {reason}", remedy)
+    if problem := shortfall(words[1:], wanted):
+        detail, _, remedy = problem.rpartition(": ")
+        return Finding("execution providers", "fail", detail, remedy)
     return Finding("execution providers", "ok", f"onnxruntime {words[0]}: {', '.join(words[1:])}")
 
 

@@ -17,6 +17,7 @@ from swarmharness.errors import SwarmError, UnavailableError
 from swarmharness.execution.catalog import InstalledSkill, find_skills
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
+from swarmharness.execution.providers import AUTO
 from swarmharness.execution.settings import ExecutorSettings
 from swarmharness.identity import PeerId
 from swarmharness.jobs.plan import PlanSettings
@@ -238,7 +239,7 @@ def _executor_settings(config: Config) -> ExecutorSettings:
     return ExecutorSettings(
         threads=execution.threads,
         cpu_share=execution.cpu_share,
-        providers=() if execution.providers == ("auto",) else execution.providers,
+        providers=() if AUTO in execution.providers else execution.providers,
         queue_items=execution.queue_items_max,
         memory_limit_mib=execution.memory_limit_mib,
         model_bytes_max=execution.model_size_max_mib * MIB,

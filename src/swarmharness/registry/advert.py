@@ -40,7 +40,7 @@ NOT_SERVING = {
 class DatesError(RefusedError):
     """An advert's dates do not fit this node's clock; `late_s` is how old it is, less than 0 if from the future."""
 
-    def __init__(self, message: str, late_s: int) -> None:
+    def __init__(self, message: str, late_s: int = 0) -> None:
         super().__init__(message)
         self.late_s = late_s
 

@@ -215,6 +215,10 @@ def test_config_init_check_and_show_agree(tmp_path: Path) -> None:
     checked = command("config", "check", *directory)
     assert checked.returncode == 2
     assert checked.stderr == f"error: {path}:3: [network] mdns must be true or false, not an integer\n"
+    path.write_text('version = 1\n[execution]\nproviders = ["cuda"]\n')
+    checked = command("config", "check", *directory)
+    assert checked.returncode == 2
+    assert checked.stderr.startswith(f"error: {path}: [execution] providers names cuda, and ONNX Runtime here has only")
     assert (
         command("config", "init", "--force", "--json", *directory).stdout
         == json.dumps({"file": str(path)}).replace(": ", ":") + "\n"

@@ -65,12 +65,20 @@ def test_a_worker_loads_and_runs(tmp_path: Path) -> None:
     assert decode_tensors(done.outputs[0].data)[0].shape == (1, 3)
 
 
-def test_a_provider_that_is_not_there_is_a_warning_and_the_cpu_does_the_work(tmp_path: Path) -> None:
+def test_where_the_cpu_will_do_a_provider_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
     message = load(tmp_path, builders.doubling())
-    ready = answer(Worker(), Load(message.manifest, message.files, 1, ("CUDAExecutionProvider",), 0))
+    ready = answer(Worker(), Load(message.manifest, message.files, 1, ("cuda", "cpu"), 0))
     assert isinstance(ready, Ready)
     assert ready.provider == "CPUExecutionProvider"
     assert ready.warnings == ("CUDAExecutionProvider is not available in this build of ONNX Runtime",)
+
+
+def test_where_only_providers_that_are_not_there_were_wanted_the_model_is_not_opened(tmp_path: Path) -> None:
+    message = load(tmp_path, builders.doubling())
+    refused = answer(Worker(), Load(message.manifest, message.files, 1, ("cuda",), 0))
+    assert isinstance(refused, Failed)
+    assert refused.failure is Failure.INPUT
+    assert "providers names cuda, and ONNX Runtime here has only" in refused.reason
 
 
 def test_a_run_before_a_load_and_a_message_that_only_workers_send_are_refused() -> None:

@@ -111,3 +111,12 @@ def test_a_clock_before_our_own_files_is_found(tmp_path: Path) -> None:
     os.utime(tmp_path, (later, later))
     assert clock(directory).verdict == "fail"
     assert "behind the newest file" in clock(directory).detail
+
+
+def test_providers_that_this_machine_lacks_are_found(tmp_path: Path) -> None:
+    config = tmp_path / "node.toml"
+    config.write_text('version = 1\n[execution]\nproviders = ["cuda"]\n')
+    (lacking,) = findings(DataDir(tmp_path), config)["execution providers"]
+    assert lacking.verdict == "fail"
+    assert lacking.detail.startswith("[execution] providers names cuda, and ONNX Runtime here has only ")
+    assert 'add "cpu"' in lacking.remedy

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from swarmharness.errors import InputError
 from swarmharness.execution.ports import ItemOutput
-from swarmharness.execution.providers import CPU, rank_providers
+from swarmharness.execution.providers import CPU, full_names, rank_providers, shortfall
 
 Array = npt.NDArray[Any]
 
@@ -45,13 +46,17 @@ class SessionFactory:
     """Opens sessions alike, and remembers which provider they got and what was wrong with better ones."""
 
     def __init__(self, *, threads: int, wanted_providers: Sequence[str] = ()) -> None:
+        """Raises InputError if none of the wanted ones is to be had: no model runs where its owner did not want it."""
+        available = onnxruntime.get_available_providers()
+        if problem := shortfall(available, wanted_providers):
+            raise InputError(problem)
+        wanted = full_names(wanted_providers, available)
         self._threads = threads
-        self._providers = rank_providers(onnxruntime.get_available_providers(), wanted_providers)
+        self._providers = rank_providers(available, wanted)
+        self._cpu_will_do = not wanted or CPU in wanted
         self.provider = ""
         self.warnings: list[str] = [
-            f"{name} is not available in this build of ONNX Runtime"
-            for name in wanted_providers
-            if name not in onnxruntime.get_available_providers()
+            f"{name} is not available in this build of ONNX Runtime" for name in wanted if name not in available
         ]
         onnxruntime.disable_telemetry_events()
 
@@ -61,7 +66,7 @@ class SessionFactory:
         return self._providers
 
     def open(self, path: Path) -> Session:
-        """Open a model on the best provider that works."""
+        """Open a model on the best provider that works; raises InputError if that is the CPU, and nobody named it."""
         for provider in self._providers[:-1]:
             try:
                 session = self._open(path, (provider, CPU))
@@ -72,6 +77,8 @@ class SessionFactory:
                 self.provider = provider
                 return Session(session)
             self._give_up(provider, "ONNX Runtime could not start it (driver or libraries missing?)")
+        if not self._cpu_will_do:
+            raise InputError(f'{"; ".join(self.warnings)}; add "cpu" to [execution] providers to run on the processor')
         self.provider = CPU
         return Session(self._open(path, (CPU,)))
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from swarmharness.errors import InputError
 from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.providers import CPU
 from tests.unit.execution import builders
@@ -44,3 +45,18 @@ def test_an_accelerator_that_does_not_start_is_reported_once_and_the_cpu_takes_o
     assert list(sessions.candidates) == [CPU]
     (warning,) = sessions.warnings
     assert warning.startswith(f"{CUDA} is not used: ")
+
+
+def test_where_only_an_accelerator_was_wanted_nothing_runs_on_the_cpu(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="providers names cuda, and ONNX Runtime here has only "):
+        SessionFactory(threads=1, wanted_providers=["cuda"])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])  # this build claims what it lacks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(InputError, match=f'{CUDA} is not used: .*; add "cpu" to'):
+            SessionFactory(threads=1, wanted_providers=["cuda"]).open(model)
+        willing = SessionFactory(threads=1, wanted_providers=["cuda", "cpu"])
+        willing.open(model)
+    assert willing.provider == CPU
