@@ -154,9 +154,14 @@ class Submission:
             self._input_ended = last
 
     async def _take(self, control: Control, kind: Kind) -> None:
+        from swarmharness.node.control import NodeLostError
+
         done = False
         while not done:
-            answer = await control.call("job.results", {"job": self._job, "reader": self._reader}, POLL_TIMEOUT_S)
+            try:
+                answer = await control.call("job.results", {"job": self._job, "reader": self._reader}, POLL_TIMEOUT_S)
+            except NodeLostError as error:
+                raise error.naming(self._job) from None
             for result in answer["results"]:
                 self._accept(kind, result)
             progress = answer["progress"]

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swarmharness.cli.options import ConfigOption, DataDirOption, JoinOption, JsonOption, checked, new_app
 from swarmharness.errors import ConfigurationError, SwarmError
 
+if TYPE_CHECKING:
+    from swarmharness.cli.submit_progress import ProgressBar
+    from swarmharness.node.control import Control
+
 OPEN_TIMEOUT_S = 60.0
+WAIT_TIMEOUT_S = 30 * 86_400.0
+"""The job's own deadline bounds the wait for a provider."""
+WAITING_SHOWN_EVERY_S = 1.0
+NOTHING_DONE: dict[str, Any] = {"items_total": 0, "items_done": 0, "peers": {}, "spent_microcredits": 0}
 DEADLINE_S_MAX = 30 * 86_400.0
 BUDGET_MAX = 2**53
 REPLICAS_MAX = 9
@@ -33,6 +42,9 @@ BudgetOption = Annotated[
 ProgressOption = Annotated[
     str,
     typer.Option("--progress", metavar="auto|bar|lines|json|none", help="How to show the progress on standard error."),
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for a node that serves the skill, until the deadline, if there is none.")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write results to a .jsonl, .npy or .npz file.")
@@ -67,6 +79,7 @@ def submit(
         Path | None,
         typer.Option("--known", metavar="FILE", help="JSONL of inputs with known outputs, to spot-check workers with."),
     ] = None,
+    wait: WaitOption = False,
     progress: ProgressOption = "auto",
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
@@ -82,6 +95,8 @@ def submit(
     from swarmharness.node import config_values
 
     params = terms(deadline, budget)
+    if wait:
+        params["wait"] = True
     if verify is not None:
         if verify not in VERIFY:
             raise ConfigurationError(f"--verify {verify}: allowed is one of {', '.join(VERIFY)}")
@@ -109,7 +124,7 @@ def submit(
 
         async def run() -> None:
             async with open_session(data_dir, config, targets) as control:
-                opened = await control.call("job.open", {"skill": skill, **params}, OPEN_TIMEOUT_S)
+                opened = await open_job(control, {"skill": skill, **params}, bar)
                 if known is not None:
                     job = {"job": opened["job"]}
                     try:
@@ -122,6 +137,28 @@ def submit(
 
         run_async(run)
     submission.conclude()
+
+
+async def open_job(control: Control, params: Mapping[str, Any], bar: ProgressBar) -> dict[str, Any]:
+    """Open a job; while it waits for a provider, say so."""
+    import trio
+
+    opened: dict[str, Any] = {}
+
+    async def say() -> None:
+        while True:
+            await trio.sleep(WAITING_SHOWN_EVERY_S)
+            bar.update(
+                {**NOTHING_DONE, "waiting_for": f"a node that serves {params['skill']!r}"}, total=None, exact=False
+            )
+
+    if not params.get("wait"):
+        return dict(await control.call("job.open", params, OPEN_TIMEOUT_S))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say)
+        opened.update(await control.call("job.open", params, WAIT_TIMEOUT_S))
+        nursery.cancel_scope.cancel()
+    return opened
 
 
 def terms(deadline: float | None, budget: str | None) -> dict[str, Any]:

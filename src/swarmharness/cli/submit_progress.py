@@ -26,6 +26,8 @@ class Status:
     spent_microcredits: int
     elapsed_s: float
     items_per_s: float
+    waiting_for: str = ""
+    """What the job waits for while nobody can go on with it."""
 
     @property
     def left_s(self) -> float | None:
@@ -67,7 +69,8 @@ class _Paced:
         elapsed_s = now_s - self._began_s
         rate = (done - self._done_before) / max(elapsed_s, 1e-3)
         spent = progress.get("spent_microcredits", 0)
-        self._show(Status(done, total, exact, len(progress["peers"]), spent, elapsed_s, rate))
+        waiting_for = progress.get("waiting_for", "")
+        self._show(Status(done, total, exact, len(progress["peers"]), spent, elapsed_s, rate, waiting_for))
 
 
 @contextmanager
@@ -89,8 +92,15 @@ def progress_bar(skill: str, mode: str = "auto", clock: Callable[[], float] = ti
 def line(status: Status) -> str:
     """Return a status for a person."""
     total = "" if status.items_total is None else f" of {'' if status.exact else 'about '}{status.items_total:,}"
-    text = f"{status.items_done:,}{total} done, {rate_text(status.items_per_s)} items/s, {status.peers} peers"
-    return text if status.left_s is None else f"{text}, {duration_text(status.left_s)} left"
+    return f"{status.items_done:,}{total} done, {state_text(status)}"
+
+
+def state_text(status: Status) -> str:
+    """Return how fast it goes on, or what it waits for."""
+    if status.waiting_for:
+        return f"waiting for {status.waiting_for}"
+    left = "" if status.left_s is None else f", {duration_text(status.left_s)} left"
+    return f"{rate_text(status.items_per_s)} items/s, {status.peers} peers{left}"
 
 
 def rate_text(per_s: float) -> str:
@@ -119,7 +129,8 @@ def _event(status: Status) -> None:
         "peers": status.peers,
         "spent_microcredits": status.spent_microcredits,
         "elapsed_s": round(status.elapsed_s, 3),
-        "left_s": None if left_s is None else round(left_s, 1),
+        "left_s": None if left_s is None or status.waiting_for else round(left_s, 1),
+        "waiting_for": status.waiting_for or None,
     }
     print(json.dumps(event, separators=(",", ":")), file=sys.stderr, flush=True)
 
@@ -133,22 +144,14 @@ def _rich_bar(skill: str, clock: Callable[[], float]) -> Iterator[ProgressBar]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} items/s, {task.fields[peers]} peers{task.fields[left]}"),
+        TextColumn("{task.fields[state]}", markup=False),
     )
     # Results that are printed on the same terminal go above the bar; in a pipe they must go there untouched.
     bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
     with bar:
-        task = bar.add_task(skill, total=None, rate="-", peers=0, left="")
+        task = bar.add_task(skill, total=None, state="")
 
         def show(status: Status) -> None:
-            left = "" if status.left_s is None else f", {duration_text(status.left_s)} left"
-            bar.update(
-                task,
-                completed=status.items_done,
-                total=status.items_total,
-                rate=rate_text(status.items_per_s),
-                peers=status.peers,
-                left=left,
-            )
+            bar.update(task, completed=status.items_done, total=status.items_total, state=state_text(status))
 
         yield _Paced(show, 0.0, clock)

@@ -22,7 +22,7 @@ from swarmharness.errors import (
     error_from_kind,
 )
 from swarmharness.execution.skill import Kind
-from swarmharness.node.control import Control
+from swarmharness.node.control import Control, NodeLostError
 
 FEED_ITEMS = 1024
 FEED_BYTES = 4 * 2**20
@@ -126,7 +126,7 @@ class JobRun:
                 try:
                     await self._take()
                 except SwarmError as error:  # kept, because it would leave the nursery inside a group
-                    lost = error
+                    lost = error.naming(opened["job"]) if isinstance(error, NodeLostError) else error
                 nursery.cancel_scope.cancel()  # a job can end before its input does, at its deadline
         finally:
             if self.over is None:

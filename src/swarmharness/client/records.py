@@ -50,6 +50,8 @@ class Progress:
     peers: Mapping[str, int]
     """Inputs answered, by peer."""
     spent_microcredits: int
+    waiting_for: str = ""
+    """What the job waits for while no peer can go on with it; empty while it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,10 @@ class Credit:
 
 def progress_of(row: Mapping[str, Any]) -> Progress:
     """Return the progress in an answer of the control method `job.results`."""
-    return Progress(row["items_total"], row["items_done"], dict(row["peers"]), row["spent_microcredits"])
+    return Progress(
+        *(row["items_total"], row["items_done"], dict(row["peers"]), row["spent_microcredits"]),
+        waiting_for=row.get("waiting_for", ""),
+    )
 
 
 def peers_of(rows: Sequence[Mapping[str, Any]]) -> list[Peer]:

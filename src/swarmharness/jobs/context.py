@@ -20,6 +20,8 @@ class JobOptions:
     replicas: int = 1
     """How many peers answer each task that is checked, at least."""
     budget_microcredits: int | None = None
+    wait: bool = False
+    """Whether it waits for a provider until its deadline, even if nobody has served it yet."""
 
 
 def _nothing(_: Collection[str]) -> None:

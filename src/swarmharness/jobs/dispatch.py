@@ -1,6 +1,7 @@
 """Sends one job's chunks: asks the plan what, the router whom, and tells both how it ended; it knows no results.
 
-A peer that fails rests for a moment; where no peer is left for too long, or no peer can be paid, the job is given up.
+A peer that fails rests for a moment. Where no peer is left, a job that somebody has served waits until its deadline.
+Another one is given up after a while, and so is every job that no peer can be paid for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ CHUNKS_PER_PEER = 2
 """One that runs and one that waits, so that a worker never idles for a round trip."""
 PRICES_SHOWN = 5
 ENDING_LOOK_S = 0.1
+ALONE_LOOK_S, ALONE_LOOK_S_MAX = 0.2, 2.0
+"""Between two looks for a peer while there is none: the longer there was none, the longer."""
+WAITING_AFTER_US = 2_000_000
+"""A job that nobody answered for so long, and whose tasks fail, says that it waits."""
 
 Why = Callable[[], Mapping[str, Any]]
 """Forms the reasons of a decision, in any thread."""
@@ -51,7 +56,7 @@ class JobSettings:
     task_timeout_s: float = 60.0
     peers_max: int = 16
     patience_s: float = 15.0
-    """How long a job waits for a peer while there is none."""
+    """How long a job that nobody has served waits for a peer while there is none."""
     window_items: int = 16_384
     """A job takes no more items while so many were fed and not yet handed out,"""
     window_bytes: int = 64 * 2**20
@@ -86,23 +91,28 @@ class Dispatcher:
         dispatch: Dispatch,
         *,
         explained: bool,
-        served: bool,
+        begun: bool,
+        waits: bool,
         copies: int = 1,
     ) -> None:
-        """`explained` keeps the router's reasons; `served` says that somebody is known to have served the skill.
+        """`explained` keeps the router's reasons; `begun` says that the job goes on with what it was fed before.
 
-        `copies` of each task are paid for.
+        It `waits` for a peer until the deadline, as it does once somebody has served it. `copies` of a task are paid.
         """
         self.plan = JobPlan(settings.plan)
         self._skill, self._router, self._tasks, self._clock = skill, router, tasks, clock
         self._settings, self._purse, self._bell, self._job = settings, purse, bell, dispatch
         self._explained = explained
-        self._served = served
+        self._begun, self._waits = begun, waits
         self._copies = copies
         self._hopeless: NoCheckerError | None = None
         self._flying: dict[ChunkId, trio.CancelScope] = {}
         self._busy: Counter[PeerId] = Counter()
         self._resting_until_us: dict[PeerId, int] = {}
+        self._alone_since_us: int | None = None
+        """Since when there is nobody to send to, and nothing under way."""
+        self._failing_since_us: int | None = None
+        """Since when tasks failed, and none was answered."""
         self.last_failure: SwarmError | None = None
 
     async def run(self, nursery: trio.Nursery) -> SwarmError | None:
@@ -110,20 +120,21 @@ class Dispatcher:
 
         Raises DeadlineError when the job's time is up. Neither waits for what is under way: see `stop`.
         """
-        ends_s, alone_since_us = trio.current_time() + self._settings.deadline_s, self._clock.monotonic_us()
+        ends_s = trio.current_time() + self._settings.deadline_s
         while not self._job.over():
             if trio.current_time() >= ends_s:
                 raise self._deadline_error()
             with trio.CancelScope(deadline=ends_s) as look:
                 ring = self._bell.next
                 choices = await self._choices()
-                if self._hopeless is not None:
-                    return self._hopeless
                 now_us = self._clock.monotonic_us()
                 if choices or self._flying or self.plan.finished:
-                    alone_since_us = now_us
-                elif now_us - alone_since_us > self._settings.patience_s * 1e6:
-                    return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
+                    self._alone_since_us = None
+                elif self._alone_since_us is None:
+                    self._alone_since_us = now_us
+                given_up = None if self._waits else self._lack(now_us)
+                if given_up is not None:
+                    return given_up
                 limited = self._purse.limit_microcredits is not None
                 payable = [choice for choice in choices if self._payable_items(choice) != 0] if limited else choices
                 if choices and not payable and not self._flying:
@@ -133,6 +144,27 @@ class Dispatcher:
                 look.deadline = min(ends_s, trio.current_time() + self._next_look_s(choices))
                 await ring.wait()
         return None
+
+    @property
+    def waiting_for(self) -> str:
+        """What the job waits for because there is nobody to go on with; empty while it goes on."""
+        if self.plan.finished:
+            return ""
+        now_us = self._clock.monotonic_us()
+        since_us = [us for us in (self._alone_since_us, self._failing_since_us) if us is not None]
+        if not since_us or now_us - min(since_us) < WAITING_AFTER_US:
+            return ""
+        who = "a second node, to check answers," if self._hopeless else "a node"
+        why = f" (the last one failed: {self.last_failure})" if self.last_failure and not self._hopeless else ""
+        return f"{who} that serves {self._skill!r}{why}"
+
+    def _lack(self, now_us: int) -> SwarmError | None:
+        """Return why a job that nobody has served yet is given up now, if it is."""
+        if self._hopeless is not None:
+            return self._hopeless
+        if self._alone_since_us is None or now_us - self._alone_since_us <= self._settings.patience_s * 1e6:
+            return None
+        return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
 
     async def stop(self) -> None:
         """Cancel what is under way, and return when it has ended."""
@@ -146,7 +178,7 @@ class Dispatcher:
         del self._job
 
     async def _choices(self) -> tuple[Choice, ...]:
-        """Return whom to send to, best first; raises UnavailableError if nobody ever served this job."""
+        """Return whom to send to, best first; raises UnavailableError if nobody serves a job that has only begun."""
         if self.plan.finished:
             return ()
         now_us = self._clock.monotonic_us()
@@ -154,7 +186,7 @@ class Dispatcher:
         try:
             choices = await self._router.choose(self._skill, exclude=resting, input_bytes=self.plan.next_bytes)
         except UnavailableError as error:
-            if not self._served and not self._flying and self.last_failure is None:
+            if not (self._begun or self._waits or self._flying) and self.last_failure is None:
                 raise
             self.last_failure = self.last_failure or error
             return ()
@@ -210,7 +242,10 @@ class Dispatcher:
         """Return how long to wait for news at most: at the end of a job, a late chunk is news that nobody tells."""
         if self.plan.ending:
             return ENDING_LOOK_S
-        return 1.0 if choices or self._flying else 0.2
+        if choices or self._flying or self._alone_since_us is None:
+            return 1.0 if choices or self._flying else ALONE_LOOK_S
+        alone_s = (self._clock.monotonic_us() - self._alone_since_us) / 1e6
+        return min(max(ALONE_LOOK_S, alone_s / 10), ALONE_LOOK_S_MAX)
 
     def _begins_us(self, peer_id: str) -> int:
         return self._router.expected_us(PeerId(peer_id), self._skill, 0) or 0
@@ -240,6 +275,7 @@ class Dispatcher:
             self._purse.release(answer.price_microcredits)
             return
         self._purse.spend(answer.price_microcredits)
+        self._waits, self._hopeless, self._failing_since_us = True, None, None
         self._job.accept(indices, answer, why)
         for chunk_id in self.plan.superfluous():
             self._flying[chunk_id].cancel()
@@ -251,6 +287,8 @@ class Dispatcher:
         if superfluous or isinstance(failure, BudgetError):
             return
         self.last_failure = failure
+        if self._failing_since_us is None:
+            self._failing_since_us = self._clock.monotonic_us()
         if isinstance(failure, NoCheckerError):
             self._hopeless = failure
         if not isinstance(failure, ProtocolError) and not blames_items(failure):

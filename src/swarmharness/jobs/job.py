@@ -38,6 +38,8 @@ class Progress:
     peers: dict[str, int]
     """Items answered since the job was opened or resumed, by peer."""
     spent_microcredits: int = 0
+    waiting_for: str = ""
+    """What it waits for while nobody can go on with it; empty while it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Job:
             self._bell,
             Dispatch(self._intake.item, self._accept, self._give_up, self._is_answered),
             explained=world.journal is not None,
-            served=record.items_fed > 0,
+            begun=record.items_fed > 0,
+            waits=record.items_answered > 0 or record.options.wait,
             copies=max(2, record.options.replicas) if record.options.verify == "always" else 1,
         )
         self._handed_out = 0
@@ -189,7 +192,13 @@ class Job:
     def progress(self) -> Progress:
         """See `Progress`."""
         counts = self.counts
-        return Progress(counts.items_fed, counts.items_answered, dict(self._done_by), counts.spent_microcredits)
+        return Progress(
+            items_total=counts.items_fed,
+            items_done=counts.items_answered,
+            peers=dict(self._done_by),
+            spent_microcredits=counts.spent_microcredits,
+            waiting_for="" if self._end is not None else self._traffic.waiting_for,
+        )
 
     @property
     def counts(self) -> Counts:

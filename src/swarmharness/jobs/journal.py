@@ -83,6 +83,7 @@ class JobRecord:
             "deadline_s": self.deadline_s,
             "verify": self.options.verify,
             "replicas": self.options.replicas,
+            "wait": self.options.wait,
             "source": dict(self.source),
             "out": self.out,
         }

@@ -91,7 +91,14 @@ def job_row(record: JobRecord) -> Row:
 
 def options_text(options: JobOptions) -> str:
     """Return options as JSON."""
-    return json.dumps({"verify": options.verify, "replicas": options.replicas, "budget": options.budget_microcredits})
+    return json.dumps(
+        {
+            "verify": options.verify,
+            "replicas": options.replicas,
+            "budget": options.budget_microcredits,
+            "wait": options.wait,
+        }
+    )
 
 
 def record_of(row: Row) -> JobRecord:
@@ -105,7 +112,7 @@ def record_of(row: Row) -> JobRecord:
         job_id=job_id,
         skill=skill,
         kind=kind,
-        options=JobOptions(said["verify"], said["replicas"], said["budget"]),
+        options=JobOptions(said["verify"], said["replicas"], said["budget"], said.get("wait", False)),
         deadline_s=float(deadline_s),
         source=dict(json.loads(source)),
         out=out,

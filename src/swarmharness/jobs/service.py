@@ -14,7 +14,7 @@ from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import BudgetError, InputError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.context import JobContext, JobOptions, TaskLayers
-from swarmharness.jobs.dispatch import JobSettings, prices_text
+from swarmharness.jobs.dispatch import ALONE_LOOK_S_MAX, JobSettings, prices_text
 from swarmharness.jobs.job import Job, JobWorld, Progress
 from swarmharness.jobs.journal import ItemResult, JobRecord, JobState, Journal
 from swarmharness.jobs.purse import Purse
@@ -58,16 +58,12 @@ class JobService:
     ) -> AsyncIterator[Job]:
         """Run a job for as long as the block lasts; it is journalled if it has a `job_id`, unique on this node.
 
-        Raises UnavailableError at once if nobody serves the skill, BudgetError if nobody can be paid.
+        Raises UnavailableError if nobody serves the skill: at once, or with `options.wait` when the deadline passes.
+        Raises BudgetError if nobody can be paid.
         """
-        options = options or JobOptions()
-        choices = await self._router.choose(skill, explores=False)
-        if not choices:
-            raise UnavailableError(
-                f"every node that serves {skill!r} failed lately; `swarmharness router explain {skill}` says why"
-            )
+        options, settings = options or JobOptions(), settings or self._settings
+        choices = await self._first_choices(skill, wait_s=settings.deadline_s if options.wait else 0.0)
         _check_budget(options.budget_microcredits, choices)
-        settings = settings or self._settings
         record = JobRecord(
             job_id=job_id,
             skill=skill,
@@ -83,6 +79,23 @@ class JobService:
             journal.begin(record)
         async with self._running(record, settings, journal) as job:
             yield job
+
+    async def _first_choices(self, skill: str, *, wait_s: float) -> tuple[Choice, ...]:
+        """Return who serves a skill, the best first; looks again until `wait_s` have passed."""
+        ends_s = trio.current_time() + wait_s
+        while True:
+            try:
+                choices = await self._router.choose(skill, explores=False)
+                if choices:
+                    return choices
+                problem = UnavailableError(
+                    f"every node that serves {skill!r} failed lately; `swarmharness router explain {skill}` says why"
+                )
+            except UnavailableError as error:
+                problem = error
+            if trio.current_time() >= ends_s:
+                raise problem
+            await trio.sleep(min(ALONE_LOOK_S_MAX, ends_s - trio.current_time()))
 
     @asynccontextmanager
     async def resume(

@@ -34,6 +34,15 @@ _SETTINGS = ChannelSettings(
 _USER = PeerId("")
 
 
+class NodeLostError(PeerLostError):
+    """The node that a command asked ended, or was ended, before it answered."""
+
+    def naming(self, job_id: str) -> NodeLostError:
+        """Return the error for whoever waits for a job of that node: the job outlives it."""
+        go_on = f"start it again, and `swarmharness jobs resume {job_id}` goes on with the job"
+        return NodeLostError(f"{self}; {go_on}")
+
+
 class Control(Protocol):
     """Whatever answers the calls of a command: a running node behind its socket, or a short-lived client."""
 
@@ -53,7 +62,7 @@ class RemoteControl:
         try:
             answer = await self._channel.call(_METHOD, payload, timeout_s=timeout_s)
         except PeerLostError as error:
-            raise PeerLostError(f"the node went away: {error}") from None
+            raise NodeLostError(f"the node went away: {error}") from None
         return _unpacked(answer)
 
 

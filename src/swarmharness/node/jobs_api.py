@@ -4,14 +4,15 @@ Parameters and answers are maps of plain values; items and outputs are bytes in 
 
 | method | parameters | answer |
 |---|---|---|
-| `job.open` | skill; optional: deadline_s, budget_microcredits, verify, replicas, source (a map of plain values, kept \
-for whoever resumes the job), out (a path, likewise) | job (its id), task, reader |
+| `job.open` | skill; optional: deadline_s, budget_microcredits, verify, replicas, wait (for a provider, until the \
+deadline), source (a map of plain values, kept for whoever resumes the job), out (a path, likewise) | job (its id), \
+kind, reader |
 | `job.feed` | job, items (in order), last; reader | {}; or, while an input is read again: differs (the index of the \
 first item that is another one), problem |
 | `job.know` | job, known: pairs (item, output) whose outputs are certain | {} |
 | `job.results` | job; reader | results (index, output, error, error_kind, peer, service_ms, receipt, verified; in \
 input order), done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed so far, \
-items_done, peers, spent_microcredits) |
+items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on with it, or nothing) |
 | `job.cancel` | job | {} |
 | `job.resume` | job; compare: whether the input will be fed again from its start; optional: deadline_s, \
 budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answered |
@@ -312,7 +313,7 @@ def _options(params: Mapping[str, Any], default: JobOptions) -> JobOptions:
         raise ConfigurationError(f"replicas is {replicas}; allowed is 1 to {REPLICAS_MAX}")
     if budget is not None and not 0 <= budget <= BUDGET_MAX:
         raise ConfigurationError(f"a budget is 0 to {BUDGET_MAX} micro-credits, not {budget}")
-    return JobOptions(verify, replicas, budget)
+    return JobOptions(verify, replicas, budget, param(params, "wait", bool, default.wait))
 
 
 def _result(result: ItemResult) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def test_without_a_node_the_journal_is_read_from_its_file(shell: Shell, tmp_path
     assert "no node runs on" in done.stderr
     (tmp_path / "jobs.sqlite").write_bytes(b"junk" * 1000)
     done = run("jobs", "list")
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "is damaged" in done.stderr
     assert (tmp_path / "jobs.sqlite").read_bytes() == b"junk" * 1000
     assert read_jobs(shell.base / "client" / "jobs.sqlite", 3)
