@@ -47,9 +47,15 @@ def readable(kind: Kind, output: Any, label: str, *, alone: bool) -> str:
     return text if alone else f"{label}: {text}"
 
 
-def _some(numbers: list[Any]) -> str:
-    shown = " ".join("nan" if number is None else f"{number:.4g}" for number in numbers[:_SHOWN_NUMBERS])
-    return shown + (" …" if len(numbers) > _SHOWN_NUMBERS else "")
+def _some(values: list[Any]) -> str:
+    shown = " ".join(map(_element, values[:_SHOWN_NUMBERS]))
+    return shown + (" …" if len(values) > _SHOWN_NUMBERS else "")
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return "nan" if value is None else f"{value:.4g}"
 
 
 class OutputFile:
@@ -74,6 +80,8 @@ class OutputFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._archive is not None:
+            self._archive.abandon()
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ class Result:
     index: int
     """Which input this belongs to, counted from 0."""
     output: Any
-    """What the skill's task puts out (see `client.values`); None when there is an error."""
+    """What the skill's kind puts out (see `client.values`); None when there is an error."""
     peer: str
     """Who answered: a peer id; empty when nobody did."""
     service_ms: float

@@ -7,7 +7,8 @@
 | file-type | a file, or the `bytes` of one | `FileType` |
 | tensor | arrays by name, one array (named `x`), or an `.npz` or `.npy` file | `dict[str, ndarray]` |
 
-A file is a `pathlib.Path`, so that no text is ever taken for the name of a file.
+A file is a `pathlib.Path`, so that no text is ever taken for the name of a file. Tensors of texts are arrays of `str`
+objects; NumPy has no bfloat16, so such tensors come as float32, which holds the same numbers.
 """
 
 from __future__ import annotations

@@ -71,6 +71,11 @@ def restart_delay_us(failures: int) -> int:
     return 0 if failures <= 1 else min(100_000 * 2 ** min(failures - 2, 10), 10_000_000)
 
 
+def trial_delay_s(lost: int) -> float:
+    """Return how long to leave alone a model whose trial was lost so often before: a minute, doubling to an hour."""
+    return float(min(60 * 2 ** min(lost, 10), 3600))
+
+
 def group_by_length(lengths: Sequence[int], *, most_cells: int) -> list[list[int]]:
     """Return the indices in groups of like length, shortest first, each of at most `most_cells` when padded.
 

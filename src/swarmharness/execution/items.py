@@ -11,33 +11,18 @@
 from __future__ import annotations
 
 import math
-import struct
 from typing import Any, assert_never
 
 import msgpack
 
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_codec import ITEM_SIZES_BYTES, Tensor, decode_tensors, encode_tensors
+from swarmharness.execution.tensor_codec import FLOATS, Tensor, decode_tensors, encode_tensors
+from swarmharness.execution.tensor_values import values_of
 
 ITEM_BYTES_MAX = 64 * 1024 * 1024
 FILE_TYPE_BLOCK_BYTES = 4096
 """The file-type model looks at no more than this at either end, so the middle of a long file is left at home."""
-
-_FORMATS = {
-    "bool": "?",
-    "float16": "e",
-    "float32": "f",
-    "float64": "d",
-    "int8": "b",
-    "int16": "h",
-    "int32": "i",
-    "int64": "q",
-    "uint8": "B",
-    "uint16": "H",
-    "uint32": "I",
-    "uint64": "Q",
-}
 
 
 def item_from_text(kind: Kind, text: str) -> bytes:
@@ -113,10 +98,9 @@ def tensor_to_json(tensor: Tensor) -> dict[str, Any]:
 
 
 def numbers(tensor: Tensor) -> list[Any]:
-    """Return the elements of a tensor, flat; a NaN or an infinity becomes None."""
-    count = len(tensor.data) // ITEM_SIZES_BYTES[tensor.dtype]
-    values = list(struct.unpack(f"<{count}{_FORMATS[tensor.dtype]}", tensor.data))
-    if tensor.dtype.startswith("float"):
+    """Return the elements of a tensor, flat; a NaN or an infinity becomes None. InputError: a text is not UTF-8."""
+    values = values_of(tensor)
+    if tensor.dtype in FLOATS:
         return [value if math.isfinite(value) else None for value in values]
     return values
 

@@ -7,7 +7,7 @@ import math
 
 import trio
 
-from swarmharness.errors import DeadlineError, SwarmError
+from swarmharness.errors import DeadlineError, SwarmError, UnavailableError
 from swarmharness.execution.batching import occupation_us
 from swarmharness.execution.call_queue import CallQueue
 from swarmharness.execution.catalog import InstalledSkill
@@ -50,8 +50,8 @@ class SkillLane:
     @property
     def unusable(self) -> str:
         """Why the skill cannot be run, for this node's user; empty if it can."""
-        if self._worker.refusal or self._settings.fetch_models:
-            return self._worker.refusal
+        if self._worker.unusable is not None or self._settings.fetch_models:
+            return str(self._worker.unusable or "")
         return self._store.lacking(self._manifest)
 
     def info(self) -> SkillInfo:
@@ -102,8 +102,11 @@ class SkillLane:
 
     async def load(self) -> SkillInfo:
         """Start the worker if there is none, and return what was measured; raises what `run` would."""
-        async with self._busy:
-            await self._worker.ready()
+        try:
+            async with self._busy:
+                await self._worker.ready()
+        finally:
+            self._wake.set()  # how long to wait depends on whether there is a worker
         return self.info()
 
     async def unload(self) -> None:
@@ -119,21 +122,38 @@ class SkillLane:
             await self._busy.acquire()
 
     async def _work_or_idle(self) -> None:
-        """Return when something is queued; end the worker if that takes long."""
+        """Return when something is queued; end the worker if that takes long, and try again a model that was lost."""
         while not self._queue:
             self._wake = trio.Event()
             idle_s = self._settings.idle_unload_s if self._settings.idle_unload_s > 0 else math.inf
-            with trio.move_on_after(idle_s if self._worker.loaded else math.inf) as scope:
+            with trio.move_on_after(idle_s if self._worker.loaded else self._worker.retry_s) as scope:
                 await self._wake.wait()
-            if scope.cancelled_caught and not self._queue:
+            if not scope.cancelled_caught or self._queue:
+                continue
+            if self._worker.unusable is not None:
+                await self._try_again()
+            else:
                 _log.info("%s: unloaded after %g s without work", self._manifest.name, idle_s)
                 await self.unload()
 
+    def _cannot_run(self, error: SwarmError) -> None:
+        """Fail every call with an error that blames this node and not the items: another node may run them."""
+        self._queue.fail_all(UnavailableError(f"{self._manifest.name} cannot be run here: {error}"))
+
+    async def _try_again(self) -> None:
+        try:
+            await self.load()
+        except SwarmError as error:
+            _log.warning("%s", error)
+
     async def _run_batch(self) -> None:
+        if self._worker.unusable is not None:
+            self._cannot_run(self._worker.unusable)
+            return
         try:
             process = await self._worker.ready()
         except SwarmError as error:
-            self._queue.fail_all(error)
+            self._cannot_run(error)
             return
         batch = self._queue.next_batch()
         if not batch.parts:  # everyone left while the worker was started

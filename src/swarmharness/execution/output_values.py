@@ -9,11 +9,11 @@ from typing import Any, assert_never
 
 from swarmharness.errors import InputError
 from swarmharness.execution.items import pack
-from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_codec import ITEM_SIZES_BYTES, Tensor, encode_tensors
+from swarmharness.execution.skill import TENSOR_TYPES, Kind
+from swarmharness.execution.tensor_codec import Tensor, encode_tensors
+from swarmharness.execution.tensor_values import tensor_of
 
 ELEMENTS_MAX = 2**20
-_FORMATS = dict(zip(ITEM_SIZES_BYTES, "?efdbhiqBHIQ", strict=True))
 
 
 def from_json(kind: Kind, value: Any) -> bytes:
@@ -45,7 +45,6 @@ def _tensor(name: str, dtype: str, shape: list[int], data: list[Any]) -> Tensor:
         raise ValueError("the elements, and the shape, are lists")
     if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(data):
         raise ValueError(f"the shape {shape} does not fit {len(data)} elements")
-    if len(data) > ELEMENTS_MAX or dtype not in _FORMATS:
+    if len(data) > ELEMENTS_MAX or dtype not in TENSOR_TYPES:
         raise ValueError(f"{len(data)} elements of type {dtype!r}")
-    numbers = [math.nan if number is None else number for number in data]
-    return Tensor(name, dtype, tuple(shape), struct.pack(f"<{len(numbers)}{_FORMATS[dtype]}", *numbers))
+    return tensor_of(name, dtype, tuple(shape), data)

@@ -52,7 +52,7 @@ class ProcessExecutor:
         return False  # the block's own error goes on as it is, not as a group of one
 
     def skills(self) -> tuple[SkillInfo, ...]:
-        """Return the skills whose files are all here; see `ports.Executor`."""
+        """Return the skills whose files are all here and whose models answer; see `ports.Executor`."""
         return tuple(lane.info() for lane in self._lanes.values() if lane.runnable)
 
     def unoffered(self) -> dict[str, str]:

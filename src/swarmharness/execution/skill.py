@@ -33,6 +33,7 @@ FILES_OF_KIND: dict[Kind, tuple[str, ...]] = {
 """The files that each kind opens; a manifest must name exactly these."""
 
 TENSOR_TYPES = (
+    "bfloat16",
     "bool",
     "float16",
     "float32",
@@ -41,11 +42,13 @@ TENSOR_TYPES = (
     "int16",
     "int32",
     "int64",
+    "string",
     "uint8",
     "uint16",
     "uint32",
     "uint64",
 )
+"""Element types of the kind `tensor`, as the wire and `[[model.inputs]]` name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,10 @@ class TensorInput:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    sample_shape: tuple[int | str, ...] | None = None
+    """The shape of the input with which the model is tried and measured; None if any will do."""
+    sample_value: int | float | str | None = None
+    """What that input is filled with; None if zeros or ones will do."""
 
 
 @dataclass(frozen=True, slots=True)

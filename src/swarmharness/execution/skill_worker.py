@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import trio
 
 from swarmharness.errors import DeadlineError, InputError, ModelFailureError, SwarmError, UnavailableError
-from swarmharness.execution.batching import abandoned_limit_us, occupation_us, restart_delay_us
+from swarmharness.execution.batching import abandoned_limit_us, occupation_us, restart_delay_us, trial_delay_s
 from swarmharness.execution.call_queue import Batch
 from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.model_check import check_models
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.settings import ExecutorSettings
-from swarmharness.execution.worker_messages import Done, Failed, Failure, FilePath, Load, Message, Ready, Run
+from swarmharness.execution.worker_messages import (
+    Done,
+    Failed,
+    Failure,
+    FilePath,
+    Load,
+    Loaded,
+    Message,
+    Open,
+    Opened,
+    Run,
+    Tried,
+    Try,
+)
 from swarmharness.execution.worker_process import Cause, Lost, WorkerProcess
 
 _log = logging.getLogger(__name__)
+_M = TypeVar("_M", bound=Message)
+
+MEASURE_S_MAX = 2.0
+"""How long a model is measured, if `timeout_secs` allows four times as much."""
 
 
 class SkillWorker:
@@ -35,9 +54,13 @@ class SkillWorker:
         self.service_us = 0
         """Measured time of one item, rests included; 0 while unmeasured."""
         self.load_us = 0
-        """Measured time from the start of the process until the model was open; 0 while unmeasured."""
-        self.refusal = ""
-        """Why the model was found unusable when it was last tried."""
+        """Measured time from the start of the process until the model was open and tried; 0 while unmeasured."""
+        self.yardstick_us = 0
+        """Measured time of the yardstick; 0 unless the settings ask for it."""
+        self.unusable: SwarmError | None = None
+        """Why the model was of no use when it was last tried; None when it was not tried, or answered."""
+        self._retry_at_s = 0.0
+        self._trials_lost = 0
 
     @property
     def pid(self) -> int | None:
@@ -48,6 +71,11 @@ class SkillWorker:
     def provider(self) -> str:
         """The execution provider in use, or nothing while no model is open."""
         return self._provider if self.pid is not None else ""
+
+    @property
+    def retry_s(self) -> float:
+        """How long to wait before a model that is unusable is tried again; infinity when that would change nothing."""
+        return max(0.0, self._retry_at_s - trio.current_time()) if self.unusable is not None else math.inf
 
     @property
     def loaded(self) -> bool:
@@ -65,11 +93,22 @@ class SkillWorker:
         await trio.sleep(restart_delay_us(self._failures) / 1e6)
         try:
             self._process = await self._start()
-        except InputError as error:
-            self.refusal = str(error)
+        except UnavailableError:
+            raise  # files or processes are missing, which says nothing about the model
+        except SwarmError as error:
+            self._give_up(error)
             raise
-        self.refusal = ""
+        self.unusable, self._trials_lost = None, 0
         return self._process
+
+    def _give_up(self, error: SwarmError) -> None:
+        """Offer the model no longer; one that was lost, and not refused, is tried again, ever more rarely."""
+        self.unusable = error
+        if isinstance(error, InputError):
+            self._retry_at_s = math.inf
+        else:
+            self._retry_at_s = trio.current_time() + trial_delay_s(self._trials_lost)
+            self._trials_lost += 1
 
     async def run(self, process: WorkerProcess, batch: Batch) -> Done | SwarmError:
         """Run a batch and return its outputs, or what to tell its callers; the worker is gone then."""
@@ -123,7 +162,7 @@ class SkillWorker:
             raise UnavailableError(f"{self._manifest.name}: no worker could be started: {error.strerror}") from None
         process.memory_bytes_max = self._memory_bytes()
         try:
-            self._note(await process.exchange(self._load_message(), _limit(self._settings.load_timeout_s)))
+            await self._bring_up(process)
         except BaseException:
             self._failures += 1
             await process.close()
@@ -131,24 +170,36 @@ class SkillWorker:
         self.load_us = round((trio.current_time() - started_s) * 1e6)
         return process
 
-    def _note(self, answer: Message | Lost) -> None:
-        """Take over what the new worker says of itself, or raise why it is of no use."""
-        name = self._manifest.name
+    async def _bring_up(self, process: WorkerProcess) -> None:
+        """Load, open and try the model, or raise why it is of no use; its own time is limited as that of a batch."""
+        name, own_s = self._manifest.name, float(self._manifest.timeout_s)
+        expect = partial(self._expect, process)
+        await expect(self._load_message(), Loaded, self._settings.load_timeout_s, "loaded")
+        opened = await expect(Open(), Opened, own_s, "opened", "timeout_secs")
+        for warning in opened.warnings:
+            _log.warning("%s: %s", name, warning)
+        trial = Try(round(1000 * min(MEASURE_S_MAX, own_s / 4)), self._settings.yardstick)
+        tried = await expect(trial, Tried, own_s, "tried", "timeout_secs")
+        self._provider, self.yardstick_us = opened.provider, tried.yardstick_us
+        self.service_us = occupation_us(tried.service_us, cpu_share=self._settings.cpu_share)
+        _log.info("%s: ready on %s, %.1f ms an item", name, opened.provider, tried.service_us / 1000)
+
+    async def _expect(
+        self, process: WorkerProcess, message: Message, wanted: type[_M], limit_s: float, done: str, key: str = ""
+    ) -> _M:
+        """Return the answer to a message of the beginning, or raise what is wrong with the model."""
+        answer = await process.exchange(message, _limit(limit_s, key))
+        if isinstance(answer, wanted):
+            return answer
         match answer:
-            case Ready(provider, service_us, warnings):
-                self._provider = provider
-                self.service_us = occupation_us(service_us, cpu_share=self._settings.cpu_share)
-                for warning in warnings:
-                    _log.warning("%s: %s", name, warning)
-                _log.info("%s: ready on %s, %.1f ms an item", name, provider, service_us / 1000)
             case Failed(Failure.MEMORY, reason):
-                raise self._error(Lost(Cause.MEMORY, f"while it was loaded: {reason}"))
+                raise self._error(Lost(Cause.MEMORY, f"while it was {done}: {reason}"))
             case Failed(_, reason):
-                raise InputError(f"{name}: the model cannot be opened: {reason}")
+                raise InputError(f"{self._manifest.name}: the model cannot be {done}: {reason}")
             case Lost():
-                raise self._error(Lost(answer.cause, f"while it was loaded: {answer.reason}"))
+                raise self._error(Lost(answer.cause, f"while it was {done}: {answer.reason}"))
             case _:
-                raise ModelFailureError(f"{name}: the worker sent an answer that does not fit")
+                raise ModelFailureError(f"{self._manifest.name}: the worker sent an answer that does not fit")
 
     def _load_message(self) -> Load:
         files = [FilePath(file.name, str(self._store.path(file.sha256)), file.sha256) for file in self._manifest.files]
@@ -193,6 +244,7 @@ class SkillWorker:
         return overdue
 
 
-def _limit(timeout_s: float) -> Callable[[], str]:
+def _limit(timeout_s: float, key: str) -> Callable[[], str]:
     deadline_s = trio.current_time() + timeout_s
-    return lambda: f"it took more than {timeout_s:g} s" if trio.current_time() > deadline_s else ""
+    reason = f"it took more than {timeout_s:g} s" + (f" ({key})" if key else "")
+    return lambda: reason if trio.current_time() > deadline_s else ""

@@ -1,22 +1,41 @@
 """Encodes named tensors as a small MessagePack header and raw little-endian bytes; it never imports numpy.
 
-The form is `u32 header length | header | data of each tensor in order`, integers big-endian, data C-contiguous.
+The form is `u32 header length | header | data of each tensor in order`, integers big-endian, data C-contiguous. An
+element of type `string` is a little-endian `u32` of its length in bytes and its UTF-8.
 """
 
 from __future__ import annotations
 
 import math
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.execution.skill import TENSOR_TYPES
 from swarmharness.protocol.codec import Range, Size, decode, encode
 
-ITEM_SIZES_BYTES = dict(zip(TENSOR_TYPES, (1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8), strict=True))
-"""Bytes of one element of each type."""
+STRING = "string"
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+ITEM_SIZES_BYTES = {
+    "bool": 1,
+    "float16": 2,
+    "bfloat16": 2,
+    "float32": 4,
+    "float64": 8,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+}
+"""Bytes of one element of each type but strings, which have none in common."""
 DIMENSION_MAX = 2**40
 HEADER_BYTES_MAX = 64 * 1024
+_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +56,7 @@ class TensorHeaders:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named array; `data` holds its elements, little-endian, last dimension fastest."""
+    """A named array; `data` holds its elements in their wire form, last dimension fastest."""
 
     name: str
     dtype: str
@@ -45,22 +64,15 @@ class Tensor:
     data: bytes | memoryview
 
     @property
-    def size_bytes(self) -> int:
-        """How many bytes the data of this type and shape has."""
-        return size_bytes(self.dtype, self.shape)
-
-
-def size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    """Return how many bytes an array takes; InputError for an unknown type."""
-    if dtype not in ITEM_SIZES_BYTES:
-        raise InputError(f"tensors of type {dtype!r} are not supported; the types are {', '.join(TENSOR_TYPES)}")
-    return ITEM_SIZES_BYTES[dtype] * math.prod(shape)
+    def elements(self) -> int:
+        """How many elements the shape has."""
+        return math.prod(self.shape)
 
 
 def encode_tensors(tensors: tuple[Tensor, ...]) -> bytes:
     """Return the bytes of some tensors; ValueError when the data does not fit the shape."""
     for tensor in tensors:
-        if len(tensor.data) != tensor.size_bytes:
+        if _data_bytes(tensor.name, tensor.dtype, tensor.shape, memoryview(tensor.data)) != len(tensor.data):
             raise ValueError(f"{tensor.name}: {len(tensor.data)} bytes for {tensor.dtype} {tensor.shape}")
     header = encode(TensorHeaders(tuple(TensorHeader(each.name, each.dtype, each.shape) for each in tensors)))
     return b"".join((len(header).to_bytes(4, "big"), header, *(tensor.data for tensor in tensors)))
@@ -79,7 +91,7 @@ def decode_tensors(data: bytes) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     at = 4 + header_bytes
     for header in headers:
-        length = size_bytes(header.dtype, header.shape)
+        length = _data_bytes(header.name, header.dtype, header.shape, view[at:])
         if length > len(view) - at:
             raise InputError(f"not encoded tensors: the data of {header.name!r} is cut off")
         tensors.append(Tensor(header.name, header.dtype, header.shape, view[at : at + length]))
@@ -90,3 +102,46 @@ def decode_tensors(data: bytes) -> tuple[Tensor, ...]:
     if len(names) != len(tensors):
         raise InputError("not encoded tensors: a name occurs twice")
     return tuple(tensors)
+
+
+def string_tensor(name: str, shape: tuple[int, ...], texts: Sequence[str]) -> Tensor:
+    """Return a tensor of strings; InputError for a text that UTF-8 cannot hold."""
+    try:
+        encoded = [text.encode() for text in texts]
+    except UnicodeEncodeError as error:
+        raise InputError(f"tensor {name!r} has a text with a lone surrogate at {error.start}, no UTF-8") from None
+    return Tensor(name, STRING, shape, b"".join(part for text in encoded for part in (_LENGTH.pack(len(text)), text)))
+
+
+def strings_of(tensor: Tensor) -> list[str]:
+    """Return the elements of a tensor of strings, flat; InputError when one is not UTF-8."""
+    data, texts, at = bytes(tensor.data), [], 0
+    try:
+        while at < len(data):
+            start = at + _LENGTH.size
+            at = start + _LENGTH.unpack_from(data, at)[0]
+            texts.append(data[start:at].decode())
+    except UnicodeDecodeError:
+        raise InputError(f"not encoded tensors: a text of {tensor.name!r} is not UTF-8") from None
+    return texts
+
+
+def _data_bytes(name: str, dtype: str, shape: tuple[int, ...], rest: memoryview) -> int:
+    """Return how many bytes of `rest` a tensor's data takes, more than there are if it is cut off.
+
+    Raises InputError for an unknown type.
+    """
+    count = math.prod(shape)
+    if dtype != STRING:
+        if dtype not in ITEM_SIZES_BYTES:
+            known = ", ".join((*ITEM_SIZES_BYTES, STRING))
+            raise InputError(f"tensors of type {dtype!r} are not supported; the types are {known}")
+        return ITEM_SIZES_BYTES[dtype] * count
+    at = count * _LENGTH.size  # at least: an empty text has its length alone
+    if at <= len(rest):
+        at = 0
+        for _ in range(count):
+            if len(rest) - at < _LENGTH.size:
+                return len(rest) + 1
+            at += _LENGTH.size + int(_LENGTH.unpack_from(rest, at)[0])
+    return at

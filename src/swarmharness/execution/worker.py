@@ -7,10 +7,13 @@ Started by `worker_process` as `python -m swarmharness.execution.worker FD PAREN
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +29,14 @@ from swarmharness.execution.worker_messages import (
     Failed,
     Failure,
     Load,
+    Loaded,
     Message,
+    Open,
+    Opened,
     Output,
-    Ready,
     Run,
+    Tried,
+    Try,
     frame,
     parse_body,
     parse_head,
@@ -43,8 +50,9 @@ DATA_HEADROOM_BYTES = 256 * 1024**2
 THREAD_HEADROOM_BYTES = 16 * 1024**2
 """The same for each thread: its stack."""
 MEASUREMENTS = 5
-MEASURE_S_MAX = 2.0
 _REASON_MAX = 600
+_OPSET = re.compile(r"Opset (\d+) is under development.*official support for domain (\S+) is till opset (\d+)", re.S)
+"""What ONNX Runtime says of a model that is newer than itself."""
 
 
 def main() -> None:
@@ -61,7 +69,9 @@ class Worker:
     """Answers each message with one message."""
 
     def __init__(self) -> None:
+        self._open: Callable[[], Opened] | None = None
         self._runner: Runner | None = None
+        self._names: dict[str, str] = {}
 
     def serve(self, stream: socket.socket) -> None:
         """Read and answer frames until the end of the stream; a damaged frame raises ProtocolError."""
@@ -74,14 +84,21 @@ class Worker:
             match message:
                 case Load():
                     return frame(self._load(message))
+                case Open() if self._open is not None:
+                    return frame(self._open())
+                case Try():
+                    return frame(self._try(message))
                 case Run():
                     return frame(self._run(message))
                 case _:
-                    return frame(Failed(Failure.INTERNAL, f"a worker does not take {type(message).__name__}"))
+                    return frame(Failed(Failure.INTERNAL, f"a worker does not take {type(message).__name__} now"))
         except Exception as error:  # whatever a model or a library raises is an answer, not the end of the worker
-            return frame(failed(error))
+            answer = failed(error)
+            for path, name in self._names.items():  # where the files lie is nobody else's business
+                answer = replace(answer, reason=answer.reason.replace(path, name))
+            return frame(answer)
 
-    def _load(self, load: Load) -> Ready:
+    def _load(self, load: Load) -> Loaded:
         manifest = parse_manifest(load.manifest, "skill.toml")
         for file in load.files:
             if digest_of(Path(file.path)) != file.sha256:
@@ -94,15 +111,34 @@ class Worker:
         if sessions.candidates == (CPU,):  # drivers of accelerators reserve far more than they use
             threads = load.threads or os.cpu_count() or 1
             limit_memory(load.memory_bytes + DATA_HEADROOM_BYTES + threads * THREAD_HEADROOM_BYTES)
-        self._runner = open_runner(manifest, {file.name: Path(file.path) for file in load.files}, sessions)
-        service_us = measure(self._runner)
-        return Ready(sessions.provider, service_us, tuple(warning[:_REASON_MAX] for warning in sessions.warnings))
+        runner_type = runner_of(manifest)
+        files = {file.name: Path(file.path) for file in load.files}
+        self._names = {file.path: file.name for file in load.files}
+
+        def open_models() -> Opened:
+            self._runner = runner_type(files, sessions)
+            return Opened(sessions.provider, tuple(warning[:_REASON_MAX] for warning in sessions.warnings))
+
+        self._open, self._runner = open_models, None
+        return Loaded()
+
+    def _try(self, trial: Try) -> Tried:
+        service_us = measure(self._opened(), measure_s=trial.measure_ms / 1000)
+        if not trial.yardstick:
+            return Tried(service_us, 0)
+        from swarmharness.execution.kinds.yardstick import measure_yardstick
+
+        return Tried(service_us, measure_yardstick())
+
+    def _opened(self) -> Runner:
+        if self._runner is None:
+            raise InputError("no skill was opened")
+        return self._runner
 
     def _run(self, run: Run) -> Done:
-        if self._runner is None:
-            raise InputError("no skill was loaded")
+        runner = self._opened()
         started_ns = time.monotonic_ns()
-        outputs = run_items(self._runner, run.items)
+        outputs = run_items(runner, run.items)
         service_us = (time.monotonic_ns() - started_ns) // 1000
         return Done(tuple(Output(output.data, output.error[:_REASON_MAX]) for output in outputs), service_us)
 
@@ -122,52 +158,59 @@ def run_items(runner: Runner, items: Sequence[bytes]) -> list[ItemOutput]:
     return [output for item in items for output in run_items(runner, [item])]
 
 
-def open_runner(manifest: SkillManifest, files: dict[str, Path], sessions: SessionFactory) -> Runner:
-    """Open the models of a skill for its kind; the libraries that only one kind needs are imported here."""
+def runner_of(manifest: SkillManifest) -> Callable[[Mapping[str, Path], SessionFactory], Runner]:
+    """Return what opens the models of a skill for its kind; libraries that only one kind needs are imported here."""
     try:
         match manifest.kind:
             case Kind.TEXT_EMBEDDING:
                 from swarmharness.execution.kinds.text_embedding import TextEmbedding
 
-                return TextEmbedding(files, sessions)
+                return TextEmbedding
             case Kind.IMAGE_OCR:
                 from swarmharness.execution.kinds.image_ocr import ImageOcr
 
-                return ImageOcr(files, sessions)
+                return ImageOcr
             case Kind.FILE_TYPE:
                 from swarmharness.execution.kinds.file_type import FileType
 
-                return FileType(files, sessions)
+                return FileType
             case Kind.TENSOR:
                 from swarmharness.execution.kinds.tensor import TensorRunner
 
-                return TensorRunner(files, sessions, manifest.inputs)
+                return partial(TensorRunner, declared=manifest.inputs)
     except ImportError as error:
         raise InputError(
             f"the kind {manifest.kind.value} needs {error.name}: pip install 'swarmharness[models]'"
         ) from None
 
 
-def measure(runner: Runner) -> int:
-    """Return the median time of a typical item in microseconds, after one to warm up; 0 when the model refuses it."""
-    sample = runner.sample()
+def measure(runner: Runner, *, measure_s: float) -> int:
+    """Return the median time of a made input in microseconds, after one to warm up.
+
+    Inputs are tried until the model answers one; InputError says why it answered none.
+    """
+    sample = answered_sample(runner)
     times_us: list[int] = []
     first_ns = time.monotonic_ns()
-    for _ in range(1 + MEASUREMENTS):
+    while len(times_us) < MEASUREMENTS and (not times_us or time.monotonic_ns() - first_ns < measure_s * 1e9):
         started_ns = time.monotonic_ns()
-        try:
-            (output,) = runner.run([sample])
-        except Exception as error:
-            if is_memory(error):
-                raise
-            return 0
+        (output,) = runner.run([sample])
         if output.error:
-            return 0
+            raise InputError(f"it answered an input and failed when it came again: {output.error}")
         times_us.append((time.monotonic_ns() - started_ns) // 1000)
-        if time.monotonic_ns() - first_ns > MEASURE_S_MAX * 1e9:
-            break
-    measured = sorted(times_us[1:] or times_us)
+    measured = sorted(times_us)
     return max(1, measured[len(measured) // 2])
+
+
+def answered_sample(runner: Runner) -> bytes:
+    """Return the first of the runner's made inputs that it answers; InputError has the reason against the first."""
+    problem = "there is no input of a size that can be sent"
+    for number, sample in enumerate(runner.samples()):
+        (output,) = run_items(runner, [sample])
+        if not output.error:
+            return sample
+        problem = problem if number else output.error
+    raise InputError(problem)
 
 
 def failed(error: Exception) -> Failed:
@@ -188,6 +231,12 @@ def is_memory(error: Exception) -> bool:
 
 
 def _line(error: Exception) -> str:
+    if match := _OPSET.search(str(error)):
+        opset, domain, most = match.groups()
+        return (
+            f"it is of opset {opset} of {domain}, and this ONNX Runtime knows up to {most}: export it with a lower "
+            "opset, or upgrade onnxruntime"
+        )
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:_REASON_MAX]
 

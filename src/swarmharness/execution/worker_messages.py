@@ -1,7 +1,8 @@
 """Defines what a node and its worker processes say to each other, and how it is framed; it does no I/O itself.
 
-A frame is `u32 length | u8 kind | message`, big-endian; `length` counts what follows it. The node sends LOAD once and
-is answered by READY or FAILED; then each RUN is answered by DONE or FAILED, one at a time.
+A frame is `u32 length | u8 kind | message`, big-endian; `length` counts what follows it. The node sends LOAD, OPEN and
+TRY once each, answered by LOADED, OPENED and TRIED; then each RUN is answered by DONE, one at a time. FAILED may answer
+any of them. LOAD is our own code's work (libraries, digests); from OPEN on it is the model's, limited by its manifest.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from swarmharness.protocol.codec import Count, Digest, Range, Size, decode, enco
 FRAME_BYTES_MAX = 1024**3
 BATCH_BYTES_MAX = 256 * 1024**2
 """Item bytes in one RUN, unless a single item has more."""
-BATCH_BYTES_MAX = 256 * 1024**2
-"""Item bytes in one RUN, unless a single item has more."""
 HEAD_BYTES = 5
 _ITEMS_MAX = 65_536
 _PATH_BYTES_MAX = 4096
@@ -28,10 +27,14 @@ class Kind(IntEnum):
     """What a frame holds."""
 
     LOAD = 1
-    READY = 2
+    LOADED = 2
     RUN = 3
     DONE = 4
     FAILED = 5
+    OPEN = 6
+    OPENED = 7
+    TRY = 8
+    TRIED = 9
 
 
 class Failure(IntEnum):
@@ -56,7 +59,7 @@ class FilePath:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Open the models of a skill."""
+    """Make ready for a skill: check its files, import what it needs, take on its limits."""
 
     manifest: Annotated[str, Size(256 * 1024)]
     files: Annotated[tuple[FilePath, ...], Size(64)]
@@ -66,12 +69,39 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The models are open and warm."""
+class Loaded:
+    """The models can be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the models that were loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The models are open."""
 
     provider: Annotated[str, Size(64)]
-    service_us: Count
     warnings: Annotated[tuple[Annotated[str, Size(2000)], ...], Size(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Run made inputs until the model answers one, and measure it for about `measure_ms`."""
+
+    measure_ms: Count
+    yardstick: bool
+    """Measure the yardstick of `execution.kinds.yardstick` too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The model answers, in so much time an item."""
+
+    service_us: Count
+    yardstick_us: Count
+    """0 when it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +135,18 @@ class Failed:
     reason: Annotated[str, Size(4000)]
 
 
-Message = Load | Ready | Run | Done | Failed
+Message = Load | Loaded | Open | Opened | Try | Tried | Run | Done | Failed
 
 _TYPES: dict[Kind, type[Any]] = {
     Kind.LOAD: Load,
-    Kind.READY: Ready,
+    Kind.LOADED: Loaded,
     Kind.RUN: Run,
     Kind.DONE: Done,
     Kind.FAILED: Failed,
+    Kind.OPEN: Open,
+    Kind.OPENED: Opened,
+    Kind.TRY: Try,
+    Kind.TRIED: Tried,
 }
 _KINDS = {cls: kind for kind, cls in _TYPES.items()}
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trio
 
@@ -273,16 +274,54 @@ async def test_an_unknown_skill_and_missing_files_are_unavailable(tmp_path: Path
         (b"no model at all", "is not an ONNX model"),
         (builders.with_operator("evil", "Op"), "custom operator evil::Op"),
         (builders.with_external_data("../x"), "keeps tensors in other files"),
+        (builders.of_opset(99), "cannot be opened: it is of opset 99 of ai.onnx"),
+        (builders.classifying(["a"], kind="sequence"), r"cannot be opened: .* which cannot be sent"),
+        (builders.rigid(), "cannot be tried: the model failed on this item: InvalidArgument"),
     ],
+    ids=["no model", "a custom operator", "external data", "opset", "sequences", "it answers nothing"],
 )
 async def test_a_model_that_must_not_run_is_refused_and_not_offered(tmp_path: Path, data: bytes, message: str) -> None:
     async with executor(tmp_path, data) as pool:
         with pytest.raises(InputError, match=message):
             await pool.load("toy")
         assert pool.skills() == ()
-        with pytest.raises(InputError, match=message):
+        assert re.search(message, pool.unoffered()["toy"])
+        with pytest.raises(UnavailableError, match=message):  # not the items' fault: another node may run them
             await pool.run("toy", (b"",), timeout_s=TIMEOUT_S)
         assert pool.worker_pids() == {}
+
+
+async def test_the_trial_of_an_endless_model_ends_after_timeout_secs_and_it_is_not_offered(tmp_path: Path) -> None:
+    async with executor(tmp_path, builders.endless(), timeout_secs=1) as pool:
+        with pytest.raises(DeadlineError, match=r"stopped: while it was tried: it took more than 1 s \(timeout_secs\)"):
+            await pool.load("toy")
+        assert pool.worker_pids() == {}
+        assert pool.skills() == ()
+        assert "timeout_secs" in pool.unoffered()["toy"]
+        with pytest.raises(UnavailableError, match="timeout_secs"):
+            await pool.run("toy", (b"",), timeout_s=TIMEOUT_S)
+
+
+async def test_a_model_whose_worker_was_killed_at_its_trial_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarmharness.execution.skill_worker.trial_delay_s", lambda lost: 0.01)
+    failures: dict[str, Any] = {}
+
+    async def load() -> None:
+        with pytest.raises(ModelFailureError, match="killed by SIGKILL"):
+            await pool.load("toy")
+        failures.update(pool.unoffered())
+
+    async with executor(tmp_path, builders.doubling()) as pool:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(load)
+            await until(lambda: bool(workers()))
+            os.kill(workers()[0], signal.SIGKILL)
+        assert "while it was" in failures["toy"]
+        await until(lambda: bool(pool.skills()))
+        assert pool.unoffered() == {}
+        assert pool.skills()[0].service_us > 0
 
 
 async def test_a_model_that_was_changed_in_the_store_is_not_opened(tmp_path: Path) -> None:
@@ -358,6 +397,12 @@ print([name for name in ("numpy", "onnxruntime", "onnx", "tokenizers", "PIL") if
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def workers() -> list[int]:
+    """The worker processes of this one, those included that are not ready yet."""
+    children = psutil.Process().children()
+    return [child.pid for child in children if "swarmharness.execution.worker" in child.cmdline()]
 
 
 def is_alive(pid: int) -> bool:

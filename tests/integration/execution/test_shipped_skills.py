@@ -20,7 +20,7 @@ from swarmharness.execution.kinds.session import Runner, SessionFactory
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.worker import open_runner
+from swarmharness.execution.worker import runner_of
 from swarmharness.node.data_dir import cache_dir
 
 pytestmark = pytest.mark.models
@@ -41,7 +41,7 @@ def runner(name: str) -> Runner:
     need(name)
     manifest = SKILLS.get(name).manifest
     files = {file.name: STORE.path(file.sha256) for file in manifest.files}
-    return open_runner(manifest, files, SessionFactory(threads=1))
+    return runner_of(manifest)(files, SessionFactory(threads=1))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def tiny_skill(folder: Path, *, batch_items: int = 512) -> Path:
     files = "".join(_file_table(folder / name) for name in ("model.onnx", "tokenizer.json"))
     (folder / "skill.toml").write_text(
         f'[skill]\nname = "{NAME}"\nversion = "1.0.0"\ndescription = "Words to four numbers."\ntimeout_secs = 60\n'
-        f'[model]\ntask = "text-embedding"\nwork_microcredits = {PRICE_MICROCREDITS}\ncomparison_class = "fp32"\n'
+        f'[model]\nkind = "text-embedding"\nwork_microcredits = {PRICE_MICROCREDITS}\ncomparison_class = "fp32"\n'
         f"batch_invariant = true\nbatch_items = {batch_items}\nmemory_limit_mib = 512\n{files}"
     )
     return folder

@@ -13,13 +13,23 @@ from hypothesis.extra import numpy as numpy_strategies
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.catalog import SHIPPED_FOLDER
 from swarmharness.execution.items import to_json
+from swarmharness.execution.output_values import from_json
 from swarmharness.execution.skill import TENSOR_TYPES, Kind, parse_manifest
-from swarmharness.execution.tensor_arrays import from_arrays, read_npz, to_arrays
-from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
+from swarmharness.execution.tensor_arrays import from_arrays, read_npz, to_array, to_arrays
+from swarmharness.execution.tensor_codec import (
+    TensorHeader,
+    TensorHeaders,
+    decode_tensors,
+    encode_tensors,
+    strings_of,
+)
 from swarmharness.execution.worker_messages import HEAD_BYTES, parse_body, parse_head
+from swarmharness.protocol.codec import encode
 
 SHAPES = numpy_strategies.array_shapes(min_dims=0, max_dims=4, min_side=0)
-ARRAYS = st.sampled_from(TENSOR_TYPES).flatmap(lambda dtype: numpy_strategies.arrays(np.dtype(dtype), SHAPES))
+NUMPY_TYPES = [dtype for dtype in TENSOR_TYPES if dtype not in ("bfloat16", "string")]
+ARRAYS = st.sampled_from(NUMPY_TYPES).flatmap(lambda dtype: numpy_strategies.arrays(np.dtype(dtype), SHAPES))
+TEXTS = numpy_strategies.arrays(np.dtype(object), SHAPES, elements=st.text(max_size=5), fill=st.nothing())
 TOML_VALUES = st.recursive(
     st.one_of(st.booleans(), st.integers(), st.text(max_size=20)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=10), inner, max_size=3)),
@@ -34,6 +44,21 @@ def test_tensors_survive_the_wire(arrays: dict[str, Any]) -> None:
     for name, array in arrays.items():
         assert back[name].shape == array.shape
         assert back[name].tobytes() == array.tobytes()
+
+
+@given(TEXTS)
+def test_texts_survive_the_wire(array: Any) -> None:
+    (tensor,) = decode_tensors(encode_tensors(from_arrays({"t": array})))
+    assert to_array(tensor).tolist() == array.tolist()
+    assert from_json(Kind.TENSOR, to_json(Kind.TENSOR, encode_tensors((tensor,)))) == encode_tensors((tensor,))
+
+
+@given(st.binary(max_size=40), st.integers(0, 6))
+def test_any_bytes_are_texts_or_an_input_error(data: bytes, count: int) -> None:
+    header = encode(TensorHeaders((TensorHeader("t", "string", (count,)),)))
+    with contextlib.suppress(InputError):
+        (tensor,) = decode_tensors(len(header).to_bytes(4, "big") + header + data)
+        assert len(strings_of(tensor)) == count
 
 
 @given(st.binary(max_size=200))

@@ -9,7 +9,7 @@ import pytest
 
 from swarmharness.cli.submit_outputs import OutputFile, json_line, readable
 from swarmharness.errors import ConfigurationError, ProtocolError
-from swarmharness.execution.items import pack
+from swarmharness.execution.items import pack, to_json
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import encode_tensors
@@ -121,6 +121,31 @@ def test_every_type_of_tensor_comes_back_from_an_archive(tmp_path: Path, dtype: 
         assert loaded["a"].dtype == array.dtype
         np.testing.assert_array_equal(loaded["a"], array)
         np.testing.assert_array_equal(loaded["s"], scalar)
+
+
+def test_texts_and_bfloat16_come_back_from_an_archive_as_numpy_would_have_them(tmp_path: Path) -> None:
+    texts = np.array([["Ei", ""], ["größer", "二"]])
+    numbers = np.array([1.0, -2.5], np.float32)
+    output = encode_tensors(from_arrays({"t": texts, "b": numbers}, bfloat16={"b"}))
+    with OutputFile(tmp_path / "o.npz") as out:
+        out.begin(Kind.TENSOR, "j")
+        add(out, Kind.TENSOR, 0, output)
+        out.finish(items_total=1, complete=True)
+    with np.load(tmp_path / "o.npz") as loaded:
+        np.testing.assert_array_equal(loaded["t"], texts)
+        np.testing.assert_array_equal(loaded["b"], numbers)
+    shown = readable(Kind.TENSOR, to_json(Kind.TENSOR, output), "x", alone=True)
+    assert shown == 't string [2, 2]: "Ei" "" "größer" "二"\nb bfloat16 [2]: 1 -2.5'
+
+
+@pytest.mark.parametrize("texts", [["x" * 2**20, *[""] * 2**10], ["nul\0"]], ids=["too wide", "NUL at the end"])
+def test_texts_that_an_archive_cannot_hold_are_an_error_that_names_what_can(tmp_path: Path, texts: list[str]) -> None:
+    output = encode_tensors(from_arrays({"t": np.array(texts, object)}))
+    with OutputFile(tmp_path / "o.npz") as out:
+        out.begin(Kind.TENSOR, "j")
+        with pytest.raises(ProtocolError, match=r"use \.jsonl"):  # noqa: PT012
+            add(out, Kind.TENSOR, 0, output)
+            out.finish(items_total=1, complete=True)
 
 
 def test_an_embedding_of_another_size_than_the_others_is_no_valid_output(tmp_path: Path) -> None:

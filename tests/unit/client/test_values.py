@@ -23,6 +23,17 @@ def tensors(**arrays: Any) -> bytes:
     return encode_tensors(from_arrays({name: np.asarray(array) for name, array in arrays.items()}))
 
 
+def test_texts_and_bfloat16_go_in_and_come_out_as_arrays() -> None:
+    item = item_of(Kind.TENSOR, {"t": ["Ei", "größer"], "b": np.array([1.0], np.float32)})
+    assert [tensor.dtype for tensor in decode_tensors(item)] == ["string", "float32"]
+    output = encode_tensors(from_arrays({"t": np.array(["Ei"]), "b": np.ones(2, np.float32)}, bfloat16={"b"}))
+    value = output_of(Kind.TENSOR, output)
+    assert value["t"].tolist() == ["Ei"]
+    assert (value["b"].dtype, value["b"].tolist()) == (np.float32, [1.0, 1.0])
+    with pytest.raises(ProtocolError, match="not UTF-8"):
+        output_of(Kind.TENSOR, encode_tensors((Tensor("t", "string", (1,), b"\x01\0\0\0\xff"),)))
+
+
 # -- inputs -----------------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +108,7 @@ def test_arrays_go_by_name_one_alone_as_x_and_as_files_too() -> None:
     [
         {"a": object()},
         {"a": [[1.0], [1.0, 2.0]]},
-        {"a": "text"},
+        {"a": "\ud800"},
         {f"name-{number}": VECTOR for number in range(65)},
         {"n" * 201: VECTOR},
         np.array([1j]),

@@ -108,6 +108,97 @@ def picky() -> bytes:
     return bytes(built.SerializeToString())
 
 
+def doubling_in(dtype: int) -> bytes:
+    """`y = x + x` for `x` [n] of any number type, added up in float32."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["wide", "wide"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["y"], to=dtype),
+    ]
+    return serialized(model(nodes, {"x": (dtype, ["n"])}, {"y": (dtype, ["n"])}))
+
+
+def naming() -> bytes:
+    """`number` of each of the texts `words` [n] (cat 1, dog 2, others 0), and the `words` again."""
+    nodes = [
+        helper.make_node(
+            "LabelEncoder",
+            ["words"],
+            ["number"],
+            domain="ai.onnx.ml",
+            keys_strings=["cat", "dog"],
+            values_int64s=[1, 2],
+            default_int64=0,
+        ),
+        helper.make_node("Identity", ["words"], ["again"]),
+    ]
+    outputs: dict[str, Any] = {"number": (TensorProto.INT64, ["n"]), "again": (TensorProto.STRING, ["n"])}
+    built = model(nodes, {"words": (TensorProto.STRING, ["n"])}, outputs)
+    built.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    return serialized(built)
+
+
+def classifying(labels: list[str] | list[int], *, kind: str = "seq") -> bytes:
+    """A classifier as scikit-learn's converters make it: `label`, and `probability` by ZipMap, or as a sequence."""
+    keys = "classlabels_strings" if isinstance(labels[0], str) else "classlabels_int64s"
+    classes = helper.make_node("ArrayFeatureExtractor", ["names", "best"], ["label"], domain="ai.onnx.ml")
+    nodes = [helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0), classes]
+    label_type = TensorProto.STRING if isinstance(labels[0], str) else TensorProto.INT64
+    value = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+    if kind == "seq":
+        nodes.append(helper.make_node("ZipMap", ["x"], ["probability"], domain="ai.onnx.ml", **{keys: labels}))
+        value = helper.make_map_type_proto(label_type, value)
+    else:
+        nodes.append(helper.make_node("SplitToSequence", ["x"], ["probability"], axis=0))
+    names = helper.make_tensor("names", label_type, [1, len(labels)], labels)
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", len(labels)])],
+        [
+            helper.make_tensor_value_info("label", label_type, [1, "n"]),
+            helper.make_value_info("probability", helper.make_sequence_type_proto(value)),
+        ],
+        [names],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    return serialized(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+
+
+def of_opset(version: int) -> bytes:
+    """A model that says it is of this opset."""
+    built = onnx.load_from_string(doubling())
+    built.opset_import[0].version = version
+    return serialized(built)
+
+
+def endless() -> bytes:
+    """Counts to 2^60 whatever `x` is."""
+    counter = onnx.load_from_string(counting())
+    limit = helper.make_tensor("n", TensorProto.INT64, [], [2**60])
+    nodes = [*counter.graph.node, helper.make_node("Cast", ["y"], ["z"], to=TensorProto.FLOAT)]
+    nodes.append(helper.make_node("Add", ["z", "x"], ["sum"]))
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, [1])}
+    initializers = [*counter.graph.initializer, limit]
+    return serialized(model(nodes, floats, {"sum": (TensorProto.FLOAT, [1])}, initializers=initializers))
+
+
+def dividing() -> bytes:
+    """`y` is `x` [n] in rows of 8, so it answers nothing shorter."""
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [-1, 8])
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, ["n"])}
+    return serialized(model(nodes, floats, {"y": (TensorProto.FLOAT, ["m", 8])}, initializers=[shape]))
+
+
+def rigid() -> bytes:
+    """Takes element 1,000,000 of `x` [n], so it answers nothing that is shorter."""
+    index = helper.make_tensor("index", TensorProto.INT64, [], [1_000_000])
+    nodes = [helper.make_node("Gather", ["x", "index"], ["y"])]
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, ["n"])}
+    return serialized(model(nodes, floats, {"y": (TensorProto.FLOAT, [])}, initializers=[index]))
+
+
 def with_external_data(location: str) -> bytes:
     """A model whose one weight lies in another file."""
     weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL)
@@ -153,7 +244,7 @@ def manifest_text(data: bytes, *, name: str = "toy", size_bytes: int | None = No
             'description = "a toy"',
             f"timeout_secs = {timeout_secs}",
             "[model]",
-            'task = "tensor"',
+            'kind = "tensor"',
             *lines,
             "[[model.files]]",
             'name = "model.onnx"',

@@ -8,6 +8,7 @@ from swarmharness.execution.batching import (
     group_by_length,
     restart_delay_us,
     share_us,
+    trial_delay_s,
 )
 
 
@@ -17,6 +18,10 @@ def one(size: int = 1, *, alone: bool = False) -> Waiting:
 
 def take(*waiting: Waiting, items: int = 4, size_bytes: int = 1000, merge: bool = True) -> tuple[int, ...]:
     return fill(waiting, batch_items=items, batch_bytes=size_bytes, merge=merge)
+
+
+def test_a_model_that_was_lost_is_left_alone_for_a_minute_and_up_to_an_hour() -> None:
+    assert [trial_delay_s(lost) for lost in (0, 1, 5, 6, 10**6)] == [60, 120, 1920, 3600, 3600]
 
 
 def test_everyone_who_waits_is_taken_up_to_the_limit() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import math
 import struct
 
@@ -16,7 +17,7 @@ from swarmharness.execution.items import (
     to_json,
 )
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_arrays import from_arrays, write_npz
+from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import Tensor, decode_tensors, encode_tensors
 
 
@@ -42,8 +43,9 @@ def test_the_middle_of_a_long_file_stays_at_home() -> None:
 
 
 def test_an_npz_file_is_one_item() -> None:
-    tensors = from_arrays({"x": np.ones((2, 2), np.float32)})
-    (encoded,) = items_from_file(Kind.TENSOR, "x.npz", write_npz(tensors))
+    stream = io.BytesIO()
+    np.savez(stream, x=np.ones((2, 2), np.float32))
+    (encoded,) = items_from_file(Kind.TENSOR, "x.npz", stream.getvalue())
     assert decode_tensors(encoded)[0].shape == (2, 2)
 
 

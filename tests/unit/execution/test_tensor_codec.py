@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from swarmharness.errors import InputError
 from swarmharness.execution.skill import TENSOR_TYPES
-from swarmharness.execution.tensor_arrays import from_arrays, read_npz, to_arrays, write_npz
+from swarmharness.execution.tensor_arrays import from_arrays, read_npz, to_array, to_arrays
 from swarmharness.execution.tensor_codec import (
     Tensor,
     TensorHeader,
@@ -16,6 +18,7 @@ from swarmharness.execution.tensor_codec import (
     decode_tensors,
     encode_tensors,
 )
+from swarmharness.execution.tensor_values import tensor_of, values_of
 from swarmharness.protocol.codec import encode
 
 
@@ -24,7 +27,7 @@ def packed(*headers: TensorHeader, data: bytes = b"") -> bytes:
     return len(header).to_bytes(4, "big") + header + data
 
 
-@pytest.mark.parametrize("dtype", TENSOR_TYPES)
+@pytest.mark.parametrize("dtype", [dtype for dtype in TENSOR_TYPES if dtype not in ("bfloat16", "string")])
 def test_arrays_of_every_type_come_back_as_they_were(dtype: str) -> None:
     arrays = {
         "a": np.arange(6).reshape(2, 3).astype(dtype),
@@ -73,8 +76,63 @@ def test_encoding_data_that_does_not_fit_its_shape_is_a_mistake_of_the_caller() 
 
 
 def test_npz_files_come_back_as_they_were() -> None:
-    tensors = from_arrays({"a": np.eye(2, dtype=np.float16), "b": np.array([1, 2], np.int64)})
-    assert to_arrays(read_npz(write_npz(tensors), "x.npz", size_bytes_max=10_000)).keys() == {"a", "b"}
+    arrays: dict[str, Any] = {
+        "a": np.eye(2, dtype=np.float16),
+        "b": np.array([1, 2], np.int64),
+        "c": np.array([["Ei", "größer"]]),
+        "d": np.array([1.0, -2.5], ml_dtypes.bfloat16),  # which NumPy writes as void
+    }
+    back = {tensor.name: tensor for tensor in read_npz(npz(**arrays), "x.npz", size_bytes_max=10_000)}
+    assert {name: tensor.dtype for name, tensor in back.items()} == {
+        "a": "float16",
+        "b": "int64",
+        "c": "string",
+        "d": "bfloat16",
+    }
+    assert values_of(back["c"]) == ["Ei", "größer"]
+    assert values_of(back["d"]) == [1.0, -2.5]
+
+
+def npz(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+TEXTS = ["", "a", "größer", "二", "nul\0"]
+
+
+@pytest.mark.parametrize("array", [np.array(TEXTS, object), np.array(TEXTS[:-1])], ids=["objects", "fixed width"])
+def test_arrays_of_texts_come_back_as_objects(array: Any) -> None:
+    (tensor,) = decode_tensors(encode_tensors(from_arrays({"t": array.reshape(-1, 1)})))
+    assert (tensor.dtype, tensor.shape) == ("string", (len(array), 1))
+    back = to_array(tensor)
+    assert back.dtype == object
+    assert back.ravel().tolist() == array.tolist()
+
+
+def test_objects_that_are_no_texts_and_texts_that_are_no_utf_8_are_refused() -> None:
+    with pytest.raises(InputError, match="of which not all are texts"):
+        from_arrays({"x": np.array(["a", 1], object)})
+    with pytest.raises(InputError, match="lone surrogate"):
+        from_arrays({"x": np.array(["\ud800"], object)})
+
+
+def test_bfloat16_is_the_rounded_upper_half_of_float32_in_numpy_and_without_it() -> None:
+    numbers = np.array(
+        [0.0, 1.0, -3.14159, 1e-40, 3.39e38, 1.00390625, 1.01171875, np.inf, -np.inf, np.nan], np.float32
+    )
+    wanted = numbers.astype(ml_dtypes.bfloat16)
+    tensors = (
+        *from_arrays({"x": numbers}, bfloat16={"x"}),
+        *from_arrays({"x": wanted}),
+        tensor_of("x", "bfloat16", numbers.shape, numbers.tolist()),
+    )
+    for tensor in tensors:
+        assert tensor.dtype == "bfloat16"
+        assert bytes(tensor.data)[:-2] == wanted.tobytes()[:-2]  # there are many NaNs
+        np.testing.assert_array_equal(to_array(tensor), wanted.astype(np.float32))
+        np.testing.assert_array_equal(np.array(values_of(tensor), np.float32), wanted.astype(np.float32))
 
 
 def test_an_npy_file_is_one_tensor_called_x() -> None:
@@ -99,6 +157,6 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> N
         read_npz(stream.getvalue(), "bomb.npz", size_bytes_max=10_000)
 
 
-def test_text_arrays_have_no_wire_form() -> None:
+def test_complex_arrays_have_no_wire_form() -> None:
     with pytest.raises(InputError, match="the types are"):
-        from_arrays({"x": np.array(["a"])})
+        from_arrays({"x": np.array([1j])})

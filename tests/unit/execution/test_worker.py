@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.tensor_codec import decode_tensors
-from swarmharness.execution.worker import Worker, failed, is_memory, measure, read_message, run_items
+from swarmharness.execution.worker import MEASUREMENTS, Worker, failed, is_memory, measure, read_message, run_items
 from swarmharness.execution.worker_messages import (
     FRAME_BYTES_MAX,
     Done,
@@ -23,9 +24,13 @@ from swarmharness.execution.worker_messages import (
     FilePath,
     Kind,
     Load,
+    Loaded,
     Message,
-    Ready,
+    Open,
+    Opened,
     Run,
+    Tried,
+    Try,
     frame,
     parse_body,
     parse_head,
@@ -47,6 +52,23 @@ def load(tmp_path: Path, data: bytes, text: str | None = None, digest: bytes | N
     return Load(text or builders.manifest_text(data), (file,), 1, (), 0)
 
 
+def test_the_place_of_a_file_is_no_part_of_a_reason(tmp_path: Path) -> None:
+    result = start(Worker(), load(tmp_path, b"no model"))
+    assert isinstance(result, Failed)
+    assert "model.onnx" in result.reason
+    assert str(tmp_path) not in result.reason
+
+
+def start(worker: Worker, load: Load) -> Message:
+    """Load, open and try a model; return the last answer."""
+    last: Message = Loaded()
+    for message, wanted in ((load, Loaded), (Open(), Opened), (Try(0, False), Tried)):
+        last = answer(worker, message)
+        if not isinstance(last, wanted):
+            break
+    return last
+
+
 @pytest.fixture(autouse=True)
 def _no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker limits the process it runs in; here that would be pytest's."""
@@ -55,11 +77,12 @@ def _no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_worker_loads_and_runs(tmp_path: Path) -> None:
     worker = Worker()
-    ready = answer(worker, load(tmp_path, builders.doubling()))
-    assert isinstance(ready, Ready)
-    assert ready.provider == "CPUExecutionProvider"
-    assert ready.service_us > 0
-    assert ready.warnings == ()
+    assert answer(worker, load(tmp_path, builders.doubling())) == Loaded()
+    assert answer(worker, Open()) == Opened("CPUExecutionProvider", ())
+    tried = answer(worker, Try(10, True))
+    assert isinstance(tried, Tried)
+    assert tried.service_us > 0
+    assert tried.yardstick_us > 0
     done = answer(worker, Run((builders.item(x=builders.floats([[1, 2, 3]])),)))
     assert isinstance(done, Done)
     assert decode_tensors(done.outputs[0].data)[0].shape == (1, 3)
@@ -67,10 +90,12 @@ def test_a_worker_loads_and_runs(tmp_path: Path) -> None:
 
 def test_where_the_cpu_will_do_a_provider_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
     message = load(tmp_path, builders.doubling())
-    ready = answer(Worker(), Load(message.manifest, message.files, 1, ("cuda", "cpu"), 0))
-    assert isinstance(ready, Ready)
-    assert ready.provider == "CPUExecutionProvider"
-    assert ready.warnings == ("CUDAExecutionProvider is not available in this build of ONNX Runtime",)
+    worker = Worker()
+    assert answer(worker, Load(message.manifest, message.files, 1, ("cuda", "cpu"), 0)) == Loaded()
+    opened = answer(worker, Open())
+    assert isinstance(opened, Opened)
+    assert opened.provider == "CPUExecutionProvider"
+    assert opened.warnings == ("CUDAExecutionProvider is not available in this build of ONNX Runtime",)
 
 
 def test_where_only_providers_that_are_not_there_were_wanted_the_model_is_not_opened(tmp_path: Path) -> None:
@@ -82,8 +107,9 @@ def test_where_only_providers_that_are_not_there_were_wanted_the_model_is_not_op
 
 
 def test_a_run_before_a_load_and_a_message_that_only_workers_send_are_refused() -> None:
-    assert answer(Worker(), Run((b"x",))) == Failed(Failure.INPUT, "no skill was loaded")
-    assert answer(Worker(), Done((), 0)) == Failed(Failure.INTERNAL, "a worker does not take Done")
+    assert answer(Worker(), Run((b"x",))) == Failed(Failure.INPUT, "no skill was opened")
+    assert answer(Worker(), Open()) == Failed(Failure.INTERNAL, "a worker does not take Open now")
+    assert answer(Worker(), Done((), 0)) == Failed(Failure.INTERNAL, "a worker does not take Done now")
 
 
 def test_a_file_with_another_digest_is_not_opened(tmp_path: Path) -> None:
@@ -95,9 +121,8 @@ def test_a_file_with_another_digest_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_model_that_onnx_runtime_refuses_is_an_answer_and_not_the_end(tmp_path: Path) -> None:
     worker = Worker()
-    result = answer(worker, load(tmp_path, builders.with_operator("evil", "Op")))
-    assert isinstance(result, Failed)
-    assert isinstance(answer(worker, load(tmp_path, builders.doubling())), Ready)
+    assert isinstance(start(worker, load(tmp_path, builders.with_operator("evil", "Op"))), Failed)
+    assert isinstance(start(worker, load(tmp_path, builders.doubling())), Tried)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +136,7 @@ def test_a_model_that_onnx_runtime_refuses_is_an_answer_and_not_the_end(tmp_path
 def test_declared_inputs_must_fit_the_model(tmp_path: Path, declared: str, message: str) -> None:
     data = builders.doubling()
     text = f"{builders.manifest_text(data)}\n[[model.inputs]]\n{declared}\n"
-    result = answer(Worker(), load(tmp_path, data, text))
+    result = start(Worker(), load(tmp_path, data, text))
     assert isinstance(result, Failed)
     assert message in result.reason
 
@@ -120,7 +145,7 @@ def test_a_declared_input_may_fix_a_free_dimension(tmp_path: Path) -> None:
     data = builders.doubling()
     text = f'{builders.manifest_text(data)}\n[[model.inputs]]\nname = "x"\ndtype = "float32"\nshape = [2, 3]\n'
     worker = Worker()
-    assert isinstance(answer(worker, load(tmp_path, data, text)), Ready)
+    assert isinstance(start(worker, load(tmp_path, data, text)), Tried)
     done = answer(worker, Run((builders.item(x=builders.floats([[1, 2, 3]])),)))
     assert isinstance(done, Done)
     assert "expected [2, 3]" in done.outputs[0].error
@@ -128,6 +153,8 @@ def test_a_declared_input_may_fix_a_free_dimension(tmp_path: Path) -> None:
 
 class _Touchy:
     """Raises on any batch with a poisoned item."""
+
+    made: ClassVar = [b"poison"]
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -139,8 +166,8 @@ class _Touchy:
             raise self.error
         return [ItemOutput(item) for item in items]
 
-    def sample(self) -> bytes:
-        return b"poison"
+    def samples(self) -> list[bytes]:
+        return self.made
 
 
 def test_an_item_that_makes_a_batch_raise_is_found_by_running_each_alone() -> None:
@@ -156,8 +183,16 @@ def test_a_refused_allocation_ends_the_batch() -> None:
         run_items(_Touchy(MemoryError()), [b"a", b"poison"])
 
 
-def test_a_model_that_refuses_the_sample_is_unmeasured_and_not_broken() -> None:
-    assert measure(_Touchy(RuntimeError("zeros are not welcome"))) == 0
+def test_a_model_that_answers_no_made_input_is_refused_with_the_first_reason() -> None:
+    with pytest.raises(InputError, match="zeros are not welcome"):
+        measure(_Touchy(RuntimeError("zeros are not welcome")), measure_s=1)
+
+
+def test_made_inputs_are_tried_until_one_is_answered_and_that_one_is_measured() -> None:
+    runner = _Touchy(RuntimeError("no"))
+    runner.made = [b"poison", b"poison", b"a", b"poison"]  # type: ignore[misc]
+    assert measure(runner, measure_s=60) >= 1
+    assert runner.batches == [1] * (2 + 1 + MEASUREMENTS)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +242,7 @@ def test_a_damaged_frame_is_refused_before_anything_is_allocated(data: bytes) ->
 
 
 def test_every_kind_of_message_survives_the_frame() -> None:
-    for message in (Run((b"", b"x")), Done((), 5), Failed(Failure.MEMORY, "é"), Ready("p", 1, ("w",))):
+    for message in (Run((b"", b"x")), Done((), 5), Failed(Failure.MEMORY, "é"), Opened("p", ("w",)), Tried(1, 2)):
         data = frame(message)
         kind, length = parse_head(data)
         assert kind in Kind

@@ -13,6 +13,8 @@ from typing import Any
 import msgpack
 
 from swarmharness.errors import ErrorKind
+from swarmharness.execution.tensor_codec import Tensor, TensorHeader, TensorHeaders, encode_tensors
+from swarmharness.execution.tensor_values import tensor_of, values_of
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.protocol.frame import (
     FrameDecoder,
@@ -50,6 +52,10 @@ ABOUT_FRAMES = (
     "Whole frames (hex), read with a maximum of 1,048,576 bytes. `accepted`: one frame of this kind, request id and "
     "body. `refused`: the bytes end the channel."
 )
+ABOUT_TENSORS = (
+    "Whole items or outputs (hex). `accepted`: these tensors, whose `values` are flat, last dimension fastest. "
+    "`refused`: no tensors."
+)
 FRAME_BYTES_MAX = 1_048_576
 ELEMENTS_SHOWN_MAX = 128
 """Sizes above this are not shown in a vector: the files would be megabytes."""
@@ -76,6 +82,8 @@ def vectors_text(schema: str) -> str:
             _add(message, vectors)
     if schema == "channel":
         vectors["frames"] = {"about": ABOUT_FRAMES, "accepted": _frames(), "refused": _broken_frames()}
+    if schema == "items":
+        vectors["tensors"] = {"about": ABOUT_TENSORS, "accepted": _tensors(), "refused": _broken_tensors()}
     return json.dumps(vectors, indent=1) + "\n"
 
 
@@ -137,6 +145,54 @@ def _broken_frames() -> list[dict[str, str]]:
         "kind 12": bytes.fromhex("000000050c00000000"),
         "an HTTP request": b"GET / HTTP/1.1\r\n\r\n",
         "a TLS hello": bytes.fromhex("16030100a5010000a10303"),
+    }
+    return [{"name": name, "hex": data.hex()} for name, data in examples.items()]
+
+
+def _tensors() -> list[dict[str, Any]]:
+    examples = {
+        "an embedding": (tensor_of("embedding", "float32", (1, 3), [0.5, -0.25, 1.0]),),
+        "texts, of which one is empty": (tensor_of("words", "string", (2, 2), ["one", "", "zwölf", "二"]),),
+        "bfloat16 and float16": (
+            tensor_of("b", "bfloat16", (3,), [1.0, -2.5, 3.140625]),
+            tensor_of("h", "float16", (2,), [1.0, -2.5]),
+        ),
+        "integers, booleans and a scalar": (
+            tensor_of("i", "int64", (2,), [-1, 2**40]),
+            tensor_of("b", "bool", (2,), [True, False]),
+            tensor_of("s", "uint8", (), [7]),
+        ),
+        "no elements": (tensor_of("x", "string", (0, 4), []), tensor_of("y", "float64", (0,), [])),
+        "no tensors": (),
+    }
+    return [
+        {"name": name, "hex": encode_tensors(tensors).hex(), "tensors": list(map(_shown, tensors))}
+        for name, tensors in examples.items()
+    ]
+
+
+def _shown(tensor: Tensor) -> dict[str, Any]:
+    shape, values = list(tensor.shape), values_of(tensor)
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape, "values": values}
+
+
+def _broken_tensors() -> list[dict[str, str]]:
+    def packed(dtype: str, shape: tuple[int, ...], data: bytes) -> bytes:
+        header = encode(TensorHeaders((TensorHeader("x", dtype, shape),)))
+        return len(header).to_bytes(4, "big") + header + data
+
+    examples = {
+        "no header": b"\x00\x00",
+        "a type that there is not": packed("complex64", (1,), bytes(8)),
+        "data cut off": packed("float32", (2,), bytes(7)),
+        "data after the end": packed("float32", (1,), bytes(5)),
+        "a shape of 2^80 elements": packed("float32", (2**40, 2**40), bytes(8)),
+        "2^80 texts": packed("string", (2**40, 2**40), bytes(8)),
+        "a text cut off": packed("string", (1,), b"\x05\x00\x00\x00four"),
+        "the length of a text cut off": packed("string", (2,), b"\x00\x00\x00\x00\x00\x00\x00"),
+        "a text of four thousand million bytes": packed("string", (1,), b"\xff\xff\xff\xffx"),
+        "a text that is not UTF-8": packed("string", (1,), b"\x01\x00\x00\x00\xff"),
+        "a text too many": packed("string", (1,), bytes(8)),
     }
     return [{"name": name, "hex": data.hex()} for name, data in examples.items()]
 

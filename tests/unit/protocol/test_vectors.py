@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from swarmharness.errors import ProtocolError
+from swarmharness.errors import InputError, ProtocolError
+from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
+from swarmharness.execution.tensor_values import values_of
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.protocol.frame import FrameDecoder, encode_frame
 from tests.unit.protocol.make_vectors import FRAME_BYTES_MAX, VECTORS, vectors_text
@@ -16,6 +18,7 @@ from tests.unit.protocol.messages import MESSAGES
 
 CLASSES: dict[tuple[str, str], type] = {(message.schema, message.rule): type(message.example) for message in MESSAGES}
 FILES = sorted(VECTORS.glob("*.json"))
+TENSORS = json.loads((VECTORS / "items.json").read_text("utf-8"))["tensors"]
 FRAMES = json.loads((VECTORS / "channel.json").read_text("utf-8"))["frames"]
 
 
@@ -58,6 +61,22 @@ def test_an_accepted_frame_has_this_kind_request_id_and_body(vector: dict[str, A
 def test_a_refused_frame_is_a_protocol_error(vector: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
         FrameDecoder(FRAME_BYTES_MAX).feed(bytes.fromhex(vector["hex"]))
+
+
+@pytest.mark.parametrize("vector", TENSORS["accepted"], ids=lambda vector: vector["name"])
+def test_accepted_tensors_have_these_values(vector: dict[str, Any]) -> None:
+    data = bytes.fromhex(vector["hex"])
+    tensors = decode_tensors(data)
+    assert [(each.name, each.dtype, list(each.shape), values_of(each)) for each in tensors] == [
+        (each["name"], each["dtype"], each["shape"], each["values"]) for each in vector["tensors"]
+    ]
+    assert encode_tensors(tensors) == data
+
+
+@pytest.mark.parametrize("vector", TENSORS["refused"], ids=lambda vector: vector["name"])
+def test_refused_tensors_are_an_input_error(vector: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        list(map(values_of, decode_tensors(bytes.fromhex(vector["hex"]))))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ import pytest
 
 from swarmharness.execution.items import pack
 from swarmharness.execution.tensor_codec import Tensor, encode_tensors
+from swarmharness.execution.tensor_values import tensor_of
 from swarmharness.jobs.messages import Output
 from swarmharness.jobs.verification.comparison import STEP_ELEMENTS, agree, compare
 
@@ -29,6 +30,17 @@ def same(left: Output, right: Output, kind: str = "tensor", tolerance: float = 1
 def test_what_lies_within_the_tolerance_of_the_largest_element_agrees(dtype: str) -> None:
     assert same(floats(1.0, -2.0, 0.0, dtype=dtype), floats(1.001, -2.0, 0.0015, dtype=dtype))
     assert not same(floats(1.0, -2.0, dtype=dtype), floats(1.01, -2.0, dtype=dtype))
+
+
+def test_bfloat16_agrees_within_two_of_its_steps_and_texts_agree_exactly() -> None:
+    def output(dtype: str, *values: object) -> Output:
+        return Output(encode_tensors((tensor_of("out", dtype, (len(values),), values),)), "")
+
+    assert same(output("bfloat16", 1.0, -2.0), output("bfloat16", 1.0, -1.984375))
+    assert not same(output("bfloat16", 1.0, -2.0), output("bfloat16", 1.0, -1.953125))
+    assert same(output("bfloat16", NAN, -2.0), output("bfloat16", NAN, -2.015625))
+    assert same(output("string", "cat", ""), output("string", "cat", ""))
+    assert not same(output("string", "cat"), output("string", "cart"))
 
 
 def test_one_element_of_a_large_tensor_cannot_be_altered() -> None:

@@ -68,9 +68,9 @@ class FileType:
                 outputs[place] = self._output(self._decide(self._config.labels[best], score), score)
         return outputs
 
-    def sample(self) -> bytes:
+    def samples(self) -> tuple[bytes, ...]:
         """See `Runner`: a page of source code."""
-        return b"def main():\n    print('hello')\n\n" * 40
+        return (b"def main():\n    print('hello')\n\n" * 40,)
 
     def _decide(self, label: str, score: float) -> str:
         replaced = self._config.replaced.get(label, label)

@@ -55,7 +55,7 @@ class ImageOcr:
         """See `Runner`: an item is an image file, an output `[[text, [x0, y0, x1, y1], confidence], …]`."""
         return [self._run_one(item) for item in items]
 
-    def sample(self) -> bytes:
+    def samples(self) -> tuple[bytes, ...]:
         """See `Runner`: an image of 640 x 480 with five lines."""
         image = Image.new("RGB", (640, 480), "white")
         draw, font = ImageDraw.Draw(image), ImageFont.load_default(24)
@@ -63,7 +63,7 @@ class ImageOcr:
             draw.text((20, 40 + 80 * line), f"Line {line} of a page that warms up", fill="black", font=font)
         stream = io.BytesIO()
         image.save(stream, "PNG")
-        return stream.getvalue()
+        return (stream.getvalue(),)
 
     def _run_one(self, item: bytes) -> ItemOutput:
         try:

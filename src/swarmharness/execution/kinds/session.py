@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +15,11 @@ import onnxruntime
 from swarmharness.errors import InputError
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.providers import CPU, full_names, rank_providers, shortfall
+from swarmharness.execution.tensor_arrays import bfloat16_bits, from_bfloat16_bits
 
 Array = npt.NDArray[Any]
+_ONNX_BFLOAT16 = 16
+"""TensorProto.BFLOAT16."""
 
 
 class Runner(Protocol):
@@ -23,8 +28,8 @@ class Runner(Protocol):
     def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
         """Return one output for each item, in order; an exception means that the batch failed as a whole."""
 
-    def sample(self) -> bytes:
-        """Return a typical item, for warming up and for measuring."""
+    def samples(self) -> Iterable[bytes]:
+        """Return made items, of which a model that works answers one: for trying, warming up and measuring."""
 
 
 class Session:
@@ -35,11 +40,27 @@ class Session:
         self.inputs: tuple[Any, ...] = tuple(session.get_inputs())
         self.outputs: tuple[Any, ...] = tuple(session.get_outputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        self._bfloat16 = {value.name for value in (*self.inputs, *self.outputs) if value.type == "tensor(bfloat16)"}
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Return every output, in the order of `outputs`."""
-        results: list[Array] = self._session.run(None, dict(feeds))
+    def run(self, feeds: Mapping[str, Array]) -> list[Any]:
+        """Return every output, in the order of `outputs`; bfloat16 goes in and comes out as float32."""
+        if self._bfloat16:
+            return self._run_values(feeds)
+        results: list[Any] = self._session.run(None, dict(feeds))
         return results
+
+    def _run_values(self, feeds: Mapping[str, Array]) -> list[Any]:
+        """Run on ONNX Runtime's own values: NumPy has no bfloat16, so its bits are handed over as they are."""
+        values = {name: self._value(name, array) for name, array in feeds.items()}
+        names = [output.name for output in self.outputs]
+        results = self._session.run_with_ort_values(names, values)
+        return [_plain(result) for result in results]
+
+    def _value(self, name: str, array: Array) -> Any:
+        if name not in self._bfloat16:
+            return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        make = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type
+        return make(bfloat16_bits(array), _ONNX_BFLOAT16)
 
 
 class SessionFactory:
@@ -65,11 +86,14 @@ class SessionFactory:
         """The providers that `open` will try, best first."""
         return self._providers
 
-    def open(self, path: Path) -> Session:
-        """Open a model on the best provider that works; raises InputError if that is the CPU, and nobody named it."""
+    def open(self, model: Path | bytes) -> Session:
+        """Open a model, a file or its bytes, on the best provider that works.
+
+        Raises InputError if that is the CPU, and nobody named it.
+        """
         for provider in self._providers[:-1]:
             try:
-                session = self._open(path, (provider, CPU))
+                session = self._open(model, (provider, CPU))
             except Exception as error:  # whatever a driver raises, the CPU still works
                 self._give_up(provider, str(error) or type(error).__name__)
                 continue
@@ -80,13 +104,13 @@ class SessionFactory:
         if not self._cpu_will_do:
             raise InputError(f'{"; ".join(self.warnings)}; add "cpu" to [execution] providers to run on the processor')
         self.provider = CPU
-        return Session(self._open(path, (CPU,)))
+        return Session(self._open(model, (CPU,)))
 
     def _give_up(self, provider: str, reason: str) -> None:
         self._providers = tuple(name for name in self._providers if name != provider)
         self.warnings.append(f"{provider} is not used: {reason.splitlines()[0][:300]}")
 
-    def _open(self, path: Path, providers: Sequence[str]) -> Any:
+    def _open(self, model: Path | bytes, providers: Sequence[str]) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -96,7 +120,21 @@ class SessionFactory:
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        return onnxruntime.InferenceSession(
+            str(model) if isinstance(model, Path) else model, options, providers=list(providers)
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return one of ONNX Runtime's values as an array, or as it is when it is no tensor."""
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy()
+    shape = value.shape()
+    count = math.prod(shape)
+    if count == 0:
+        return np.zeros(shape, np.float32)
+    pointer = ctypes.cast(value.data_ptr(), ctypes.POINTER(ctypes.c_uint16))
+    return from_bfloat16_bits(np.ctypeslib.as_array(pointer, (count,))).reshape(shape)
 
 
 def as_float32(array: Array) -> npt.NDArray[np.float32]:

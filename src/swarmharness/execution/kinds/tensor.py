@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swarmharness.errors import InputError
+from swarmharness.execution.items import ITEM_BYTES_MAX
+from swarmharness.execution.kinds.onnx_values import check_output, output_arrays, tensor_type
 from swarmharness.execution.kinds.session import Array, SessionFactory
 from swarmharness.execution.manifest_table import suggestion
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.skill import TensorInput
-from swarmharness.execution.tensor_arrays import from_arrays, to_arrays
-from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
+from swarmharness.execution.tensor_arrays import BFLOAT16, from_arrays, to_arrays
+from swarmharness.execution.tensor_codec import STRING, decode_tensors, encode_tensors
 
-_ONNX_TYPES = {"float": "float32", "double": "float64"}
+SAMPLE_SIZES = (1, 2, 8, 32, 224)
+"""What a made input has for the dimensions that are free, until the model takes one."""
+SAMPLE_ELEMENTS_MAX = ITEM_BYTES_MAX // 8
+"""A made input is one that could be sent."""
 
 
 class TensorRunner:
@@ -25,6 +31,9 @@ class TensorRunner:
     def __init__(self, files: Mapping[str, Path], sessions: SessionFactory, declared: Sequence[TensorInput]) -> None:
         self._session = sessions.open(files["model.onnx"])
         self._inputs = {tensor.name: _input(tensor) for tensor in self._session.inputs}
+        for tensor in self._session.outputs:
+            check_output(tensor.name, tensor.type)
+        self._narrow_outputs = {tensor.name for tensor in self._session.outputs if tensor_type(tensor.type) == BFLOAT16}
         for tensor in declared:
             self._narrow(tensor)
 
@@ -32,13 +41,17 @@ class TensorRunner:
         """See `Runner`: an item and an output are named tensors. Items are run one by one, in their own shapes."""
         return [self._run_one(item) for item in items]
 
-    def sample(self) -> bytes:
-        """See `Runner`: zeros, with 1 for every free dimension."""
-        zeros = {
-            tensor.name: np.zeros([size if isinstance(size, int) else 1 for size in tensor.shape], tensor.dtype)
-            for tensor in self._inputs.values()
-        }
-        return encode_tensors(from_arrays(zeros))
+    def samples(self) -> Iterator[bytes]:
+        """See `Runner`: zeros, then ones, of the declared sample shapes or of free dimensions of ever larger sizes."""
+        free = any(isinstance(size, str) for tensor in self._inputs.values() for size in _sample_shape(tensor))
+        narrow = {name for name, tensor in self._inputs.items() if tensor.dtype == BFLOAT16}
+        for size in SAMPLE_SIZES if free else SAMPLE_SIZES[:1]:
+            shapes = {name: _sized(tensor, size) for name, tensor in self._inputs.items()}
+            if sum(map(math.prod, shapes.values())) > SAMPLE_ELEMENTS_MAX:
+                return
+            for value in (0, 1):
+                arrays = {name: _sample(tensor, shapes[name], value) for name, tensor in self._inputs.items()}
+                yield encode_tensors(from_arrays(arrays, bfloat16=narrow))
 
     def _run_one(self, item: bytes) -> ItemOutput:
         try:
@@ -46,13 +59,12 @@ class TensorRunner:
             self._check(arrays)
         except InputError as error:
             return ItemOutput(b"", str(error))
-        results: list[Any] = list(self._session.run(arrays))
-        named = {tensor.name: result for tensor, result in zip(self._session.outputs, results, strict=True)}
-        for name, result in named.items():
-            if not isinstance(result, np.ndarray):
-                return ItemOutput(b"", f"the output {name!r} is no tensor and cannot be sent")
+        results = self._session.run(arrays)
         try:
-            return ItemOutput(encode_tensors(from_arrays(named)))
+            named: dict[str, Array] = {}
+            for tensor, result in zip(self._session.outputs, results, strict=True):
+                named |= output_arrays(tensor.name, tensor.type, result)
+            return ItemOutput(encode_tensors(from_arrays(named, bfloat16=self._narrow_outputs)))
         except InputError as error:
             return ItemOutput(b"", f"output: {error}")
 
@@ -65,8 +77,8 @@ class TensorRunner:
             if name not in arrays:
                 raise InputError(f"the input {name!r} ({tensor.dtype}, shape {_shape(tensor.shape)}) is missing")
             array = arrays[name]
-            if array.dtype.name != tensor.dtype:
-                raise InputError(f"the input {name!r} has the type {array.dtype.name}, expected {tensor.dtype}")
+            if _dtype(array) != ("float32" if tensor.dtype == BFLOAT16 else tensor.dtype):
+                raise InputError(f"the input {name!r} has the type {_dtype(array)}, expected {tensor.dtype}")
             fits = len(array.shape) == len(tensor.shape) and all(
                 isinstance(size, str) or size == given for size, given in zip(tensor.shape, array.shape, strict=True)
             )
@@ -92,11 +104,33 @@ class TensorRunner:
 
 
 def _input(tensor: Any) -> TensorInput:
-    inner = str(tensor.type).removeprefix("tensor(").removesuffix(")")
-    if str(tensor.type) == inner:
+    dtype = tensor_type(tensor.type)
+    if dtype is None:
         raise InputError(f"the model's input {tensor.name!r} is a {tensor.type}, which cannot be sent")
     shape = tuple(size if isinstance(size, int) else str(size or "?") for size in tensor.shape)
-    return TensorInput(tensor.name, _ONNX_TYPES.get(inner, inner), shape)
+    return TensorInput(tensor.name, dtype, shape)
+
+
+def _dtype(array: Array) -> str:
+    return STRING if array.dtype == object else array.dtype.name
+
+
+def _sample_shape(tensor: TensorInput) -> tuple[int | str, ...]:
+    return tensor.shape if tensor.sample_shape is None else tensor.sample_shape
+
+
+def _sized(tensor: TensorInput, size: int) -> tuple[int, ...]:
+    return tuple(given if isinstance(given, int) else size for given in _sample_shape(tensor))
+
+
+def _sample(tensor: TensorInput, shape: tuple[int, ...], value: int) -> Array:
+    filling = value if tensor.sample_value is None else tensor.sample_value
+    if tensor.dtype == STRING:
+        return np.full(shape, str(filling), object)
+    try:
+        return np.full(shape, filling, "float32" if tensor.dtype == BFLOAT16 else tensor.dtype)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"the sample_value {filling!r} of {tensor.name!r} is no {tensor.dtype}") from None
 
 
 def _shape(shape: Sequence[int | str]) -> str:

@@ -54,9 +54,9 @@ class TextEmbedding:
                 outputs[places[index]] = ItemOutput(encode_tensors(from_arrays({"embedding": vector})))
         return [output for output in outputs if output is not None]
 
-    def sample(self) -> bytes:
+    def samples(self) -> tuple[bytes, ...]:
         """See `Runner`: a sentence of 20 tokens."""
-        return b"A node that nobody uses tonight lends its time to a neighbour who searches some old letters."
+        return (b"A node that nobody uses tonight lends its time to a neighbour who searches some old letters.",)
 
     def _embed(self, encodings: Sequence[Encoding]) -> Array:
         longest = max(len(encoding) for encoding in encodings)

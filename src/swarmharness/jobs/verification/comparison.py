@@ -8,8 +8,9 @@
 | any other | byte for byte |
 
 Floats agree when max|a - b| <= tolerance x max(max|a|, max|b|) over each tensor: in a norm of sums, a single element of
-a large tensor could be altered. NaN and infinities must be at the same places. Equal bytes agree always. Only outputs
-of one comparison class are compared (model digest, arithmetic, quantisation): the caller sees to that.
+a large tensor could be altered. The tolerance of bfloat16 is two steps of that type at least, 2^-6. NaN and infinities
+must be at the same places. Equal bytes agree always. Only outputs of one comparison class are compared (model digest,
+arithmetic, quantisation): the caller sees to that.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import msgpack
 
 from swarmharness.errors import InputError
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_codec import Tensor, decode_tensors
+from swarmharness.execution.tensor_codec import FLOATS, ITEM_SIZES_BYTES, Tensor, decode_tensors
+from swarmharness.execution.tensor_values import widened
 from swarmharness.jobs.messages import Output
 
 BOX_PIXELS_MAX = 2
@@ -37,6 +39,8 @@ Steps = Generator[None, None, bool]
 """Yields now and then, and returns whether the outputs agree."""
 
 _CODES = {"float32": "f", "float64": "d"}
+_COARSE = {"bfloat16": 2**-6}
+"""The least tolerance of a type whose numbers lie further apart than the tolerance: two steps, each of up to 2^-7."""
 
 
 def compare(kind: str, left: Sequence[Output], right: Sequence[Output], tolerance: float) -> Steps:
@@ -90,20 +94,20 @@ def _compare_tensors(left: Sequence[Tensor], right: Sequence[Tensor], tolerance:
     for one, other in zip(left, right, strict=True):
         if one.data == other.data:
             continue
-        if not one.dtype.startswith("float"):
+        if one.dtype not in FLOATS:
             return False
-        if not (yield from _compare_floats(one, other, tolerance)):
+        if not (yield from _compare_floats(one, other, max(tolerance, _COARSE.get(one.dtype, 0.0)))):
             return False
     return True
 
 
 def _compare_floats(left: Tensor, right: Tensor, tolerance: float) -> Steps:
     """Compare the elements in two passes: the largest of all decides how far any two may lie apart."""
-    size = left.size_bytes // math.prod(left.shape)  # not empty: empty tensors are equal bytes
+    size = ITEM_SIZES_BYTES[left.dtype]
     step = STEP_ELEMENTS * size
     largest = 0.0
     apart = 0.0
-    for at in range(0, left.size_bytes, step):
+    for at in range(0, len(left.data), step):
         one, other = (_floats(tensor.dtype, tensor.data[at : at + step]) for tensor in (left, right))
         if not (math.isfinite(sum(one)) and math.isfinite(sum(other))):
             pairs = [(x, y) for x, y in zip(one, other, strict=True) if math.isfinite(x) and math.isfinite(y)]
@@ -127,6 +131,8 @@ def _same_special(left: float, right: float) -> bool:
 def _floats(dtype: str, data: bytes | memoryview) -> Sequence[float]:
     if dtype == "float16":
         return unpack(f"<{len(data) // 2}e", data)
+    if dtype == "bfloat16":
+        dtype, data = "float32", widened(data)
     values = array(_CODES[dtype])
     values.frombytes(data)
     if sys.byteorder == "big":
