@@ -114,6 +114,12 @@ def leaf(error: BaseException) -> BaseException:
     return leaves[0]
 
 
+def cause_text(error: BaseException) -> str:
+    """Return what an exception, or what a group of them is really about, says; its type if it says nothing."""
+    cause = leaf(error)
+    return str(cause) or type(cause).__name__
+
+
 def error_from_kind(kind: int, message: str) -> SwarmError:
     """Rebuild the exception that a peer reported as (kind, message); an unknown kind is an internal error."""
     return _BY_KIND.get(kind, SwarmError)(message)

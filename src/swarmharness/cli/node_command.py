@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +67,8 @@ def start(
             "addresses": list(event["addresses"]),
             "data_dir": str(directory.path),
             "pid": os.getpid(),
+            "skills": event["skills"],
+            "not_offered": event["not_offered"],
         }
         if json:
             print_json(ready)
@@ -158,6 +160,15 @@ def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print(f"the node (pid {pid}) has stopped", file=sys.stderr)
 
 
+def not_offered_lines(reasons: Mapping[str, str]) -> list[str]:
+    """Return a line for each reason why skills are not offered, with the names of those that it concerns."""
+    names: dict[str, list[str]] = {}
+    for name, reason in sorted(reasons.items()):
+        pull = f"swarmharness skills pull {name}"
+        names.setdefault(reason.replace(pull, "swarmharness skills pull NAME"), []).append(name)
+    return [f"{', '.join(several)}: {reason}" for reason, several in names.items()]
+
+
 def _checked_duration(text: str, parse: Callable[[str], int]) -> int:
     try:
         return parse(text)
@@ -168,4 +179,6 @@ def _checked_duration(text: str, parse: Callable[[str], int]) -> int:
 def _welcome(ready: dict[str, Any], path: Path) -> str:
     lines = [f"node {ready['peer_id']} is ready (pid {ready['pid']})", f"  data      {path}"]
     lines += [f"  listening {address}" for address in ready["addresses"]]
+    lines += [f"  offers    {', '.join(ready['skills']) or 'nothing: no skill can be run here yet'}"]
+    lines += [f"  not offered: {line}" for line in not_offered_lines(ready["not_offered"])]
     return "\n".join([*lines, "  `swarmharness invite` prints the line with which others join; Ctrl-C stops the node"])

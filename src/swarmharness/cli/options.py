@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 
 from swarmharness.errors import ConfigurationError
 
+WIDTH_PIPED = 100
+WIDTH_LEAST = 40
 _WIDTH_MAX = 4096
 
 DataDirOption = Annotated[
@@ -71,20 +74,33 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table, numbers aligned right; a cell is never broken, so that ids can be copied."""
+    """Print a table that fits the screen, numbers aligned right; long cells are folded, ids shortened if need be."""
     from rich.console import Console
     from rich.table import Table
 
+    from swarmharness.cli.table import lay_out
+
     content = [list(row) for row in rows]
+    width = screen_width()
+    layout = lay_out(columns, [[_cell(value) for value in row] for row in content], width)
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
         numeric = bool(content) and all(isinstance(row[number], int | float) for row in content)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
-    for row in content:
-        table.add_row(*[_cell(value) for value in row])
+        table.add_column(
+            name, justify="right" if numeric else "left", width=layout.widths[number], overflow="fold", no_wrap=False
+        )
+    for row in layout.rows:
+        table.add_row(*row)
     console = Console(width=_WIDTH_MAX, highlight=False, markup=False)
     console.width = max(console.measure(table).maximum, len(title))
     console.print(table)
+    if layout.shortened:
+        print("(shortened; --json has all of it)")
+
+
+def screen_width() -> int:
+    """Return how many characters a line may have: $COLUMNS, else those of the terminal, else 100."""
+    return max(WIDTH_LEAST, shutil.get_terminal_size((WIDTH_PIPED, 24)).columns)
 
 
 def print_records(records: Sequence[Mapping[str, Any]]) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 
+CLOCK_SKEW_S_MAX = 300
+"""As in `registry.advert`, which a command does not import."""
+COLUMNS = ("  skill", "item ms", "answers", "failures", "trust", "breaker")
+
 app = new_app()
 
 
@@ -20,31 +24,35 @@ def peers(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         return
     if not any(not peer["local"] for peer in answer):
         print("this node knows no other peer yet; `swarmharness node start --join LINE` joins a swarm")
-    columns = ("peer", "state", "round trip ms", "skill", "item ms", "answers", "failures", "trust", "breaker")
-    if answer:
-        print_table("", columns, [row for peer in answer for row in _rows(peer)])
+    for peer in answer:
+        print(_headline(peer))
+        rows = [_row(skill) for skill in peer["skills"]]
+        if rows:
+            print_table("", COLUMNS, rows)
 
 
-def _rows(peer: dict[str, Any]) -> list[tuple[object, ...]]:
+def _headline(peer: dict[str, Any]) -> str:
+    """Return the id of a peer, and its state in words."""
     state = "this node" if peer["local"] else "usable" if peer["usable"] else peer["reason"]
     if peer["not_serving"] and (peer["local"] or peer["usable"]):
         state = f"{state}, not serving: {peer['not_serving']}"
-    first: tuple[object, ...] = (peer["peer"], state, _ms(peer["round_trip_us"]))
-    rows: list[tuple[object, ...]] = []
-    for skill in peer["skills"]:
-        rows.append(
-            (
-                *first,
-                skill["skill"],
-                _ms(skill["measured_us"] or skill["advertised_us"]),
-                skill["answers"],
-                skill["failures"],
-                f"{skill['trust']:.2f}",
-                skill["breaker"],
-            )
-        )
-        first = ("", "", "")
-    return rows or [(*first, "no skills", "", "", "", "", "")]
+    if peer["round_trip_us"] and not peer["local"]:
+        state = f"{state}, {_ms(peer['round_trip_us'])} ms away"
+    ahead_s = peer.get("clock_ahead_s") or 0
+    if peer["usable"] and abs(ahead_s) > CLOCK_SKEW_S_MAX:
+        state = f"{state}; its clock is {abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this node's"
+    return f"{peer['peer']}  {state}" + ("" if peer["skills"] else ", no skills")
+
+
+def _row(skill: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        f"  {skill['skill']}",
+        _ms(skill["measured_us"] or skill["advertised_us"]),
+        skill["answers"],
+        skill["failures"],
+        f"{skill['trust']:.2f}",
+        skill["breaker"],
+    )
 
 
 def _ms(duration_us: int | None) -> str:

@@ -232,7 +232,7 @@ def _boot() -> str:
 def _open(path: Path, unix_us: int) -> tuple[ReceiptFile, Path | None]:
     try:
         return ReceiptFile(path), None
-    except DamagedFileError as error:
+    except DamagedFileError:
         aside = set_aside(path, unix_us)
-        _log.warning("%s; it is now %s, and an empty one is started", error, aside)
+        _log.warning("the receipt database %s was damaged: it is now %s, and an empty one is started", path, aside)
     return ReceiptFile(path), aside

@@ -72,10 +72,9 @@ class ModelStore:
         missing = self.missing(manifest)
         if not missing:
             return ""
-        damaged = [file.name for file in missing if self.path(file.sha256).exists()]
-        verb = "is damaged" if damaged else "is not on this machine"
-        names = ", ".join(damaged or [file.name for file in missing])
-        return f"its model {verb} ({names}): swarmharness skills pull {manifest.name}"
+        damaged = any(self.path(file.sha256).exists() for file in missing)
+        state = "is damaged" if damaged else "is not on this machine"
+        return f"its model {state}: swarmharness skills pull {manifest.name}"
 
     def fetch(
         self, manifest: SkillManifest, skill_folder: Path | None, progress: Progress | None = None

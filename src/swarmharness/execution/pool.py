@@ -28,6 +28,8 @@ class ProcessExecutor:
     ) -> None:
         chosen = settings or ExecutorSettings()
         self._lanes = {skill.manifest.name: SkillLane(skill, store, chosen) for skill in skills}
+        self.problems: dict[str, str] = {}
+        """What is wrong with folders that should hold a skill, by name; told with the skills that are not offered."""
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery, bool | None] | None = None
 
     async def __aenter__(self) -> ProcessExecutor:
@@ -57,7 +59,8 @@ class ProcessExecutor:
 
     def unoffered(self) -> dict[str, str]:
         """See `ports.Executor`."""
-        return {name: lane.unusable for name, lane in self._lanes.items() if lane.unusable}
+        lanes = {name: lane.unusable for name, lane in self._lanes.items() if lane.unusable}
+        return {**self.problems, **lanes}
 
     async def load(self, skill: str) -> SkillInfo:
         """Start the worker of a skill, so that the first call does not wait for it, and return what was measured.

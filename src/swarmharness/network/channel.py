@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import trio
 
-from swarmharness.errors import DeadlineError, InputError, ProtocolError, SwarmError, error_from_kind
+from swarmharness.errors import DeadlineError, InputError, ProtocolError, SwarmError, cause_text, error_from_kind
 from swarmharness.identity import PeerId
 from swarmharness.network.bulk import BulkExchange, Direction
 from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
@@ -103,7 +103,7 @@ class Channel:
         try:
             theirs, self._early = await greet(self._stream, self._decoder, self._settings, self._refuse)
         except BaseException as error:
-            self._finish(ChannelEnd(str(error) or type(error).__name__, farewell=False))
+            self._finish(ChannelEnd(cause_text(error), farewell=False))
             raise
         self._calls.set_window(theirs.window_bytes)
         self._inline_bytes_max = min(self._settings.inline_bytes_max, theirs.window_bytes // 2)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError
+from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError, cause_text
 from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.protocol import codec
@@ -32,7 +32,7 @@ async def greet(
             with contextlib.suppress(*STREAM_ERRORS):
                 if isinstance(error, ProtocolError):
                     refuse("hello")
-                    await stream.send_all(encode_close(str(error)))
+                    await stream.send_all(encode_close(cause_text(error)))
                 await stream.aclose()
         if isinstance(error, trio.TooSlowError):
             raise DeadlineError(f"no hello from the peer within {settings.hello_timeout_s:g} s") from None

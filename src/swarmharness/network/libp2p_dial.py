@@ -13,7 +13,7 @@ from libp2p.peer.peerstore import PeerStoreError
 from libp2p.transport.exceptions import OpenConnectionError
 from multiaddr import Multiaddr
 
-from swarmharness.errors import PeerLostError
+from swarmharness.errors import PeerLostError, cause_text, leaf
 from swarmharness.identity import PeerId, parse_peer_id
 from swarmharness.network.addresses import without_peer
 
@@ -127,11 +127,11 @@ def _parse_all(addresses: Sequence[str]) -> list[Multiaddr]:
 
 def _reason(error: BaseException) -> str:
     """Say what went wrong: libp2p wraps the error that matters in several others."""
-    connected = True
+    connected, error = True, leaf(error)
     while error.__cause__ is not None:
         connected = connected and not isinstance(error, OpenConnectionError)
-        error = error.__cause__
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+        error = leaf(error.__cause__)
+    text = " ".join(cause_text(error).split())[:200]
     if connected and not isinstance(error, OpenConnectionError | OSError):
         return f"the handshake failed, it may have another pre-shared key or exclude this node ({text})"
     return text

@@ -10,7 +10,7 @@ import trio
 from libp2p.host.basic_host import BasicHost
 from multiaddr import Multiaddr
 
-from swarmharness.errors import ConfigurationError
+from swarmharness.errors import ConfigurationError, leaf
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
 from swarmharness.network.libp2p_dial import Dialler
@@ -146,9 +146,7 @@ class Libp2pTransport:
             self._addresses = self._bound_addresses()
         except BaseException as error:
             await self._sessions.background.close(error)
-            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                error = error.exceptions[0]
-            raise error from None
+            raise leaf(error) from None
         return self
 
     async def __aexit__(

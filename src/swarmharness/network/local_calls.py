@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import trio
 
-from swarmharness.errors import DeadlineError, RefusedError, SwarmError, error_from_kind
+from swarmharness.errors import DeadlineError, RefusedError, SwarmError, error_from_kind, leaf
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Handler, Request
 
@@ -33,9 +33,7 @@ async def serve_call(
     try:
         return await handler(Request(caller, method, payload, timeout_s))
     except Exception as error:
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
+        cause = leaf(error)
         if isinstance(cause, SwarmError):
             raise error_from_kind(cause.kind, str(cause)) from None
         _LOG.error("the handler of %r at %s failed", method, peer_id, exc_info=error)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol
 
 import trio
 
-from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError
+from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError, leaf
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Handler, Request
 from swarmharness.network.settings import ChannelSettings
@@ -177,10 +177,9 @@ class Serving:
             self._fail(job.request_id, error, method=job.method)
 
     def _fail(self, request_id: int, error: BaseException, *, method: str = "") -> None:
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, SwarmError):
-            kind, message = int(error.kind), str(error)
+        cause = leaf(error)
+        if isinstance(cause, SwarmError):
+            kind, message = int(cause.kind), str(cause)
         else:
             _LOG.error("the handler of %r failed", method, exc_info=error)
             kind, message = int(ErrorKind.INTERNAL), f"the peer failed internally in {method!r}: its log says why"

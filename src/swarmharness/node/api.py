@@ -43,10 +43,13 @@ class NodeApi:
         terms: InviteTerms,
         *,
         stop: Callable[[], None],
+        set_aside: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
+        """`set_aside` says which damaged files lie in the data directory."""
         self._parts = parts
         self._terms = terms
         self._stop = stop
+        self._set_aside = set_aside
         self._jobs = JobsApi(parts)
         self._owner = OwnerApi(parts)
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
@@ -101,6 +104,7 @@ class NodeApi:
             ],
             "not_offered": parts.unoffered(),
             "owner": await self._owner.status(),
+            "set_aside": self._set_aside(),
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
             "registry": parts.registry.status(),

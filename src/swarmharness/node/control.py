@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgpack
 import trio
 
-from swarmharness.errors import ConfigurationError, PeerLostError, ProtocolError, UnavailableError
+from swarmharness.errors import ConfigurationError, PeerLostError, ProtocolError, UnavailableError, cause_text
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
 from swarmharness.network.ports import Handler, Request
@@ -149,4 +149,4 @@ def _unpacked(payload: bytes) -> Any:
     try:
         return msgpack.unpackb(payload, strict_map_key=False)
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
-        raise ProtocolError(f"a control message is not MessagePack ({error})") from None
+        raise ProtocolError(f"a control message is not MessagePack ({cause_text(error)})") from None

@@ -29,6 +29,7 @@ from swarmharness.node.doctor_machine import (
     python,
     space,
 )
+from swarmharness.node.set_aside import find_set_aside
 from swarmharness.refusals import TWIN_REMEDY, Reason
 from swarmharness.registry.invite import parse_join_target
 
@@ -83,6 +84,10 @@ def _data_dir(directory: DataDir) -> Iterator[Finding]:
         yield Finding("data directory", "warn", f"{path} is open to others", f"chmod 700 {path}")
     else:
         yield Finding("data directory", "ok", str(path))
+    for one in find_set_aside(path):
+        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one.since_unix_s))
+        detail = f"{one.holds}: a damaged file was set aside on {since} as {one.path}"
+        yield Finding("damaged file", "warn", detail, one.advice)
     yield from _node(directory)
     if not directory.identity_file.exists():
         yield Finding("key", "ok", "will be made by the first start")

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_serv
 from swarmharness.node.pause_file import PauseFile
 from swarmharness.node.psk import swarm_psk
 from swarmharness.node.reload import watch_config
+from swarmharness.node.set_aside import find_set_aside
 from swarmharness.node.trace_file import TraceFile
 from swarmharness.owner.machine import MachineSensors, SystemWallClock
 from swarmharness.owner.ports import OwnerPorts
@@ -77,7 +79,14 @@ async def run_node(
             await nursery.start(serve_control, directory.control_socket, node.api)
             nursery.start_soon(_join_all, node.parts, targets)
             transport = node.parts.ports.transport
-            on_ready({"peer_id": transport.peer_id, "addresses": transport.addresses})
+            on_ready(
+                {
+                    "peer_id": transport.peer_id,
+                    "addresses": transport.addresses,
+                    "skills": [skill.name for skill in node.executor.skills()],
+                    "not_offered": node.parts.unoffered(),
+                }
+            )
             nursery.start_soon(_load_models, node.parts, node.executor)
             nursery.start_soon(watch_config, config_file, config, node.apply)
             await stopping.wait()
@@ -124,7 +133,7 @@ async def open_node(
     with directory.lock():
         identity, clock, randomness = directory.identity(), SystemClock(), SystemRandomness()
         models = ModelStore(cache_dir() / MODELS_FOLDER)
-        offered = _offered_skills(directory, config, skills, models)
+        offered, problems = _offered_skills(directory, config, skills, models)
         psk = swarm_psk(directory, config, join, now_unix_s=clock.unix_us() // 1_000_000)
         network = _network_settings(config, directory.concrete_listen(tuple(listen)), psk)
         async with (
@@ -135,6 +144,7 @@ async def open_node(
             Libp2pBroadcast(transport) as broadcast,
             ProcessExecutor(offered, models, _executor_settings(config)) as executor,
         ):
+            executor.problems = problems
             trace = TraceFile()
             _switch(trace, config)
             ports = NodePorts(
@@ -158,12 +168,16 @@ async def open_node(
             )
             async with run_services(ports, _node_settings(config)) as parts:
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
-                api = NodeApi(parts, terms, stop=stop)
+                api = NodeApi(parts, terms, stop=stop, set_aside=partial(_aside, directory))
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trace.run)
                     await nursery.start(api.run)
                     yield OpenNode(parts, api, executor, transport, trace)
                     nursery.cancel_scope.cancel()
+
+
+def _aside(directory: DataDir) -> list[dict[str, Any]]:
+    return [one.as_dict() for one in find_set_aside(directory.path)]
 
 
 def _switch(trace: TraceFile, config: Config) -> None:
@@ -199,8 +213,8 @@ async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
 
 def _offered_skills(
     directory: DataDir, config: Config, names: Sequence[str] | None, models: ModelStore
-) -> list[InstalledSkill]:
-    """Return the skills to serve; one that was asked for by name and cannot be run is an error."""
+) -> tuple[list[InstalledSkill], dict[str, str]]:
+    """Return the skills to serve, and what is wrong with others; one that was asked for by name must be runnable."""
     catalog = find_skills(directory.path / SKILLS_FOLDER)
     for folder, problem in catalog.problems.items():
         _log.warning("the skill folder %s is left out: %s", folder, problem)
@@ -212,7 +226,8 @@ def _offered_skills(
             if models.missing(skill.manifest) and not config.execution.fetch_models:
                 raise UnavailableError(f"the model of {name} is not on this machine: swarmharness skills pull {name}")
             chosen.add(name)
-    return [catalog.get(name) for name in sorted(chosen)]
+    problems = dict(catalog.problems) if "*" in wanted else {}
+    return [catalog.get(name) for name in sorted(chosen)], problems
 
 
 def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None) -> NetworkSettings:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from swarmharness.errors import cause_text
 from swarmharness.owner.nvidia import GpuMeter
 from swarmharness.owner.ports import LocalTime, Readings, Sensor
 
@@ -53,7 +54,7 @@ class MachineSensors:
                 try:
                     found |= read()
                 except Exception as error:  # whatever a driver does, the other sensors still count
-                    failed.append((sensor, f"{type(error).__name__}: {error}"))
+                    failed.append((sensor, f"{type(error).__name__}: {cause_text(error)}"))
         return Readings(**found, failed=tuple(failed))
 
     def _cpu(self) -> dict[str, Any]:

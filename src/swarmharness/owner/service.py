@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from swarmharness.errors import SwarmError
+from swarmharness.errors import SwarmError, cause_text
 from swarmharness.owner.limits import Held, OwnerSettings, Verdict, judge
 from swarmharness.owner.ports import Gate, OwnerPorts, Pause, Readings, Sensor
 from swarmharness.ports import Clock
@@ -153,7 +153,7 @@ class OwnerService:
                     self._ports.sensors.read, wanted, abandon_on_cancel=True, limiter=self._looking
                 )
             except Exception as error:  # drivers raise anything, and no sensor may end a node
-                self._count(UNREADABLE, f"{type(error).__name__}: {error}")
+                self._count(UNREADABLE, f"{type(error).__name__}: {cause_text(error)}")
                 return None
         self._count(UNREADABLE, f"no answer within {READ_TIMEOUT_S:g} s")
         return None

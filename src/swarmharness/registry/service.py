@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from swarmharness.errors import SwarmError, UnavailableError
+from swarmharness.errors import SwarmError, UnavailableError, cause_text
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Dht, PeerAddress, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
@@ -311,7 +311,7 @@ class RegistryService:
         try:
             await self._dht.add_peer(peer)
         except Exception as error:  # an advert may hold addresses that the adapter cannot parse, in whatever way
-            self._joining.report(f"dht {peer.peer_id}", f"it cannot help with look-ups: {error}")
+            self._joining.report(f"dht {peer.peer_id}", f"it cannot help with look-ups: {cause_text(error)}")
         else:
             self._online.set()
 

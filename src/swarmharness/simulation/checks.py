@@ -20,6 +20,7 @@ from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Floor
 from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Half, HalfContent, Receipt, body_digest, link_digest, receipt_problem
+from swarmharness.errors import leaf
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
 from swarmharness.simulation.audits import Problem, bounded, counted_again, held_again, zero_sum
@@ -155,8 +156,7 @@ class Checks:
 
     def crashed(self, error: BaseException) -> None:
         """X-1: hear that a service ended with an error that nobody expected, which ends the simulation."""
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = leaf(error)
         last = traceback.extract_tb(error.__traceback__)[-1]
         self._broken("X-1", f"{type(error).__name__}: {error}, in {last.name} of {PurePath(last.filename).name}")
 

@@ -79,7 +79,7 @@ def start(nodes: list[Node], data_dir: Path, *arguments: str, skills: bool = Fal
 
 def test_the_ready_line_has_the_promised_keys_and_the_node_stops_on_request(tmp_path: Path, nodes: list[Node]) -> None:
     node = start(nodes, tmp_path / "n")
-    assert list(node.ready) == ["event", "peer_id", "addresses", "data_dir", "pid"]
+    assert list(node.ready) == ["event", "peer_id", "addresses", "data_dir", "pid", "skills", "not_offered"]
     assert node.ready["event"] == "ready"
     assert node.ready["data_dir"] == str(tmp_path / "n")
     assert node.ready["pid"] == node.process.pid

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swarmharness.cli.options import checked, print_fields, print_json, print_records, print_table
+from swarmharness.cli.options import WIDTH_LEAST, checked, print_fields, print_json, print_records, print_table
 from swarmharness.errors import ConfigurationError
 
 
@@ -37,9 +37,21 @@ def test_fields_are_aligned_and_nested_records_become_a_table(capsys: pytest.Cap
     ]
 
 
-def test_a_long_cell_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("", ("peer", "n"), [("p" * 300, 1)])
-    assert f"{'p' * 300}  1" in capsys.readouterr().out
+def test_a_table_is_no_wider_than_a_hundred_characters_in_a_pipe_or_than_columns_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ("p" * 300, "a reason of many words, which goes on and on " * 5, 1)
+    for columns, width in ((None, 100), ("60", 60), ("nonsense", 100), ("3", WIDTH_LEAST)):
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if columns is not None:
+            monkeypatch.setenv("COLUMNS", columns)
+        print_table("", ("peer", "reason", "n"), [row])
+        out = capsys.readouterr().out
+        lines = out.splitlines()
+        assert max(map(len, lines)) <= width
+        assert "…" in out
+        assert lines[-1] == "(shortened; --json has all of it)"
+        assert out.count("goes") == 5
 
 
 def test_records_share_the_columns_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:

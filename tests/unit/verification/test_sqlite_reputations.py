@@ -3,6 +3,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import trio
+
 from swarmharness.jobs.verification.policy import VerificationSettings
 from swarmharness.jobs.verification.reputation import Reputation
 from swarmharness.jobs.verification.sqlite_reputations import SqliteReputationStore
@@ -49,7 +51,7 @@ async def test_a_damaged_file_is_set_aside_and_everybody_is_new(tmp_path: Path) 
     path.write_bytes(b"this is no database, and never was one" * 100)
     store = SqliteReputationStore(path)
     assert await store.load() == []
-    assert path.with_name("trust.sqlite.damaged").exists()
+    assert [path.name for path in await trio.Path(tmp_path).glob("trust.sqlite.damaged-*")]
     await store.save([ROW], [])
     assert await store.load() == [ROW]
 

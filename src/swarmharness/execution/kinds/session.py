@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from swarmharness.errors import InputError
+from swarmharness.errors import InputError, cause_text
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.providers import CPU, full_names, rank_providers, shortfall
 from swarmharness.execution.tensor_arrays import bfloat16_bits, from_bfloat16_bits
@@ -95,7 +95,7 @@ class SessionFactory:
             try:
                 session = self._open(model, (provider, CPU))
             except Exception as error:  # whatever a driver raises, the CPU still works
-                self._give_up(provider, str(error) or type(error).__name__)
+                self._give_up(provider, cause_text(error))
                 continue
             if provider in session.get_providers():
                 self.provider = provider

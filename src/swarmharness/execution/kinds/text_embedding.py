@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from swarmharness.errors import InputError
+from swarmharness.errors import InputError, cause_text
 from swarmharness.execution.batching import group_by_length
 from swarmharness.execution.kinds.session import Array, SessionFactory, as_float32
 from swarmharness.execution.ports import ItemOutput
@@ -28,7 +28,7 @@ class TextEmbedding:
         try:
             self._tokenizer = Tokenizer.from_file(str(files["tokenizer.json"]))
         except Exception as error:  # the library raises bare exceptions
-            raise InputError(f"tokenizer.json cannot be read: {error}") from None
+            raise InputError(f"tokenizer.json cannot be read: {cause_text(error)}") from None
         self._tokenizer.enable_truncation(TOKENS_MAX)
         self._tokenizer.no_padding()
         self._session = sessions.open(files["model.onnx"])

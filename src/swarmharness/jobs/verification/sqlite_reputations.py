@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from swarmharness.jobs.verification.reputation import (
 )
 from swarmharness.jobs.verification.standings import Remembered
 from swarmharness.routing.trust import Trust
+from swarmharness.sqlite_connection import set_aside
 
 TRUST_MICRO_MAX = 10**12
 _TEXT_MAX = 128
@@ -33,6 +36,8 @@ _SELECT = """SELECT peer_id, skill, valid_in_a_row, strikes, shunned_until_s, ch
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 
 class SqliteReputationStore:
     """`ReputationStore` in one file, which every call opens anew: that is once a second at most."""
@@ -41,7 +46,7 @@ class SqliteReputationStore:
         self._path = path
 
     async def load(self) -> list[Remembered]:
-        """See `ReputationStore`; a damaged file is set aside as `….damaged`, and everybody is new."""
+        """See `ReputationStore`; a damaged file is set aside as `….damaged-<unix_us>`, and everybody is new."""
         return await self._in_thread(self._load)
 
     async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
@@ -73,7 +78,8 @@ class SqliteReputationStore:
         except sqlite3.OperationalError:
             raise  # busy, or the disk: not damaged
         except sqlite3.DatabaseError:
-            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+            aside = set_aside(self._path, time.time_ns() // 1000)
+            _log.warning("what checks told of peers was damaged: it is now %s, and is learnt anew", aside)
             return []
         return [row for row in map(_read, rows) if row is not None]
 
