@@ -15,6 +15,7 @@ from swarmharness.simulation.checks import Violation
 from swarmharness.simulation.playing import ENDLESS, STUCK, play
 from swarmharness.simulation.random_scenario import random_scenario
 from swarmharness.simulation.scenario import load_scenario
+from swarmharness.simulation.simulate import simulate
 from tests.unit.simulation.samples import SMALL, small
 
 ROOT = Path(__file__).parents[3]
@@ -103,3 +104,11 @@ def test_what_fails_in_a_night_is_shrunk_kept_and_listed(tmp_path: Path, monkeyp
     assert SMALL.splitlines()[0] in Path(played.kept).read_text()
     assert Path(played.kept).name == "C-4-number-9-seed-9.toml"
     assert "  C-4: paid # times: 9" in overnight.summary([played], "program")
+
+
+def test_a_single_task_fails_by_its_deadline_although_the_search_for_a_peer_takes_longer() -> None:
+    """Found by number 105: while nothing arrives the router searches for 5 s, and the request counted as lost (J-1)."""
+    simulation = simulate(small("attempts = 1\ndeadline_s = 0.5\n", delay_ms="5.0\nloss_permille = 1000"), 1)
+    assert simulation.violations == ()
+    assert simulation.load.outcomes
+    assert max(outcome.latency_us for outcome in simulation.load.outcomes) < 700_000

@@ -75,3 +75,14 @@ def test_what_is_posted_between_the_parts_of_a_partition_is_lost() -> None:
 
     arrivals, network = played(play)
     assert (arrivals, network.traffic.lost) == ([], 1)
+
+
+def test_what_arrives_over_a_clogged_link_when_the_simulation_has_ended_is_dropped() -> None:
+    """Found by `simulate --random 32`: it began a task in a nursery that was closed, which ended trio."""
+
+    async def play(network: SimulatedNetwork, arrivals: list[int]) -> None:
+        network.weather.around(B).clogged = trio.Event()
+        post(network, arrivals)
+        network.nursery = None
+
+    assert played(play)[0] == []
