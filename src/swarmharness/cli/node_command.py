@@ -98,7 +98,7 @@ def status(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     if json:
         print_json(answer)
     else:
-        print_fields(answer)
+        print_fields({**answer, "work": {skill: work["text"] for skill, work in answer["work"].items()}})
 
 
 @app.command()

@@ -105,6 +105,8 @@ class TaskServer:
         self.began: Callable[[], None] = lambda: None
         """Hears that a task was accepted, and must not wait."""
         self.served: Served = _nobody_asks
+        self.refused: Callable[[PeerId, str, str], None] = lambda peer_id, skill, reason: None
+        """Hears of every proposal of others that was not run, and why."""
         self._closed: str | None = None
         transport.handle("task.run", self._run)
         transport.handle("task.reveal", self._reveal)
@@ -145,7 +147,13 @@ class TaskServer:
         if task is not None:
             await task.done.wait()
         else:
-            task = await self._admit_and_execute(request, proposal)
+            try:
+                task = await self._admit_and_execute(request, proposal)
+            except SwarmError as error:
+                self._note_refusal(request.peer_id, proposal.skill, error)
+                raise
+            if task.failure is not None:
+                self._note_refusal(request.peer_id, proposal.skill, task.failure)
         if task.failure is not None:
             raise task.failure
         return task.commitment
@@ -195,6 +203,10 @@ class TaskServer:
         if self._kept_bytes >= ANSWER_BYTES_MAX:
             raise RefusedError("too many answers wait here for their requesters; try again in a minute")
         return skill
+
+    def _note_refusal(self, peer_id: PeerId, skill: str, error: SwarmError) -> None:
+        if peer_id != self._own_id:
+            self.refused(peer_id, skill, str(error))
 
     def _closed_error(self) -> RefusedError:
         return RefusedError(f"this node serves nobody now: {self._closed or 'its owner needs it'}; ask again later")

@@ -19,6 +19,7 @@ from swarmharness.node.credit_api import CreditApi
 from swarmharness.node.jobs_api import JobsApi
 from swarmharness.node.owner_api import OwnerApi
 from swarmharness.node.parts import NodeParts
+from swarmharness.node.work import work_of
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 from swarmharness.routing.decisions import DECISIONS_MAX
 from swarmharness.routing.rows import unknown_peer_row
@@ -87,7 +88,7 @@ class NodeApi:
     # -- the node ---------------------------------------------------------------------------------------------
 
     async def _node_status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        parts, ports = self._parts, self._parts.ports
+        parts, ports, owner = self._parts, self._parts.ports, await self._owner.status()
         return {
             "peer_id": ports.transport.peer_id,
             "version": __version__,
@@ -103,7 +104,8 @@ class NodeApi:
                 for skill in ports.executor.skills()
             ],
             "not_offered": parts.unoffered(),
-            "owner": await self._owner.status(),
+            "work": work_of(parts, owner["reasons"]),
+            "owner": owner,
             "set_aside": self._set_aside(),
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),

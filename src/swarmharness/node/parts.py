@@ -42,11 +42,15 @@ from swarmharness.registry.redemption import Redemption
 from swarmharness.registry.service import LanDiscovery, RegistryService
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore, SequenceStore
+from swarmharness.routing.demand import Demand
 from swarmharness.routing.hedging import HedgeBudget
+from swarmharness.routing.load_messages import ProbeRequest
 from swarmharness.routing.load_reports import LoadReports
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.probe import ProbeService
 from swarmharness.routing.router import Router
+from swarmharness.routing.standing import Standing
+from swarmharness.routing.telling import StandingTeller
 from swarmharness.routing.trace import TraceSink
 
 HISTORY_SEARCHED = 4096
@@ -115,6 +119,7 @@ class NodeParts:
     probes: ProbeService
     verification: Verification
     redemption: Redemption
+    demand: Demand
     owner: OwnerService | None
     started_us: int
 
@@ -199,8 +204,10 @@ async def run_services(
         trusts=lambda peer: peer in credit.policy.own,
     )
     load_reports = LoadReports(ports.executor, ports.transport, router, ports.clock)
-    tasks.began, tasks.served = load_reports.note_began, load_reports.note_served
+    demand = Demand()
+    _follow_demand(demand, tasks, load_reports, registry, ports)
     probes = ProbeService(router, ports.transport, ports.randomness)
+    teller = StandingTeller(router, ports.transport, ports.randomness)
     hedge_budget, alarms = HedgeBudget(), Alarms()
 
     def hedged(purse: Purse) -> TaskRunner:
@@ -241,6 +248,7 @@ async def run_services(
             await inner.start(verification.run)
             inner.start_soon(redemption.run)
             inner.start_soon(probes.run)
+            inner.start_soon(teller.run)
             inner.start_soon(alarms.run)
             inner.start_soon(load_reports.run)
             inner.start_soon(_settle_owed, ports, jobs, credit)
@@ -262,6 +270,7 @@ async def run_services(
                 probes,
                 verification,
                 redemption,
+                demand,
                 owner,
                 started_us,
             )
@@ -272,6 +281,28 @@ async def run_services(
         with trio.move_on_after(2):
             await credit.drain()
         outer.cancel_scope.cancel()
+
+
+def _follow_demand(
+    demand: Demand, tasks: TaskServer, load_reports: LoadReports, registry: RegistryService, ports: NodePorts
+) -> None:
+    """Have what others ask of this node noted."""
+    clock, own_id = ports.clock, ports.transport.peer_id
+
+    def served(peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int) -> None:
+        load_reports.note_served(
+            peer_id, skill, items=items, service_us=service_us, elapsed_us=elapsed_us, found_items=found_items
+        )
+        if peer_id != own_id:
+            demand.served(peer_id, skill, items, clock.monotonic_us())
+
+    def told(peer_id: PeerId, request: ProbeRequest) -> None:
+        standing = Standing(request.expected_us, request.best_us, request.why)
+        demand.told(peer_id, request.skill, standing, clock.monotonic_us())
+
+    tasks.began, tasks.served, load_reports.told = load_reports.note_began, served, told
+    tasks.refused = lambda peer, skill, reason: demand.refused(peer, skill, reason, clock.monotonic_us())
+    registry.watch_searches(lambda peer, skill: demand.looked_for(peer, skill, clock.monotonic_us()))
 
 
 def _traced(tasks: TaskRunner, router: Router, ports: NodePorts, unix_offset_us: int) -> TaskRunner:

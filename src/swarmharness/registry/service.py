@@ -167,6 +167,10 @@ class RegistryService:
         self._joining.add(peers)
         return await self._joining.attempt([peer for peer in peers if peer.peer_id != self._transport.peer_id])
 
+    def watch_searches(self, listener: Callable[[PeerId, str], None]) -> None:
+        """Call `listener`, which must not block, with each node that looks for a skill here, from now on."""
+        self._serving.looked_for = listener
+
     def problems(self) -> tuple[Problem, ...]:
         """Return what does not work in discovery now: what hides nodes from each other, then the oldest first."""
         return (*self.reasons.problems(), *self._joining.problems())

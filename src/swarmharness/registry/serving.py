@@ -69,6 +69,8 @@ class AdvertServing:
         self._limit = PushLimit()
         self._pushed = pushed
         self._asked = asked
+        self.looked_for: Callable[[PeerId, str], None] = lambda peer_id, skill: None
+        """Hears that a node looks for a skill."""
         self._told: Advert | None = None
         transport.handle(METHOD_ADVERT, self._on_advert)
         transport.handle(METHOD_FIND, self._on_find)
@@ -102,6 +104,7 @@ class AdvertServing:
 
     async def _on_find(self, request: Request) -> bytes:
         wanted = decode(FindRequest, request.payload)
+        self.looked_for(request.peer_id, wanted.skill)
         entries = self._directory.holders(wanted.skill)
         known = [entry.signed for entry in entries if entry.usable and not entry.advert.not_serving]
         advert, signed = self._own.current()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from swarmharness.protocol.codec import Range, Size
+from swarmharness.protocol.codec import Added, Range, Size
 from swarmharness.registry.advert import SKILLS_MAX, SkillName
 
 METHOD_PROBE = "load.probe"
@@ -31,9 +31,18 @@ class SkillLoad:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """Asks a node for its load in one skill; the answer is a `Load`."""
+    """Asks a node for its load in one skill; the answer is a `Load`.
+
+    Now and then it says how the asked node stands with the asker, who has just sent a task of the skill somewhere.
+    """
 
     skill: SkillName
+    expected_us: Annotated[int, _US, Added()] = 0
+    """When an answer of the asked node would be expected here; 0: not said."""
+    best_us: Annotated[int, _US, Added()] = 0
+    """When one of the best node is."""
+    why: Annotated[str, Size(32), Added()] = ""
+    """By which term it loses to the best, or why it is not asked, in one word; empty: not said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -46,6 +47,8 @@ class LoadReports:
         self._told: tuple[SkillLoad, ...] = ()
         self._due = trio.CancelScope()
         """Passes its deadline when it is time to gossip; it has one from when something changed."""
+        self.told: Callable[[PeerId, ProbeRequest], None] = lambda peer_id, request: None
+        """Hears how this node stands with a requester, and must not wait."""
         transport.handle(METHOD_PROBE, self._on_probe)
         transport.handle(METHOD_TELL, self._on_tell)
 
@@ -106,7 +109,10 @@ class LoadReports:
 
     async def _on_probe(self, request: Request) -> bytes:
         self._limit(request.peer_id)
-        wanted = decode(ProbeRequest, request.payload).skill
+        asked = decode(ProbeRequest, request.payload)
+        wanted = asked.skill
+        if asked.why:
+            self.told(request.peer_id, asked)
         return encode(Load(tuple(one for one in self.load() if one.skill == wanted)))
 
     async def _on_tell(self, request: Request) -> bytes:

@@ -114,7 +114,7 @@ def _load() -> list[WireMessage]:
     examples = {
         "load": Load((skill_load,)),
         "skill_load": skill_load,
-        "probe_request": ProbeRequest("text-embedding"),
+        "probe_request": ProbeRequest("text-embedding", 80_000, 12_000, "time"),
         "load_heard": LoadHeard(),
     }
     return [WireMessage("load", rule, example) for rule, example in examples.items()]
