@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from swarmharness.cli.options import (
     print_fields,
     print_json,
 )
+from swarmharness.cli.skill_reasons import not_offered_lines
 from swarmharness.errors import ConfigurationError, DeadlineError
 
 STOP_TIMEOUT_S = 60.0
@@ -160,15 +161,6 @@ def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print(f"the node (pid {pid}) has stopped", file=sys.stderr)
 
 
-def not_offered_lines(reasons: Mapping[str, str]) -> list[str]:
-    """Return a line for each reason why skills are not offered, with the names of those that it concerns."""
-    names: dict[str, list[str]] = {}
-    for name, reason in sorted(reasons.items()):
-        pull = f"swarmharness skills pull {name}"
-        names.setdefault(reason.replace(pull, "swarmharness skills pull NAME"), []).append(name)
-    return [f"{', '.join(several)}: {reason}" for reason, several in names.items()]
-
-
 def _checked_duration(text: str, parse: Callable[[str], int]) -> int:
     try:
         return parse(text)
@@ -180,5 +172,5 @@ def _welcome(ready: dict[str, Any], path: Path) -> str:
     lines = [f"node {ready['peer_id']} is ready (pid {ready['pid']})", f"  data      {path}"]
     lines += [f"  listening {address}" for address in ready["addresses"]]
     lines += [f"  offers    {', '.join(ready['skills']) or 'nothing: no skill can be run here yet'}"]
-    lines += [f"  not offered: {line}" for line in not_offered_lines(ready["not_offered"])]
+    lines += [f"  {line}" for line in not_offered_lines(ready["not_offered"])]
     return "\n".join([*lines, "  `swarmharness invite` prints the line with which others join; Ctrl-C stops the node"])

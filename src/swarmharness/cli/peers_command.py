@@ -24,6 +24,8 @@ def peers(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         return
     if not any(not peer["local"] for peer in answer):
         print("this node knows no other peer yet; `swarmharness node start --join LINE` joins a swarm")
+        for problem in call_node(data_dir, "node.status", {})["registry"]["problems"]:
+            print(f"{problem['subject']}: {problem['text']}")
     for peer in answer:
         print(_headline(peer))
         rows = [_row(skill) for skill in peer["skills"]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_fields, print_json, print_table
+from swarmharness.cli.skill_reasons import not_offered_lines, reasons_of
 
 if TYPE_CHECKING:
     from swarmharness.execution.catalog import Catalog, InstalledSkill
@@ -21,15 +22,25 @@ app = new_app("List, show, add and fetch skills.")
 
 @app.command("list")
 def list_skills(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """List the skills on this machine, and whether their models are here; with --json one object a line."""
+    """List the skills on this machine, and why some are not offered; with --json one object a line."""
     catalog, store = _catalog(data_dir), _store()
-    rows = [_summary(skill, store) for _, skill in sorted(catalog.skills.items())]
+    reasons, runs = reasons_of(catalog, store, data_dir)
+    rows = [
+        {
+            **_summary(skill, store),
+            "offered": name not in reasons if runs else None,
+            "reason": reasons.get(name, ""),
+        }
+        for name, skill in sorted(catalog.skills.items())
+    ]
     if json:
         for row in rows:
             print_json(row)
     else:
         names = ("name", "version", "kind", "models", "description")
         print_table("", names, [[row[name] for name in names] for row in rows])
+        for line in not_offered_lines(reasons):
+            print(line)
     for folder, problem in sorted(catalog.problems.items()):
         print(f"skipped {folder}: {problem}", file=sys.stderr)
 

@@ -20,6 +20,7 @@ from swarmharness.jobs.journal import ItemResult, JobRecord, JobState, Journal
 from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
+from swarmharness.routing.explain import excluded_text
 from swarmharness.routing.router import Choice, Router
 
 __all__ = ["ItemResult", "Job", "JobService", "JobSettings", "Progress"]
@@ -89,7 +90,7 @@ class JobService:
                 if choices:
                     return choices
                 problem = UnavailableError(
-                    f"every node that serves {skill!r} failed lately; `swarmharness router explain {skill}` says why"
+                    f"no node that serves {skill!r} can be asked now: {excluded_text(self._router.explain(skill))}"
                 )
             except UnavailableError as error:
                 problem = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.utility import Term, completion_us, rank, terms, time_parts_us
 
+REASONS_SHOWN = 3
 _NEAR = 1e-6
 
 
@@ -74,6 +76,14 @@ def explain(snapshot: Snapshot, policy: RoutingPolicy, request: RouteRequest) ->
     for peer, reason in ranking.excluded:
         explained.append(_explained(views[peer], 0, (), reason, policy, request))
     return Explanation(request, policy, tuple(explained))
+
+
+def excluded_text(explanation: Explanation) -> str:
+    """Say why those were left out that offer the skill, the reason of most of them first."""
+    left_out = [one for one in explanation.candidates if not one.position and one.view.offers]
+    counts = Counter(one.reason for one in left_out).most_common(REASONS_SHOWN)
+    texts = [f"{reason} ({count} nodes)" if count > 1 else reason for reason, count in counts]
+    return "; ".join(texts) or "each is tried by another task now"
 
 
 def _explained(

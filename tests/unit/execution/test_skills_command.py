@@ -31,6 +31,30 @@ def test_the_shipped_skills_are_listed_with_what_is_still_to_be_pulled(capsys: p
     assert "image-ocr" in capsys.readouterr().out
 
 
+def test_the_list_says_why_a_skill_is_not_offered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, data in (("toy", builders.doubling()), ("odd", builders.with_operator("acme", "Frob"))):
+        assert run(["skills", "add", str(builders.skill_folder(tmp_path, data, name=name))]) in (0, 3)
+        run(["skills", "pull", name])
+    capsys.readouterr()
+    rows = {row["name"]: row for row in records(capsys, "list")}
+    pull = "swarmharness skills pull text-embedding"
+    assert rows["text-embedding"]["reason"] == f"its model is not on this machine: {pull}"
+    assert rows["text-embedding"]["offered"] is None  # no node runs
+    assert rows["toy"]["reason"] == ""
+    if "odd" in rows:
+        assert "uses the custom operator acme::Frob" in rows["odd"]["reason"]
+    (model,) = [path for path in (tmp_path / "cache" / "swarmharness" / "models").iterdir() if _is(path, "toy", rows)]
+    model.write_bytes(b"cut short")
+    assert run(["skills", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "not offered: toy: its model is damaged: swarmharness skills pull NAME" in out
+    assert "not offered: file-type, image-ocr, text-embedding: its model is not on this machine" in out
+
+
+def _is(path: Path, name: str, rows: dict[str, Any]) -> bool:
+    return path.name == hashlib.sha256(builders.doubling()).hexdigest() and name in rows
+
+
 def test_a_skill_is_shown_with_its_licence_digests_and_sources(capsys: pytest.CaptureFixture[str]) -> None:
     (shown,) = records(capsys, "show", "image-ocr")
     assert shown["license"] == "Apache-2.0"

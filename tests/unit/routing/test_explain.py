@@ -5,7 +5,7 @@ import json
 import pytest
 
 from swarmharness.routing.candidate import RouteRequest, Snapshot
-from swarmharness.routing.explain import explain
+from swarmharness.routing.explain import excluded_text, explain
 from swarmharness.routing.policy import RoutingPolicy
 from tests.unit.routing.views import view
 
@@ -34,6 +34,15 @@ def test_the_winner_and_the_losers_are_told_by_which_term() -> None:
     assert reasons["fast"] == "wins by time: 3 ms against 51 ms of the second"
     assert reasons["far"] == "loses by time: 902 ms against 3 ms of the first"
     assert reasons["gone"] == "it does not answer: connection refused"
+
+
+def test_who_is_left_out_is_said_with_the_reason_of_most_first() -> None:
+    shunned = [view(str(number), shunned=True) for number in range(3)]
+    silent = view("gone", reachable=False, unreachable_reason="connection refused")
+    text = excluded_text(explain(Snapshot("ocr", (silent, *shunned)), RoutingPolicy(), RouteRequest("ocr")))
+    assert text == (
+        "its answers were found wrong, so it is not asked for a while (3 nodes); it does not answer: connection refused"
+    )
 
 
 def test_the_structured_form_is_json_with_value_weight_and_contribution() -> None:
