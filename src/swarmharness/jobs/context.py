@@ -34,6 +34,8 @@ class JobContext:
 
     options: JobOptions = field(default_factory=JobOptions)
     purse: Purse = field(default_factory=Purse)
+    begun_s: float | None = None
+    """When its deadline began to run, in trio's time: before anybody was looked for. None: when its work begins."""
     void: Callable[[Collection[str]], None] = _nothing
     """Takes receipts (`TaskAnswer.receipt`) whose answers turned out wrong: what was not handed out is done again.
 

@@ -93,17 +93,19 @@ class Dispatcher:
         explained: bool,
         begun: bool,
         waits: bool,
+        begun_s: float | None = None,
         copies: int = 1,
     ) -> None:
         """`explained` keeps the router's reasons; `begun` says that the job goes on with what it was fed before.
 
+        Its deadline counts from `begun_s` in trio's time, or from `run`.
         It `waits` for a peer until the deadline, as it does once somebody has served it. `copies` of a task are paid.
         """
         self.plan = JobPlan(settings.plan)
         self._skill, self._router, self._tasks, self._clock = skill, router, tasks, clock
         self._settings, self._purse, self._bell, self._job = settings, purse, bell, dispatch
         self._explained = explained
-        self._begun, self._waits = begun, waits
+        self._begun, self._waits, self._begun_s = begun, waits, begun_s
         self._copies = copies
         self._hopeless: NoCheckerError | None = None
         self._flying: dict[ChunkId, trio.CancelScope] = {}
@@ -120,7 +122,8 @@ class Dispatcher:
 
         Raises DeadlineError when the job's time is up. Neither waits for what is under way: see `stop`.
         """
-        ends_s = trio.current_time() + self._settings.deadline_s
+        begun_s = trio.current_time() if self._begun_s is None else self._begun_s
+        ends_s = begun_s + self._settings.deadline_s
         while not self._job.over():
             if trio.current_time() >= ends_s:
                 raise self._deadline_error()

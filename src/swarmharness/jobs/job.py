@@ -76,6 +76,7 @@ class Job:
             self._bell,
             Dispatch(self._intake.item, self._accept, self._give_up, self._is_answered),
             explained=world.journal is not None,
+            begun_s=context.begun_s,
             begun=record.items_fed > 0,
             waits=record.items_answered > 0 or record.options.wait,
             copies=max(2, record.options.replicas) if record.options.verify == "always" else 1,

@@ -62,8 +62,8 @@ class JobService:
         Raises UnavailableError if nobody serves the skill: at once, or with `options.wait` when the deadline passes.
         Raises BudgetError if nobody can be paid.
         """
-        options, settings = options or JobOptions(), settings or self._settings
-        choices = await self._first_choices(skill, wait_s=settings.deadline_s if options.wait else 0.0)
+        options, settings, begun_s = options or JobOptions(), settings or self._settings, trio.current_time()
+        choices = await self._first_choices(skill, begun_s + settings.deadline_s, waits=options.wait)
         _check_budget(options.budget_microcredits, choices)
         record = JobRecord(
             job_id=job_id,
@@ -78,25 +78,26 @@ class JobService:
         journal = self.journal if job_id else None
         if journal is not None:
             journal.begin(record)
-        async with self._running(record, settings, journal) as job:
+        async with self._running(record, settings, journal, begun_s=begun_s) as job:
             yield job
 
-    async def _first_choices(self, skill: str, *, wait_s: float) -> tuple[Choice, ...]:
-        """Return who serves a skill, the best first; looks again until `wait_s` have passed."""
-        ends_s = trio.current_time() + wait_s
-        while True:
-            try:
-                choices = await self._router.choose(skill, explores=False)
-                if choices:
-                    return choices
-                problem = UnavailableError(
-                    f"no node that serves {skill!r} can be asked now: {excluded_text(self._router.explain(skill))}"
-                )
-            except UnavailableError as error:
-                problem = error
-            if trio.current_time() >= ends_s:
-                raise problem
-            await trio.sleep(min(ALONE_LOOK_S_MAX, ends_s - trio.current_time()))
+    async def _first_choices(self, skill: str, ends_s: float, *, waits: bool) -> tuple[Choice, ...]:
+        """Return who serves a skill, the best first; `waits` looks again and again until `ends_s` in trio's time."""
+        problem = UnavailableError(f"no node that serves {skill!r} was found before the deadline")
+        with trio.CancelScope(deadline=ends_s):
+            while True:
+                try:
+                    choices = await self._router.choose(skill, explores=False)
+                    if choices:
+                        return choices
+                    reasons = excluded_text(self._router.explain(skill))
+                    problem = UnavailableError(f"no node that serves {skill!r} can be asked now: {reasons}")
+                except UnavailableError as error:
+                    problem = error
+                if not waits:
+                    break
+                await trio.sleep(ALONE_LOOK_S_MAX)
+        raise problem
 
     @asynccontextmanager
     async def resume(
@@ -142,10 +143,16 @@ class JobService:
 
     @asynccontextmanager
     async def _running(
-        self, record: JobRecord, settings: JobSettings, journal: Journal | None, *, compare: bool = False
+        self,
+        record: JobRecord,
+        settings: JobSettings,
+        journal: Journal | None,
+        *,
+        begun_s: float | None = None,
+        compare: bool = False,
     ) -> AsyncIterator[Job]:
         purse = Purse(record.options.budget_microcredits, record.spent_microcredits)
-        context = JobContext(record.options, purse)
+        context = JobContext(record.options, purse, begun_s)
         world = JobWorld(self._router, self._clock, self._settle, journal)
         job = Job(record, world, self._layers(context), settings, context)
         await job.recall()

@@ -118,9 +118,8 @@ def play_all(numbers: Iterable[int], jobs: int, state: Path, shrink_s: float) ->
         under_way: set[Future[Played]] = set()
         try:
             while True:
-                under_way.update(
-                    pool.submit(work, number) for number in itertools.islice(waiting, jobs - len(under_way))
-                )
+                begun = itertools.islice(waiting, jobs - len(under_way))
+                under_way.update([pool.submit(work, number, known=frozenset(known)) for number in begun])
                 if not under_way:
                     return
                 ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -110,6 +111,40 @@ async def test_a_job_that_may_wait_opens_when_somebody_serves_the_skill(
         assert trio.current_time() - began_s >= 30.0
         async with client.parts.jobs.open("echo", options=JobOptions(wait=True)) as job:
             assert job.kind == "memory"
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_the_deadline_counts_from_the_submission_and_looking_for_somebody_is_part_of_it(
+    wait: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by `simulate --random 167`: a look-up of 5 s, or all the waiting, came on top of the deadline."""
+    async with memory_swarm(2, serving=1, skills=(SLOW_ECHO,)) as (client, worker):
+        choose, found_s = client.parts.router.choose, trio.current_time() + 20.0
+
+        async def late(skill: str, items: int = 1, **options: Any) -> Any:
+            if trio.current_time() >= found_s:
+                return await choose(skill, items, **options)
+            if wait:
+                raise UnavailableError("no node serves it")
+            await trio.sleep(20.0)
+            return await choose(skill, items, **options)
+
+        monkeypatch.setattr(client.parts.router, "choose", late)
+        began_s = trio.current_time()
+        settings = replace(client.parts.settings.jobs, deadline_s=30.0)
+        async with client.parts.jobs.open("echo", settings, options=JobOptions(wait=wait)) as job:
+            cut_off(client, worker)
+            await job.feed(ITEMS, last=True)
+            results = [result async for result in job.results()]
+        assert {result.error_kind for result in results} <= {ErrorKind.DEADLINE, ErrorKind.UNAVAILABLE}
+        assert 20.0 <= trio.current_time() - began_s < 31.0
+        settings = replace(settings, deadline_s=5.0)
+        found_s = began_s = trio.current_time()
+        found_s += 20.0
+        with pytest.raises(UnavailableError, match=r"before the deadline|no node serves it"):
+            async with client.parts.jobs.open("echo", settings, options=JobOptions(wait=wait)):
+                pass
+        assert trio.current_time() - began_s < 6.0
 
 
 async def test_a_job_whose_answers_are_always_checked_waits_for_a_checker(
