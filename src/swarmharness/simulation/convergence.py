@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from swarmharness.identity import PeerId
+from swarmharness.registry.advert import CLOCK_SKEW_S_MAX
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES, USED_FOR_REFRESHES
 from swarmharness.simulation.audits import Problem
 
@@ -21,17 +22,28 @@ ASKED_OFTEN = 8
 """Who asked for a skill so often has searched for it as often; whoever asks twice an hour searches twice an hour."""
 
 
+CLOCKS_DIFFER_US_MAX = (CLOCK_SKEW_S_MAX - 30) * 1_000_000
+
+
 def settled(swarm: Swarm, node: SimulatedNode, peace_us: int) -> bool:
     """Tell whether an honest node has had so long a peace."""
     since_us = max(node.up_since_us, swarm.checks.quiet_since_us)
     return node.honest and node.parts is not None and not swarm.checks.faults and swarm.now_us() - since_us > peace_us
 
 
+def _clocks_agree(node: SimulatedNode, other: SimulatedNode) -> bool:
+    """Tell whether two running nodes believe each other's adverts, well inside of the limit: clocks may drift on."""
+    assert node.clock is not None
+    assert other.clock is not None
+    return abs(node.clock.unix_us() - other.clock.unix_us()) <= CLOCKS_DIFFER_US_MAX
+
+
 def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
     """R-3: of each skill that it uses often, a settled node knows all settled nodes that serve it, or enough.
 
-    It seeks others when it uses the skill and lacks some, and whoever leaves counts as known for a few refresh periods
-    more. So a node is looked at that used the skill within these, and has ended its search.
+    Those whose clocks differ by minutes refuse each other's adverts, and say so. It seeks others when it uses the skill
+    and lacks some, and whoever leaves counts as known for a few refresh periods more. So a node is looked at that used
+    the skill within these, and has ended its search.
     """
     peace_us = swarm.scenario.expect.converges_s * 1_000_000
     if not settled(swarm, node, peace_us):
@@ -44,7 +56,10 @@ def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
         lately = directory.in_use(skill, node.clock.monotonic_us() + used_after_us)
         if node.asked[skill] >= ASKED_OFTEN and lately and not look_ups.searching(skill):
             serving = [other for other in swarm.nodes if skill in other.group.serves and other is not node]
-            there = sum(settled(swarm, other, peace_us) and not other.group.serves_until_s for other in serving)
+            there = sum(
+                settled(swarm, other, peace_us) and not other.group.serves_until_s and _clocks_agree(node, other)
+                for other in serving
+            )
             known = sum(entry.confirmed for entry in directory.holders(skill))
             if known < min(there, directory.settings.enough):
                 yield "R-3", f"it knows {known} nodes that serve {skill}, and {there} have been there for long"
