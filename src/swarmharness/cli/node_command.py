@@ -22,8 +22,8 @@ from swarmharness.cli.options import (
     print_fields,
     print_json,
 )
-from swarmharness.cli.skill_reasons import not_offered_lines
 from swarmharness.errors import ConfigurationError, DeadlineError
+from swarmharness.node.not_offered import not_offered_lines
 
 STOP_TIMEOUT_S = 60.0
 
@@ -99,7 +99,7 @@ def status(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     if json:
         print_json(answer)
     else:
-        print_fields({**answer, "work": {skill: work["text"] for skill, work in answer["work"].items()}})
+        print_fields(_for_people(answer))
 
 
 @app.command()
@@ -161,6 +161,18 @@ def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print(f"the node (pid {pid}) has stopped", file=sys.stderr)
 
 
+def _for_people(status: dict[str, Any]) -> dict[str, Any]:
+    """Return what a person wants of a status: sentences by what they are about, and no figures behind them."""
+    registry = status["registry"]
+    return {
+        **status,
+        "work": {skill: work["text"] for skill, work in status["work"].items()},
+        "set_aside": {one["file"]: f"{one['holds']}; {one['advice']}" for one in status["set_aside"]},
+        "registry": {**registry, "problems": {one["subject"]: one["text"] for one in registry["problems"]}},
+        "refusals": [f"{one['reason']}, {one['count']} times: {one['text']}" for one in status["refusals"]],
+    }
+
+
 def _checked_duration(text: str, parse: Callable[[str], int]) -> int:
     try:
         return parse(text)
@@ -171,6 +183,7 @@ def _checked_duration(text: str, parse: Callable[[str], int]) -> int:
 def _welcome(ready: dict[str, Any], path: Path) -> str:
     lines = [f"node {ready['peer_id']} is ready (pid {ready['pid']})", f"  data      {path}"]
     lines += [f"  listening {address}" for address in ready["addresses"]]
-    lines += [f"  offers    {', '.join(ready['skills']) or 'nothing: no skill can be run here yet'}"]
+    names = ", ".join(ready["skills"])
+    lines.append(f"  offers    {names}, once tried" if names else "  offers    nothing: no skill can be run here yet")
     lines += [f"  {line}" for line in not_offered_lines(ready["not_offered"])]
     return "\n".join([*lines, "  `swarmharness invite` prints the line with which others join; Ctrl-C stops the node"])

@@ -43,7 +43,7 @@ def _headline(peer: dict[str, Any]) -> str:
     ahead_s = peer.get("clock_ahead_s") or 0
     if peer["usable"] and abs(ahead_s) > CLOCK_SKEW_S_MAX:
         state = f"{state}; its clock is {abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this node's"
-    return f"{peer['peer']}  {state}" + ("" if peer["skills"] else ", no skills")
+    return f"{peer['peer']}  {state}" + ("" if peer["skills"] or not peer["usable"] else ", no skills")
 
 
 def _row(skill: dict[str, Any]) -> tuple[object, ...]:

@@ -33,15 +33,6 @@ def reasons_of(catalog: Catalog, store: ModelStore, data_dir: Path | None) -> tu
     }, True
 
 
-def not_offered_lines(reasons: Mapping[str, str]) -> list[str]:
-    """Return a line for each reason, with the names of the skills that it concerns."""
-    names: dict[str, list[str]] = {}
-    for name, reason in sorted(reasons.items()):
-        pull = f"swarmharness skills pull {name}"
-        names.setdefault(reason.replace(pull, "swarmharness skills pull NAME"), []).append(name)
-    return [f"not offered: {', '.join(several)}: {reason}" for reason, several in names.items()]
-
-
 def _seen(catalog: Catalog, store: ModelStore, name: str) -> str:
     """Return what is wrong with the files of a skill, as far as they show it without being run."""
     from swarmharness.execution.model_check import check_models

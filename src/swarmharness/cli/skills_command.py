@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_fields, print_json, print_table
-from swarmharness.cli.skill_reasons import not_offered_lines, reasons_of
+from swarmharness.cli.skill_reasons import reasons_of
+from swarmharness.node.not_offered import not_offered_lines
 
 if TYPE_CHECKING:
     from swarmharness.execution.catalog import Catalog, InstalledSkill

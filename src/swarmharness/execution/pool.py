@@ -59,7 +59,8 @@ class ProcessExecutor:
 
     def unoffered(self) -> dict[str, str]:
         """See `ports.Executor`."""
-        lanes = {name: lane.unusable for name, lane in self._lanes.items() if lane.unusable}
+        told = ((name, lane.unusable) for name, lane in self._lanes.items())
+        lanes = {name: reason.removeprefix(f"{name}: ") for name, reason in told if reason}
         return {**self.problems, **lanes}
 
     async def load(self, skill: str) -> SkillInfo:

@@ -29,6 +29,7 @@ from swarmharness.node.doctor_machine import (
     python,
     space,
 )
+from swarmharness.node.not_offered import by_reason
 from swarmharness.node.set_aside import find_set_aside
 from swarmharness.refusals import TWIN_REMEDY, Reason
 from swarmharness.registry.invite import parse_join_target
@@ -120,8 +121,9 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     for problem in status["registry"]["problems"]:
         remedy = REMEDIES.get(problem["subject"], "see that the other node runs and can be reached; then join again")
         yield Finding("node", "warn", f"{problem['subject']}: {problem['text']}", remedy)
-    for name, reason in status.get("not_offered", {}).items():
-        yield Finding("skill", "warn", f"{name} is not offered: {reason}", f"see `swarmharness skills show {name}`")
+    for reason, names in by_reason(status.get("not_offered", {})).items():
+        detail = f"not offered: {', '.join(names)}: {reason}"
+        yield Finding("skill", "warn", detail, f"do so, or see `swarmharness skills show {names[0]}`")
 
 
 def _ports(directory: DataDir, config: Config) -> Iterator[Finding]:

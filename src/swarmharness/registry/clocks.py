@@ -64,7 +64,8 @@ def difference_text(peer_id: str, ahead_s: int, *, agreeing: int = 0) -> str:
     """Say how far a peer's clock is from this node's; `agreeing` others have the time that this node has."""
     apart = f"the clock of {peer_id} is {_apart(ahead_s)} this node's"
     if agreeing:
-        return f"{apart}, and {agreeing} other{'s' if agreeing > 1 else ''} agree with this node: it is wrong there"
+        others = f"{agreeing} others agree" if agreeing > 1 else "another node agrees"
+        return f"{apart}, and {others} with this node: it is wrong there"
     return f"{apart}, and one of the two is wrong: compare both with the right time"
 
 
