@@ -11,6 +11,7 @@ import swarmharness
 from swarmharness.errors import InputError, cause_text, leaf
 
 SOURCES = sorted(Path(swarmharness.__file__).parent.rglob("*.py"))
+_LOGGING = ("debug", "info", "warning", "error")
 WIDE = {"Exception", "BaseException", "ExceptionGroup", "BaseExceptionGroup"}
 
 
@@ -34,6 +35,8 @@ def _told_as_it_is(tree: ast.AST) -> list[int]:
             told = node.value if isinstance(node, ast.FormattedValue) else None
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("str", "repr"):
                 told = node.args[0] if node.args else None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
+                told = next((one for one in node.args if isinstance(one, ast.Name) and one.id == handler.name), told)
             if isinstance(told, ast.Name) and told.id == handler.name:
                 lines.append(told.lineno)
     return lines
@@ -45,5 +48,5 @@ def test_whoever_catches_everything_tells_the_cause_and_not_the_group(path: Path
 
 
 def test_this_check_finds_what_it_looks_for() -> None:
-    text = "try:\n  f()\nexcept Exception as error:\n  print(f'failed: {error}', str(error))\n"
-    assert _told_as_it_is(ast.parse(text)) == [4, 4]
+    text = "try:\n  f()\nexcept Exception as error:\n  print(f'{error}', str(error))\n  _log.warning('%s', error)\n"
+    assert sorted(_told_as_it_is(ast.parse(text))) == [4, 4, 5]

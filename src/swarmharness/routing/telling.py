@@ -14,6 +14,8 @@ from swarmharness.network.ports import Transport
 from swarmharness.ports import Randomness
 from swarmharness.protocol.codec import encode
 from swarmharness.registry.advert import SKILLS_MAX
+from swarmharness.routing.candidate import Snapshot
+from swarmharness.routing.explain import explain
 from swarmharness.routing.load_messages import METHOD_PROBE, ProbeRequest
 from swarmharness.routing.router import Router
 from swarmharness.routing.standing import Standing, standings
@@ -55,12 +57,14 @@ class StandingTeller:
                     self._tell(skill, nursery)
 
     def _tell(self, skill: str, nursery: trio.Nursery) -> None:
-        connected = frozenset(self._transport.connected())
-        found = standings(self._router.explain(skill))
-        left = [(PeerId(peer), one) for peer, one in found.items() if peer in connected]
+        left = [peer for peer in sorted(self._transport.connected()) if self._router.knows(peer, skill)]
         for _ in range(min(TOLD_MAX, len(left))):
-            peer_id, standing = left.pop(self._randomness.below(len(left)))
-            nursery.start_soon(self._probe, peer_id, skill, standing)
+            peer_id = left.pop(self._randomness.below(len(left)))
+            decision = self._router.decision(peer_id, skill, limit=1)  # of all others, only the best is looked at
+            seen = explain(Snapshot(skill, decision.views), decision.policy, decision.request)
+            standing = standings(seen).get(peer_id)
+            if standing is not None:
+                nursery.start_soon(self._probe, peer_id, skill, standing)
 
     async def _probe(self, peer_id: PeerId, skill: str, standing: Standing) -> None:
         request = ProbeRequest(skill, standing.expected_us, standing.best_us, standing.why)
