@@ -74,8 +74,7 @@ class Refusals:
         now_us = self._now_us()
         old = self._recent.pop((reason, peer_id), None)
         count, first_us = (1, now_us) if old is None else (old.count + 1, old.first_us)
-        shown = " ".join(text.split())[:TEXT_CHARS_MAX]
-        self._recent[reason, peer_id] = Refusal(reason, peer_id, shown, count, first_us, now_us, numbers)
+        self._recent[reason, peer_id] = Refusal(reason, peer_id, shown(text), count, first_us, now_us, numbers)
         if len(self._recent) > RECENT_MAX:
             del self._recent[next(iter(self._recent))]
 
@@ -105,3 +104,9 @@ class Refusals:
             }
             for one in self.recent()
         ]
+
+
+def shown(text: str) -> str:
+    """Return a text as one line that a terminal may be shown: it may hold what a peer wrote."""
+    line = " ".join(text.split())[:TEXT_CHARS_MAX]
+    return line if line.isprintable() else "".join(one if one.isprintable() else "?" for one in line)

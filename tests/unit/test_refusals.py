@@ -40,6 +40,12 @@ def test_the_last_one_of_a_reason_and_peer_is_kept_with_how_often_and_since_when
     assert [one.peer_id for one in refusals.recent({Reason.ACCESS})] == ["b"]
 
 
+def test_what_a_peer_wrote_reaches_no_terminal_as_it_is() -> None:
+    refusals = Refusals()
+    refusals.note(Reason.ADVERT, "a", "the advert of \x1b[2J\u202e is late\n")
+    assert refusals.rows(0)[0]["text"] == "the advert of ?[2J? is late"
+
+
 def test_what_is_solved_or_an_hour_old_is_told_no_more_and_stays_counted() -> None:
     now = Hand()
     refusals = Refusals(now)

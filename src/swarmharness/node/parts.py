@@ -205,7 +205,7 @@ async def run_services(
     )
     load_reports = LoadReports(ports.executor, ports.transport, router, ports.clock)
     demand = Demand()
-    _follow_demand(demand, tasks, load_reports, registry, ports)
+    _follow_demand(demand, own, tasks, load_reports, registry, ports)
     probes = ProbeService(router, ports.transport, ports.randomness)
     teller = StandingTeller(router, ports.transport, ports.randomness)
     hedge_budget, alarms = HedgeBudget(), Alarms()
@@ -284,9 +284,14 @@ async def run_services(
 
 
 def _follow_demand(
-    demand: Demand, tasks: TaskServer, load_reports: LoadReports, registry: RegistryService, ports: NodePorts
+    demand: Demand,
+    own: OwnAdvert,
+    tasks: TaskServer,
+    load_reports: LoadReports,
+    registry: RegistryService,
+    ports: NodePorts,
 ) -> None:
-    """Have what others ask of this node noted."""
+    """Have what others ask of this node noted, as far as it is about skills that it advertises."""
     clock, own_id = ports.clock, ports.transport.peer_id
 
     def served(peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int) -> None:
@@ -298,11 +303,20 @@ def _follow_demand(
 
     def told(peer_id: PeerId, request: ProbeRequest) -> None:
         standing = Standing(request.expected_us, request.best_us, request.why)
-        demand.told(peer_id, request.skill, standing, clock.monotonic_us())
+        if own.offers(request.skill):
+            demand.told(peer_id, request.skill, standing, clock.monotonic_us())
+
+    def refused(peer_id: PeerId, skill: str, reason: str) -> None:
+        if own.offers(skill):
+            demand.refused(peer_id, skill, reason, clock.monotonic_us())
+
+    def looked_for(peer_id: PeerId, skill: str) -> None:
+        if own.offers(skill):
+            demand.looked_for(peer_id, skill, clock.monotonic_us())
 
     tasks.began, tasks.served, load_reports.told = load_reports.note_began, served, told
-    tasks.refused = lambda peer, skill, reason: demand.refused(peer, skill, reason, clock.monotonic_us())
-    registry.watch_searches(lambda peer, skill: demand.looked_for(peer, skill, clock.monotonic_us()))
+    tasks.refused = refused
+    registry.watch_searches(looked_for)
 
 
 def _traced(tasks: TaskRunner, router: Router, ports: NodePorts, unix_offset_us: int) -> TaskRunner:

@@ -83,6 +83,10 @@ class OwnAdvert:
         """The advert as it was composed last."""
         return self.current()[0] if self._current is None else self._current[0]
 
+    def offers(self, skill: str) -> bool:
+        """Tell whether the advert as it was composed last has a skill; False before there is one."""
+        return self._current is not None and self._current[0].skill(skill) is not None
+
     def current(self, *, changed: bool = False) -> tuple[Advert, SignedAdvert]:
         """Return the advert that is true now; `changed` says not to be content with one of a second ago."""
         now_us = self._clock.monotonic_us()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.ports import Clock
-from swarmharness.refusals import HIDING, TWIN_REMEDY, Reason, Refusal, Refusals
+from swarmharness.refusals import HIDING, TWIN_REMEDY, Reason, Refusal, Refusals, shown
 from swarmharness.registry.advert import CLOCK_SKEW_S_MAX, Advert, DatesError, SequenceError
 from swarmharness.registry.clocks import Clocks, difference_text, summary
 from swarmharness.registry.joining import Problem
@@ -39,7 +39,7 @@ class Reasons:
 
     def refused(self, peer_id: str, error: SwarmError, *, direct: bool) -> str:
         """Hear that an advert from a peer was refused, and return why in words; `direct` says that it is its own."""
-        reason, text, numbers = _reason_of(error), str(error), dict[str, int]()
+        reason, text, numbers = _reason_of(error), shown(str(error)), dict[str, int]()
         if isinstance(error, DatesError) and direct:
             if not self.clocks.is_wrong(peer_id) and abs(error.late_s) > CLOCK_SKEW_S_MAX:
                 self.clocks.note(peer_id, -error.late_s)  # a node of an older version does not say what time it has
@@ -47,7 +47,7 @@ class Reasons:
                 reason, text = Reason.CLOCK, difference_text(peer_id, ahead_s)
                 numbers["clock_ahead_s"] = ahead_s
         elif isinstance(error, SequenceError):
-            text = f"{error}: two nodes use its key, or it runs on an old copy of its data directory"
+            text = f"{text}: two nodes use its key, or it runs on an old copy of its data directory"
         self._refusals.note(reason, peer_id, text if direct else "", **numbers)
         return text
 
@@ -58,13 +58,11 @@ class Reasons:
 
     def own_advert(self, advert: Advert, *, told_by: str, highest: int) -> None:
         """Hear of an advert of this node's key that somebody has."""
-        self.own_sequence(advert.sequence, told_by=told_by, highest=highest)
+        self._twin(advert.sequence, f"{told_by} has an advert of this node's key that", highest)
 
     def own_sequence(self, sequence: int, *, told_by: str, highest: int) -> None:
         """Hear up to which number somebody knows adverts of this node's key: a higher one is another node's."""
-        if 0 < highest < sequence:
-            text = f"{told_by} knows an advert of this node's key that another node signed: {TWIN_REMEDY}"
-            self._refusals.note(Reason.TWIN, "", text)
+        self._twin(sequence, f"{told_by} says that it knows an advert of this node's key that", highest)
 
     def clock_was_set(self) -> bool:
         """Tell, once, that this node's own clock was set; what was known of others' is forgotten then."""
@@ -111,6 +109,10 @@ class Reasons:
         return found
 
     # -- parts ------------------------------------------------------------------------------------------------
+
+    def _twin(self, sequence: int, who: str, highest: int) -> None:
+        if 0 < highest < sequence:
+            self._refusals.note(Reason.TWIN, "", f"{who} another node signed: {TWIN_REMEDY}")
 
     def _unix_s(self) -> int:
         return self._clock.unix_us() // 1_000_000

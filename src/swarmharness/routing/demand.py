@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from swarmharness.routing.standing import CHOSEN, Standing
+from swarmharness.routing.standing import Standing
 
 LATELY_US = 900_000_000
 LATELY_TEXT = "the last 15 min"
@@ -98,7 +98,7 @@ class Demand:
             "refused": sum(count for count, _ in refused),
             "looked_for_by": len(looked),
             "told": [
-                {"why": one.why, "expected_ms": one.expected_us / 1000, "best_ms": one.best_us / 1000}
+                {"why": one.word, "expected_ms": one.expected_us / 1000, "best_ms": one.best_us / 1000}
                 for one in standings
             ],
         }
@@ -128,7 +128,7 @@ def _verdict(
         return "refused", f"{_count(proposals, 'proposal')} refused in {LATELY_TEXT}; the last: {refused[-1][1]}"
     if standings:
         last = _most_common(standings)
-        return ("chosen" if last.why == CHOSEN else last.why), f"{_count(len(standings), 'node')} asked: {last.text}"
+        return last.word, f"{_count(len(standings), 'node')} asked: {last.text}"
     where = "; this node listens on this machine alone, see --listen" if around.loopback_only else ""
     if looked:
         return "known", f"{_count(looked, 'node')} looked for it, and sent nothing yet{where}"
@@ -137,8 +137,8 @@ def _verdict(
 
 def _most_common(standings: list[Standing]) -> Standing:
     """Return the last one that says what most say."""
-    why = Counter(one.why for one in standings).most_common(1)[0][0]
-    return next(one for one in reversed(standings) if one.why == why)
+    word = Counter(one.word for one in standings).most_common(1)[0][0]
+    return next(one for one in reversed(standings) if one.word == word)
 
 
 def _count(number: int, what: str) -> str:

@@ -13,6 +13,7 @@ CHOSEN = "chosen"
 FAILING = "failing"
 SHUNNED = "shunned"
 EXCLUDED = "excluded"
+OTHER = "other"
 TERMS = {
     "time": "others are expected in {best_ms:.3g} ms against {expected_ms:.3g} ms here",
     "trust": "others' answers earned more trust than this node's",
@@ -36,6 +37,11 @@ class Standing:
     best_us: int
     why: str
     """One of `TERMS`: by what it loses to the best, or why it is not asked."""
+
+    @property
+    def word(self) -> str:
+        """Return `why` if it is known here."""
+        return self.why if self.why in TERMS else OTHER
 
     @property
     def text(self) -> str:

@@ -300,7 +300,7 @@ async def test_a_node_hears_that_another_signs_adverts_with_its_key(autojump_clo
             await friend.transport.call(node.peer_id, METHOD_ADVERT, request, timeout_s=1)
             (problem,) = node.registry.problems()
             assert problem.subject == Reason.TWIN
-            assert f"{friend.peer_id} knows an advert of this node's key that another node signed" in problem.text
+            assert f"{friend.peer_id} says that it knows an advert of this node's key" in problem.text
 
 
 async def test_a_node_of_an_older_version_says_neither_its_time_nor_what_it_knows(autojump_clock: MockClock) -> None:

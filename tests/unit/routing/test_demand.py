@@ -39,8 +39,9 @@ def test_what_requesters_say_is_told_with_their_figures() -> None:
     demand.told("c", SKILL, Standing(0, 5_000, "shunned"), 0)
     assert line(demand) == ("time", "3 nodes asked: others are expected in 12 ms against 80 ms here")
     demand.told("b", SKILL, Standing(0, 0, "a word of tomorrow"), 0)
-    demand.told("a", SKILL, Standing(0, 0, "a word of tomorrow"), 0)
-    assert line(demand) == ("a word of tomorrow", "3 nodes asked: others are preferred there")
+    demand.told("a", SKILL, Standing(0, 0, "\x1b[2J"), 0)
+    assert line(demand) == ("other", "3 nodes asked: others are preferred there")
+    assert "\x1b" not in str(demand.account(SKILL, 0, AROUND))
 
 
 def test_what_explains_more_comes_first() -> None:
