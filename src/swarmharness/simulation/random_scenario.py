@@ -1,7 +1,8 @@
 """Makes a small scenario from a number: groups, roles, overlapping faults, network and settings; it runs nothing.
 
 Equal numbers give equal scenarios on every machine and Python. Each value is drawn from a stream of its own, named by
-the number and the value's place, so that a new key of a menu leaves all other values as they were.
+the number and the value's place, so that a new setting leaves all others as they were (a new role, kind of fault or key
+of the routing policy does not).
 """
 
 from __future__ import annotations
@@ -48,8 +49,6 @@ STORM_S = 400
 """Faults begin within this time, so that a long scenario ends in peace."""
 CONVERGES_REFRESHES = 15
 """R-3 is stated as 900 s for a refresh period of 60 s; a slower registry has its time in proportion."""
-
-
 _HONEST_GROUP = {name: values for name, values in GROUP.items() if not name.startswith("cheats_")}
 
 
