@@ -66,7 +66,7 @@ def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
 
 
 def counts_what_was_paid(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
-    """S-4: what one settled party of a receipt counts for long, the other counts too."""
+    """S-4: what one settled party of a receipt counts for long, the other counts too, if by its clock it still counts."""
     peace_us = swarm.scenario.expect.agrees_s * 1_000_000
     if not settled(swarm, node, peace_us):
         return
@@ -79,7 +79,9 @@ def counts_what_was_paid(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]
         other = swarm.by_peer[PeerId(claim.requester if claim.worker == node.peer_id else claim.worker)]
         if swarm.checks.counted_us(claim.digest) < before_us and settled(swarm, other, peace_us):
             assert other.parts is not None
-            if claim.digest not in other.parts.credit.books.ledger:
+            ledger = other.parts.credit.books.ledger
+            melted = ledger.epoch - claim.epoch >= ledger.horizon_epochs
+            if claim.digest not in ledger and not melted:
                 lacking[other.index] = lacking.get(other.index, 0) + 1
     for index, count in lacking.items():
         yield "S-4", f"node {index} does not count {count} receipts that the two have had for long"
