@@ -66,7 +66,7 @@ def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
 
 
 def counts_what_was_paid(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
-    """S-4: what one settled party of a receipt counts for long, the other counts too, if by its clock it still counts."""
+    """S-4: what one settled party of a receipt counts for long, the other counts too, if its clock lets it count."""
     peace_us = swarm.scenario.expect.agrees_s * 1_000_000
     if not settled(swarm, node, peace_us):
         return
