@@ -1,13 +1,13 @@
 """Admission at work: takes what the pure rules say, and has it on disk before a request is served (C-11, C-12).
 
 What is taken is reserved on disk in blocks, so that not every request waits for the disk. After a crash the unused rest
-of a block counts as taken: a crash never returns a hold.
+of a block counts as taken: a crash never returns a hold. What is on the disk is remembered only once it is there.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -24,6 +24,7 @@ BLOCK_MICROCREDITS = 10_000_000
 """So much is reserved beyond what is taken: ten seconds of a reference core."""
 BANNED = "a request of a banned peer"
 NOT_COVERED = "a request without enough credit"
+STOPPING = "this node is stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,9 @@ class Gate:
         self._withholds, self._refused = withholds, refused
         self._configured = self._policy = policy
         self._granted: Counter[PeerId] = Counter()
-        self._reserved: defaultdict[tuple[Key, int], int] = defaultdict(int)
-        self._loaded = False
+        self._spare: dict[tuple[Key, int], int] = {}
+        """What the disk holds beyond what is taken, by key and epoch; negative before a reservation. Absent: nothing."""
+        self._closing = self._closed = False
         self._recording = trio.Lock()
         self._arrivals = count()
         self.be_shown: Callable[[PeerId], Awaitable[None]] = _nothing_shown
@@ -102,7 +104,7 @@ class Gate:
         """
         if requester == self._me:
             return Ticket((int(Rank.OWN), 0, next(self._arrivals)))
-        await self._ready()
+        await self._books.ready.wait()
         decision = self._decide(requester, price_microcredits)
         if isinstance(decision, Refused) and not decision.banned:
             await self.be_shown(requester)
@@ -112,24 +114,36 @@ class Gate:
         if isinstance(decision, Refused):
             self._refused[BANNED if decision.banned else NOT_COVERED] += 1
             raise RefusedError(decision.reason)
-        self._books.holds.add(decision.holds)  # before anything is awaited, so that nothing is promised twice
-        ticket = Ticket(decision.order(next(self._arrivals)), decision.holds)
+        if self._closing:
+            raise RefusedError(STOPPING)
+        self._take(decision.holds)  # before anything is awaited, so that nothing is promised twice
         try:
             await self._record(decision.holds)
         except BaseException:
-            self.undo(ticket)
+            self._give_back(decision.holds)  # nothing of it is on the disk
             raise
-        return ticket
+        return Ticket(decision.order(next(self._arrivals)), decision.holds)
 
     def undo(self, ticket: Ticket) -> None:
-        """Give back what a request took that was refused after all, before any work was done for it."""
-        self._books.holds.add(replace(hold, microcredits=-hold.microcredits) for hold in ticket.holds)
+        """Give back what a request took that was refused after all, before any work was done for it.
+
+        After `close` nothing is given back: the disk has the last word, and memory follows it.
+        """
+        if not self._closed:
+            self._give_back(ticket.holds)
 
     async def close(self) -> None:
-        """Give back, on disk, what was reserved and not taken; a node that crashes does not get here."""
-        async with self._recording:
-            if spare := self._spare(before=self._books.epoch + 1):
-                await self._store.keep_holds(spare)
+        """Admit nobody any more, and give back, on disk, what was reserved and not taken.
+
+        A node that crashes does not get here, and one whose disk is too slow not to the end: then the rest stays taken.
+        """
+        self._closing = True
+        try:
+            async with self._recording:
+                while spare := self._returned(before=self._books.epoch + 1):
+                    await self._keep(spare)
+        finally:
+            self._closed = True
 
     def _decide(self, requester: PeerId, price_microcredits: int) -> Admitted | Refused:
         books = self._books
@@ -145,45 +159,53 @@ class Gate:
             price_microcredits=price_microcredits,
         )
 
-    async def _ready(self) -> None:
-        if self._loaded:
-            return
-        await self._books.ready.wait()
-        if not self._loaded:
-            self._loaded = True
-            for hold in self._books.holds:
-                self._reserved[hold.key, hold.epoch] = hold.microcredits
+    @property
+    def _oldest(self) -> int:
+        """The last epoch of which nothing holds any more."""
+        return self._books.epoch - self._books.holds.horizon_epochs
+
+    def _take(self, holds: Iterable[Hold]) -> None:
+        taken = tuple(holds)
+        self._books.holds.add(taken)
+        for hold in taken:
+            self._add_spare(hold, -hold.microcredits)
+
+    def _give_back(self, holds: Iterable[Hold]) -> None:
+        known = (hold for hold in holds if hold.epoch > self._oldest)
+        self._take(replace(hold, microcredits=-hold.microcredits) for hold in known)
+
+    def _add_spare(self, hold: Hold, microcredits: int) -> None:
+        place = hold.key, hold.epoch
+        spare = self._spare.pop(place, 0) + microcredits
+        if spare:
+            self._spare[place] = spare
 
     async def _record(self, holds: tuple[Hold, ...]) -> None:
         if not self._lacking(holds):
             return
         async with self._recording:
             lacking = self._lacking(holds)  # who waited before may have reserved for all
+            if lacking and self._closing:
+                raise RefusedError(STOPPING)
             if lacking:
-                await self._store.keep_holds([*lacking, *self._spare(before=self._books.epoch)])
-                for hold in lacking:
-                    self._reserved[hold.key, hold.epoch] += hold.microcredits
+                await self._keep([*lacking, *self._returned(before=self._books.epoch)])
 
-    def _spare(self, *, before: int) -> list[Hold]:
-        """Return, as negative holds, what was reserved before this hour and not taken; it is reserved no more."""
-        past = [known for known in self._reserved if known[1] < before]
-        reserved = {known: self._reserved.pop(known) for known in past}
-        taken = {known: self._books.holds.taken_in(*known) for known in past}
-        return [
-            Hold(key, epoch, taken[key, epoch] - amount)
-            for (key, epoch), amount in reserved.items()
-            if amount != taken[key, epoch]
-        ]
+    async def _keep(self, holds: list[Hold]) -> None:
+        """Add to what the disk holds; while that lasts, requests go on taking and giving back."""
+        await self._store.keep_holds(holds)
+        for hold in holds:
+            self._add_spare(hold, hold.microcredits)
+
+    def _returned(self, *, before: int) -> list[Hold]:
+        """Return, as negative holds, what was reserved before this hour and not taken."""
+        self._spare = {place: spare for place, spare in self._spare.items() if place[1] > self._oldest}
+        return [Hold(*place, -spare) for place, spare in self._spare.items() if spare > 0 and place[1] < before]
 
     def _lacking(self, holds: tuple[Hold, ...]) -> list[Hold]:
         """Return what is to be reserved so that all that was taken of these keys is on disk."""
-        keys = {(hold.key, hold.epoch) for hold in holds}
-        taken = {known: self._books.holds.taken_in(*known) for known in keys}
-        return [
-            Hold(key, epoch, taken[key, epoch] + BLOCK_MICROCREDITS - self._reserved[key, epoch])
-            for key, epoch in keys
-            if taken[key, epoch] > self._reserved[key, epoch]
-        ]
+        places = dict.fromkeys((hold.key, hold.epoch) for hold in holds)
+        spare = {place: self._spare.get(place, 0) for place in places}
+        return [Hold(*place, BLOCK_MICROCREDITS - amount) for place, amount in spare.items() if amount < 0]
 
 
 async def _nothing_shown(requester: PeerId) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -45,6 +45,8 @@ _STRUCK_OUT_AFTER_S = 60.0
 """What was written down and is settled is removed some time."""
 _RETRIED_AFTER_S = 5.0
 GAME_TIMEOUT_S = 5.0
+HISTORY_SEARCHED = 4096
+"""Own receipts among which those of tasks that the disk has as unsettled are looked for at the start."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +71,10 @@ class Payee:
         self._started_us, self._signed_by = clock.unix_us(), signed_by
         self._unsettled = UnsettledTasks()
         self._fresh: dict[tuple[str, bytes], UnsettledTask] = {}
+        """Not on the disk yet."""
         self._saved: dict[tuple[str, bytes], UnsettledTask] = {}
+        """What the disk has, settled or not."""
+        self._saving = trio.Lock()
         self._pause = trio.CancelScope()
         """Ends when something is to be written down, or to be struck out."""
         self._saved_at_s = -math.inf
@@ -98,10 +103,7 @@ class Payee:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take up what was unsettled at the last end, and write down what remains unsettled, for ever."""
-        for task in await self._store.unsettled():
-            self._saved[task.key] = task
-            if task.answered_us > self._clock.unix_us() - self._horizon_us:
-                self._unsettled.add(task)
+        await self._load()
         task_status.started()
         while True:
             with trio.CancelScope() as self._pause:
@@ -113,6 +115,18 @@ class Payee:
                 _log.error("tasks that are not paid yet cannot be written down: %s", error)
                 await trio.sleep(_RETRIED_AFTER_S)
 
+    async def _load(self) -> None:
+        """Take up what is unsettled; what has a receipt already was settled before its row could be struck out."""
+        on_disk = await self._store.unsettled()
+        me = self._transport.peer_id
+        entries = await self._store.history(me, limit=HISTORY_SEARCHED) if on_disk else []
+        signed = (entry.body for entry in entries if entry.body.worker == me and entry.worker_half is not None)
+        paid = {(body.requester, task) for body in signed for task in body.tasks}
+        for task in on_disk:
+            self._saved[task.key] = task
+            if task.key not in paid and task.answered_us > self._clock.unix_us() - self._horizon_us:
+                self._unsettled.add(task)
+
     def _plan(self) -> None:
         write_down_s = trio.current_time() + SAVED_AFTER_S if self._fresh else math.inf
         strike_out_s = self._saved_at_s + _STRUCK_OUT_AFTER_S if self._saved else math.inf
@@ -120,21 +134,25 @@ class Payee:
 
     async def save(self) -> None:
         """Write down what is unsettled, and strike out what was settled or is too old; what fails is tried again."""
-        self._saved_at_s = trio.current_time()
-        oldest_us = self._clock.unix_us() - self._horizon_us
-        self._unsettled.settled([task for task in self._unsettled if task.answered_us < oldest_us])
-        fresh, self._fresh = self._fresh, {}
-        new = [task for task in fresh.values() if task in self._unsettled]
-        gone = [task for task in self._saved.values() if task not in self._unsettled]
-        if new or gone:
-            try:
+        async with self._saving:  # the next one sees what this one wrote
+            self._saved_at_s = trio.current_time()
+            oldest_us = self._clock.unix_us() - self._horizon_us
+            self._unsettled.settled([task for task in self._unsettled if task.answered_us < oldest_us])
+            self._fresh = {key: task for key, task in self._fresh.items() if task in self._unsettled}
+            new = list(self._fresh.values())
+            gone = [task for task in self._saved.values() if task not in self._unsettled]
+            if new or gone:
                 await self._store.keep_unsettled(new, gone)
-            except BaseException:  # also when it is cancelled: whoever stops saves once more
-                self._fresh = fresh | self._fresh
-                raise
-            self._saved.update((task.key, task) for task in new)
-            for task in gone:
-                del self._saved[task.key]
+                self._written(new, gone)
+
+    def _written(self, new: Iterable[UnsettledTask], gone: Iterable[UnsettledTask]) -> None:
+        """Remember what the disk has; tasks may have been answered and settled while it was written."""
+        for task in new:
+            self._saved[task.key] = task
+            if self._fresh.get(task.key) is task:
+                del self._fresh[task.key]
+        for task in gone:
+            del self._saved[task.key]
 
     async def _handle_settle(self, request: Request) -> bytes:
         try:

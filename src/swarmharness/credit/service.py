@@ -31,7 +31,8 @@ from swarmharness.protocol.codec import decode, encode
 
 FORK = "a peer signed two histories"
 USED_INVITE = "an invite that another peer has used"
-_CLOSING_S = 1.0
+CLOSING_S = 10.0
+"""So long a node that stops waits for its disk to take what it owes; a disk that is well needs a few milliseconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class CreditService:
         self._receipt_listeners: list[Callable[[Receipt], None]] = []
         self._fork_listeners: list[Callable[[ForkProof], None]] = []
         self._tokens: dict[bytes, PeerId] = {}
+        self._redeeming = trio.Lock()
         self.books = Books(store, me, clock, horizon_epochs=chosen.horizon_epochs)
         self._gate = Gate(self.books, store, me, chosen, withholds=self.withholds, refused=self.refused)
         self._recall = Recall(store, signer, transport, clock)
@@ -166,12 +168,16 @@ class CreditService:
                 await self._close()
 
     async def _close(self) -> None:
-        with trio.move_on_after(_CLOSING_S, shield=True):
-            try:
-                await self._payee.save()
-                await self._gate.close()
-            except SwarmError as error:
-                _log.warning("some of what was promised and is owed is not written down: %s", error)
+        with trio.move_on_after(CLOSING_S, shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._closed, self._payee.save)
+                nursery.start_soon(self._closed, self._gate.close)
+
+    async def _closed(self, close: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await close()
+        except SwarmError as error:
+            _log.warning("some of what was promised and is owed is not written down: %s", error)
 
     def _on_fork(self, proof: ForkProof) -> None:
         self.refused[FORK] += 1
@@ -209,18 +215,15 @@ class CreditService:
 
     async def redeem(self, peer_id: PeerId, token: bytes, microcredits: int) -> None:
         """Give a peer the line of an invite of this node, once; RefusedError if another peer has used it."""
-        owner = self._tokens.get(token)
-        if owner is not None and owner != peer_id:
-            self.refused[USED_INVITE] += 1
-            raise RefusedError("this invite was used by another node; ask for one of your own")
-        if owner is None:
-            self._tokens[token] = peer_id  # before anything is awaited, so that nobody else gets it meanwhile
-            try:
+        async with self._redeeming:  # one after the other, so that nobody else gets it meanwhile
+            owner = self._tokens.get(token)
+            if owner is not None and owner != peer_id:
+                self.refused[USED_INVITE] += 1
+                raise RefusedError("this invite was used by another node; ask for one of your own")
+            if owner is None:
                 await self._store.keep_invited(Invited(token, peer_id, microcredits))
-            except BaseException:
-                del self._tokens[token]
-                raise
-            self._gate.grant(peer_id, microcredits)
+                self._tokens[token] = peer_id
+                self._gate.grant(peer_id, microcredits)
 
     async def _handle_game(self, request: Request) -> bytes:
         wanted = decode(GameRequest, request.payload).digest

@@ -22,7 +22,7 @@ QUEUE_MAX = 16_384
 _SIGNATURES_PER_TURN = 8
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Write:
     body: ReceiptBody
     other: Half | None
@@ -38,7 +38,8 @@ class ChainWriter:
     """Gives every half its number when it signs, and lets no signature out before it is on disk (S-1).
 
     Calls that arrive during a commit share the next one, so none waits for more than two. The other party's half need
-    not be on the disk at once: it can be asked for again.
+    not be on the disk at once: it can be asked for again. As with the store, a call that is cancelled is withdrawn, or
+    ends as if it were not.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class ChainWriter:
                 group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
                 if not self._queue:
                     self._wake = trio.Event()
+                if not group:  # whoever called was cancelled
+                    continue
                 self._committing = True
                 try:
                     await self._commit(group)
@@ -94,12 +97,22 @@ class ChainWriter:
         if len(self._queue) >= QUEUE_MAX:
             raise RefusedError(f"{QUEUE_MAX} receipts wait to be stored: is the disk too slow? try again later")
         if not self._write_now(write):
-            self._queue.append(write)
-            self._wake.set()
-            await write.done.wait()
+            await self._write_soon(write)
         if write.error is not None:
             raise write.error
         return write
+
+    async def _write_soon(self, write: _Write) -> None:
+        self._queue.append(write)
+        self._wake.set()
+        try:
+            await write.done.wait()
+        except trio.Cancelled:
+            if write in self._queue:
+                self._queue.remove(write)
+                raise
+            with trio.CancelScope(shield=True):  # it is being signed: what comes of it is to be counted
+                await write.done.wait()
 
     def _write_now(self, write: _Write) -> bool:
         """Sign and commit at once if nobody else does, the place is known and the disk is quick; tell whether."""

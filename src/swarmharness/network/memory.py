@@ -204,7 +204,7 @@ class MemoryLink:
             try:
                 await network.travel(caller, target.peer_id, method, len(payload))
                 try:
-                    answer = await target.serve(caller, method, payload, timeout_s, deadline)
+                    answer = await target.answer(caller, method, payload, timeout_s, deadline)
                 except SwarmError as error:
                     await network.travel(target.peer_id, caller, method, len(str(error)))
                     raise

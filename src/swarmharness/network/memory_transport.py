@@ -10,6 +10,7 @@ import trio
 
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.network.background import Background
 from swarmharness.network.local_calls import call_own_handler, serve_call
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
 from swarmharness.network.settings import AccessRules, NetworkSettings
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 DIAL_BYTES = 1024
 """About what TCP, Noise and Yamux handshakes and the first frames send, each way."""
+
+
+class _Call:
+    """A call that a handler works on, and what became of it."""
+
+    __slots__ = ("answer", "done", "error", "scope")
+
+    def __init__(self) -> None:
+        self.scope, self.done = trio.CancelScope(), trio.Event()
+        self.answer = b""
+        self.error: SwarmError | None = None
 
 
 class MemoryTransport:
@@ -36,9 +48,12 @@ class MemoryTransport:
         self._listeners: list[Callable[[PeerEvent], None]] = []
         self.refused = Refusals(lambda: round(trio.current_time() * 1e6))
         self._up = False
+        self._background = Background()
+        """Where handlers run: they end with their node, and not with whoever called."""
 
     async def __aenter__(self) -> Self:
         self.network.add_node(self)
+        await self._background.open()
         self._up = True
         return self
 
@@ -47,6 +62,7 @@ class MemoryTransport:
     ) -> None:
         self._up = False
         self.network.remove_node(self)
+        await self._background.close(error)
 
     # -- the port -------------------------------------------------------------------------------------------------
 
@@ -137,6 +153,30 @@ class MemoryTransport:
         text = f"{peer_id} is excluded by this node's allow or deny list (network.allow, network.deny)"
         self.refused.note(Reason.ACCESS, peer_id, text)
         return False
+
+    async def answer(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
+        """Have this node answer a call: a caller that gives up cancels the handler, and does not wait for its end."""
+        if not self._up:
+            raise PeerLostError("the peer is stopping")
+        call = _Call()
+        self._background.nursery.start_soon(self._attend, call, caller, method, payload, timeout_s, deadline)
+        try:
+            await call.done.wait()
+        finally:
+            call.scope.cancel()
+        if call.error is not None:
+            raise call.error
+        return call.answer
+
+    async def _attend(
+        self, call: _Call, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float
+    ) -> None:
+        with call.scope:
+            try:
+                call.answer = await self.serve(caller, method, payload, timeout_s, deadline)
+            except SwarmError as error:
+                call.error = error
+            call.done.set()
 
     async def serve(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
         """Run a handler for a peer that waits until `deadline`; raises only SwarmErrors, of the kinds of a wire."""

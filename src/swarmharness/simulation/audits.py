@@ -52,15 +52,19 @@ def counted_again(books: Books, store: MemoryReceiptStore, *, ended: bool = Fals
         yield "S-3", f"its disk has proofs against {len(unknown)} peers that it does not ban"
 
 
-def held_again(books: Books, store: MemoryReceiptStore, *, ended: bool = False) -> Iterator[Problem]:
-    """S-3, C-12: the disk has every promise before the work begins, and exactly these after a stop in order."""
+def held_again(books: Books, store: MemoryReceiptStore, *, exactly: bool = False) -> Iterator[Problem]:
+    """S-3, C-12: the disk has every promise before the work begins, and exactly these after a stop in order.
+
+    While a promise is being written down, memory is ahead of the disk: then nothing is to be asked. A stop whose last
+    writes the disk did not take in time leaves more promised than was taken, as a crash does.
+    """
     held, kept = _amounts(books.holds), _amounts(store._holds)
     oldest = books.ledger.epoch - books.ledger.horizon_epochs
     for key, amount in held.items():
         on_disk = kept.get(key, 0)
-        if amount > on_disk or (ended and amount != on_disk):
+        if amount > on_disk or (exactly and amount != on_disk):
             yield "S-3", f"it holds {amount} micro-credits for {key}, and on its disk are {on_disk}"
-    if ended and any(amount and key not in held for key, amount in kept.items() if key[1] > oldest):
+    if exactly and any(amount and key not in held for key, amount in kept.items() if key[1] > oldest):
         yield "S-3", "on its disk are holds that it does not know"
 
 

@@ -20,6 +20,7 @@ from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import Floor
 from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import Half, HalfContent, Receipt, body_digest, link_digest, receipt_problem
+from swarmharness.credit.service import CLOSING_S
 from swarmharness.errors import leaf
 from swarmharness.identity import PeerId
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES
@@ -105,14 +106,17 @@ class Checks:
         """Hear that a session begins: a restart is a replay (S-3), which is looked at when it is done."""
         self._replaying.append(node)
 
-    def ended_session(self, node: SimulatedNode, parts: NodeParts) -> None:
-        """S-3: hear that a session ended; what starts from its disk starts with what it had."""
+    def ended_session(self, node: SimulatedNode, parts: NodeParts, *, took_s: float) -> None:
+        """S-3: hear that a session ended; what starts from its disk starts with what it had.
+
+        A stop in order that took less than `CLOSING_S` had the time to write everything down.
+        """
         books = parts.credit.books
         if books.ready.is_set():
             store = self._replay(node)
             self._found(node, counted_again(books, store, ended=True))
             if not node.disk.frozen:
-                self._found(node, held_again(books, store, ended=True))
+                self._found(node, held_again(books, store, exactly=took_s < CLOSING_S))
 
     def fault(self, change: int) -> None:
         """Hear that a fault begins (1) or ends (-1)."""
@@ -191,12 +195,13 @@ class Checks:
             return 1
         self._found(node, bounded(parts))
         cost = 2 + self._audit_directory(node)
-        if parts.credit.books.ready.is_set() and not node.disk.pending:
+        if parts.credit.books.ready.is_set():
             store = parts.ports.receipts
             assert isinstance(store, MemoryReceiptStore)
             self._found(node, zero_sum(parts.credit.books))
             self._found(node, counted_again(parts.credit.books, store))
-            self._found(node, held_again(parts.credit.books, store))
+            if not node.disk.promising:
+                self._found(node, held_again(parts.credit.books, store))
             self._found(node, knows_who_serves(self._swarm, node))
             self._found(node, counts_what_was_paid(self._swarm, node))
             cost += 3 * len(parts.credit.books.ledger)
@@ -228,10 +233,12 @@ class Checks:
     # -- receipts -------------------------------------------------------------------------------------------------
 
     def _check_chain(self, node: SimulatedNode, half: Half) -> None:
-        """C-17: an honest node's next half follows one that it signed; only after a loss of power may it leap."""
+        """C-17: an honest node's next half follows one that it signed; only after a loss of power may it leap.
+
+        That is judged once, when a disk has the half first: a copy that comes back later, after another leap, is known.
+        """
         content = half.content
-        self._check_place(half)
-        if not node.honest or not content.number:
+        if not self._check_place(half) or not node.honest or not content.number:
             return
         chain = node.peer_id, content.incarnation
         before = self._chains.get((*chain, content.number - 1))
@@ -250,20 +257,25 @@ class Checks:
                 self._broken("S-1", f"node {node.index} holds a half of {content.signer} that its disk never held")
             self._check_place(half)
 
-    def _check_place(self, half: Half) -> None:
-        """C-15: an honest node signs one content for each place."""
+    def _check_place(self, half: Half) -> bool:
+        """C-15: an honest node signs one content for each place; tells whether this one is new there."""
         content = half.content
         place = content.signer, content.incarnation, content.number
-        known = self._chains.setdefault(place, content)
+        known = self._chains.get(place)
+        if known is None:
+            self._chains[place] = content
+            return True
         if known is content or known == content:
-            return
+            return False
         self._forked.add(content)
         node = self._swarm.by_peer[PeerId(content.signer)]
         if place in self._lost and not self._is_held(known):
             self._chains[place] = content  # nobody has the first one, so nobody was told two things
-        elif node.honest:
+            return True
+        if node.honest:
             where = f"number {content.number} of incarnation {content.incarnation}"
             self._broken("C-15", f"node {node.index}, which is honest, signed two contents as {where}")
+        return True
 
     def _is_held(self, content: HalfContent) -> bool:
         """Tell whether any disk has a half with this content; it looks at all of them."""

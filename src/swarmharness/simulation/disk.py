@@ -1,6 +1,7 @@
 """What outlives a node's process: a log of its receipt store and small files; it can be slow, frozen, or lose its end.
 
-A store in memory is rebuilt from the log at each start, so that a restart is a replay.
+A store in memory is rebuilt from the log at each start, so that a restart is a replay. Changes are written as the thread
+of the real store writes them: one at a time, in the order in which they were asked for, and to the end once begun.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from swarmharness.credit.store import Game, Invited
 from swarmharness.credit.terms import UnsettledTask
 from swarmharness.errors import UnavailableError
 from swarmharness.network.ports import PeerAddress
+from swarmharness.network.turns import Turns
 from swarmharness.registry.stores import PEERS_MAX, LoadedPeers
 from swarmharness.simulation.network import Sleep
 from swarmharness.simulation.randomness import SeededRandomness
@@ -43,7 +45,7 @@ class Write:
 
 @dataclass(slots=True)
 class SimulatedDisk:
-    """`frozen` while no process runs: a write that was under way then is lost, or kept, by chance."""
+    """`frozen` while no process runs: a write that had begun then is lost, or kept, by chance."""
 
     randomness: SeededRandomness
     mean_write_us: int
@@ -59,23 +61,53 @@ class SimulatedDisk:
     peers: tuple[PeerAddress, ...] = ()
     sequence: int = 0
     pending: list[Write] = field(default_factory=list)
+    """What is being written, and what waits for its turn."""
+    _turns: Turns = field(default_factory=Turns)
+    _writing: trio.CancelScope | None = None
 
-    def write_s(self) -> float:
-        """Return how long the next write takes."""
-        return (self.randomness.exponential(self.mean_write_us) + self.slower_us) / 1e6
+    async def write(self, write: Write, sleep: Sleep) -> None:
+        """Have a change in the log when this returns, or raise and have it nowhere.
 
-    def crash(self, *, lost_writes: int = 0) -> list[Write]:
-        """The process is gone: of the writes under way some reached the disk, and a lying disk loses its last ones.
+        Cancelled while it waits for its turn, it is withdrawn; what has begun is waited for. A crash alone ends that.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.pending.append(write)
+        try:
+            async with self._turns:
+                self._check_frozen()
+                with trio.CancelScope(shield=True) as self._writing:
+                    await sleep((self.randomness.exponential(self.mean_write_us) + self.slower_us) / 1e6)
+                self._writing = None
+                if self.frozen:  # what became of the write was for `crash` to say
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                self._check_frozen()
+                self.log.append(write)
+        finally:
+            self.pending.remove(write)
 
-        Returns those.
+    @property
+    def promising(self) -> bool:
+        """Whether holds are being written down, or wait for it."""
+        return any(write.method == "keep_holds" for write in self.pending)
+
+    def _check_frozen(self) -> None:
+        if self.frozen:
+            raise UnavailableError("the disk is gone")
+
+    def crash(self, *, lost_writes: int = 0) -> tuple[list[Write], list[Write]]:
+        """The process is gone: the write that had begun may have reached the disk; a lying disk loses its last ones.
+
+        Returns what thus reached the disk with nobody to hear of it, and what was lost.
         """
         self.frozen = True
-        self.log += [write for write in self.pending if self.randomness.chance(500)]
-        self.pending.clear()
+        reached = self.pending[:1] if self._writing is not None and self.randomness.chance(500) else []
+        if self._writing is not None:
+            self._writing.cancel()
+        self.log += reached
         self.interrupted = self.interrupted or lost_writes > 0
         kept = max(0, len(self.log) - lost_writes)
         lost, self.log = self.log[kept:], self.log[:kept]
-        return lost
+        return [] if lost else reached, lost
 
     def restore(self, before_us: int) -> list[Write]:
         """Put back the receipts of an old backup; returns the writes that it lacks."""
@@ -192,16 +224,4 @@ class SimulatedReceiptStore(MemoryReceiptStore):
         await super().seal(incarnation)
 
     async def _write(self, method: str, *arguments: Any) -> None:
-        disk = self._disk
-        if disk.frozen:
-            raise UnavailableError("the disk is gone")
-        write = Write(self._now_us(), method, arguments)
-        disk.pending.append(write)
-        try:
-            await self._sleep(disk.write_s())
-        except trio.Cancelled:
-            if disk.frozen:
-                raise  # a process that dies meanwhile leaves the write to `crash`
-            # One that stops waits for its disk, as a thread that writes cannot be cancelled.
-        disk.pending.remove(write)
-        disk.log.append(write)
+        await self._disk.write(Write(self._now_us(), method, arguments), self._sleep)

@@ -185,8 +185,8 @@ class SimulatedTransport(MemoryTransport):
         await trio.lowlevel.checkpoint_if_cancelled()  # it arrives at the instant at which its caller gave up
         network = self.network
         network.overseer.handled(network.index[self._peer_id], method, deadline)
-        if network.nursery is not None and network.weather.duplicates(caller, self._peer_id):
-            network.nursery.start_soon(self._serve_again, caller, method, payload, timeout_s)
+        if network.weather.duplicates(caller, self._peer_id):
+            self._background.nursery.start_soon(self._serve_again, caller, method, payload, timeout_s)
         answer = self._play(caller, method, payload, timeout_s)
         return await super().serve(caller, method, payload, timeout_s, deadline) if answer is None else answer
 

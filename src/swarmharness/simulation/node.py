@@ -119,7 +119,7 @@ class SimulatedNode:
         self.parts = None
         self.scope = None
         if self.ended is not None:
-            swarm.checks.ended_session(self, self.ended)
+            swarm.checks.ended_session(self, self.ended, took_s=(swarm.now_us() - self.down_since_us) / 1e6)
             self.ended = None
         swarm.heap.session_ended()
         self.disk.frozen = True
@@ -168,7 +168,9 @@ class SimulatedNode:
         """End the session from one instant to the next; the disk keeps what it has."""
         if self.scope is not None:
             self.swarm.network.kill(self.peer_id)
-            self._lose(self.disk.crash(lost_writes=lost_writes))
+            reached, lost = self.disk.crash(lost_writes=lost_writes)
+            self.swarm.checks.committed(self, [entry for write in reached for entry in write.entries])
+            self._lose(lost)
             if lost_writes:
                 self.ended = None  # of what is lost nothing can be said
             self.scope.cancel()

@@ -99,9 +99,6 @@ class Intake:
             await self._keep(good)  # meanwhile the next batch is verified
         finally:
             self._checking -= chosen.keys()
-        if good:
-            for listener in self.listeners:
-                listener(list(good.values()))
         return list(good.values())
 
     def _choose(self, receipts: Sequence[Receipt], sender: PeerId, asked: bool) -> dict[bytes, Receipt]:
@@ -162,7 +159,7 @@ class Intake:
         return good
 
     async def _keep(self, good: dict[bytes, Receipt]) -> None:
-        """Store receipts; those that wait for one commit share the next."""
+        """Store receipts; those that wait for one commit share the next, also those whose caller gave up meanwhile."""
         if not good:
             return
         group = self._next_group
@@ -189,3 +186,5 @@ class Intake:
             self._near.add(one.body.epoch, digest, one.body.requester, one.body.worker)
         for proof in proofs:
             self._on_proof(proof)
+        for listener in self.listeners:
+            listener(list(group.receipts.values()))
