@@ -63,7 +63,7 @@ class Gate:
         self._configured = self._policy = policy
         self._granted: Counter[PeerId] = Counter()
         self._spare: dict[tuple[Key, int], int] = {}
-        """What the disk holds beyond what is taken, by key and epoch; negative before a reservation. Absent: nothing."""
+        """What the disk holds beyond what is taken, by key and epoch (absent: nothing); below 0 before a write."""
         self._closing = self._closed = False
         self._recording = trio.Lock()
         self._arrivals = count()

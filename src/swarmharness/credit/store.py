@@ -42,9 +42,9 @@ class Invited:
 class ReceiptStore(Protocol):
     """Keeps entries for good. All errors are SwarmErrors; UnavailableError means that nothing was changed.
 
-    Changes are made one after the other, in the order of the calls. A call that is cancelled has changed nothing, or it
-    is waited for and ends as if it were not cancelled. So whoever calls brings what it keeps in memory up to date in the
-    next line, and memory follows from the disk (S-3).
+    Changes are made one after the other, in the order of the calls. A call that is cancelled has changed nothing, or
+    it is waited for and ends as if it were not cancelled. So whoever calls brings what it keeps in memory up to date in
+    the next line, and memory follows from the disk (S-3).
     """
 
     @property

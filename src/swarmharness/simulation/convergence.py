@@ -39,7 +39,7 @@ def _clocks_agree(node: SimulatedNode, other: SimulatedNode) -> bool:
 
 
 def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
-    """R-3: of each skill that it uses often, a settled node knows all settled nodes that serve it, or enough.
+    """R-3: a settled node knows all settled nodes that serve what it uses often, or enough, or as many as it may.
 
     Those whose clocks differ by minutes refuse each other's adverts, and say so. It seeks others when it uses the skill
     and lacks some, and whoever leaves counts as known for a few refresh periods more. So a node is looked at that used
@@ -61,7 +61,7 @@ def knows_who_serves(swarm: Swarm, node: SimulatedNode) -> Iterator[Problem]:
                 for other in serving
             )
             known = sum(entry.confirmed for entry in directory.holders(skill))
-            if known < min(there, directory.settings.enough):
+            if known < min(there, directory.settings.enough, directory.settings.peers_per_skill_max):
                 yield "R-3", f"it knows {known} nodes that serve {skill}, and {there} have been there for long"
 
 

@@ -1,7 +1,7 @@
 """What outlives a node's process: a log of its receipt store and small files; it can be slow, frozen, or lose its end.
 
-A store in memory is rebuilt from the log at each start, so that a restart is a replay. Changes are written as the thread
-of the real store writes them: one at a time, in the order in which they were asked for, and to the end once begun.
+A store in memory is rebuilt from the log at each start, so that a restart is a replay. Changes are written as the
+thread of the real store writes them: one at a time, in the order in which they were asked for, to the end once begun.
 """
 
 from __future__ import annotations

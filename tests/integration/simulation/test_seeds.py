@@ -21,6 +21,7 @@ SEEDS = [
     ("campus-200", 40, 0.25, 3),
     ("internet-1000", 40, 0.12, 4),
     ("flash-crowd", 20, 0.12, 6),
+    ("disks", None, 0.15, 2),
 ]
 
 

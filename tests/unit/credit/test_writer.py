@@ -11,7 +11,7 @@ from swarmharness.credit.accounts import Entry
 from swarmharness.credit.chain import is_successor
 from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.memory_store import MemoryReceiptStore
-from swarmharness.credit.receipt import ZERO_DIGEST, Receipt, body_digest, half_problem
+from swarmharness.credit.receipt import ZERO_DIGEST, Half, Receipt, body_digest, half_problem
 from swarmharness.credit.writer import GROUP_MAX, ChainWriter
 from swarmharness.errors import UnavailableError
 from tests.unit.credit.builders import ALICE, BOB, NOON_US, HandClock, body, half
@@ -59,12 +59,42 @@ async def test_a_half_is_stored_before_it_leaves_s_1(
 ) -> None:
     await nursery.start(writer.run)
     store.gate = trio.Event()
-    with trio.move_on_after(60):
-        await writer.sign(body())
-        pytest.fail("a signature left before it was stored")
-    store.gate.set()
-    signed = await writer.sign(body(2))
-    assert await store.head(ALICE.peer_id) == signed
+    signed: list[Half] = []
+
+    async def sign() -> None:
+        signed.append(await writer.sign(body()))
+
+    async with trio.open_nursery() as calls:
+        calls.start_soon(sign)
+        await trio.sleep(60)
+        assert signed == [], "a signature left before it was stored"
+        store.gate.set()
+    assert [await store.head(ALICE.peer_id)] == signed
+
+
+async def test_whoever_is_cancelled_before_the_commit_signs_nothing_and_during_it_is_told_s_3(
+    writer: ChainWriter, store: GatedStore, nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    await nursery.start(writer.run)
+    store.gate = trio.Event()
+    told: list[int] = []
+
+    async def sign(number: int) -> None:
+        with trio.move_on_after(10) as patience:
+            await writer.sign(body(number))
+            told.append(number)  # in the next line, before anything can be cancelled
+        assert patience.cancelled_caught == (number not in told)
+
+    async with trio.open_nursery() as calls:
+        calls.start_soon(sign, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        calls.start_soon(sign, 2)
+        await trio.sleep(60)
+        store.gate.set()
+    assert told == [1]
+    assert await store.entry(body_digest(body(1))) is not None
+    assert await store.entry(body_digest(body(2))) is None
+    assert (await writer.sign(body(3))).content.number == 1
 
 
 async def test_hundreds_at_once_share_few_commits_and_make_one_chain(

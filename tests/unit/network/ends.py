@@ -11,6 +11,7 @@ from trio.testing import memory_stream_pair
 
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
+from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import Handler, Request
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.protocol import codec
@@ -28,6 +29,18 @@ async def echo(request: Request) -> bytes:
 async def hang(request: Request) -> bytes:
     await trio.sleep_forever()
     raise AssertionError
+
+
+async def up(nursery: trio.Nursery, node: MemoryTransport) -> MemoryTransport:
+    """Have a node up until the nursery ends."""
+
+    async def run(*, task_status: trio.TaskStatus[MemoryTransport]) -> None:
+        async with node:
+            task_status.started(node)
+            await trio.sleep_forever()
+
+    started: MemoryTransport = await nursery.start(run)
+    return started
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from swarmharness.identity import PeerId
@@ -10,12 +11,15 @@ from swarmharness.network.memory_dht import K, MemoryDht, _place
 from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.network.settings import NetworkSettings
+from tests.unit.network.ends import up
 
 
-async def swarm(network: MemoryNetwork, count: int, ttl_s: float = 3600) -> list[tuple[MemoryTransport, MemoryDht]]:
+async def swarm(
+    network: MemoryNetwork, nursery: trio.Nursery, count: int, ttl_s: float = 3600
+) -> list[tuple[MemoryTransport, MemoryDht]]:
     made: list[tuple[MemoryTransport, MemoryDht]] = []
     for number in range(count):
-        node = await network.node(PeerId(f"node-{number}")).__aenter__()
+        node = await up(nursery, network.node(PeerId(f"node-{number}")))
         dht = await MemoryDht(node, provider_ttl_s=ttl_s).__aenter__()
         if made:
             await dht.add_peer(PeerAddress(made[0][0].peer_id, made[0][0].addresses))
@@ -23,9 +27,9 @@ async def swarm(network: MemoryNetwork, count: int, ttl_s: float = 3600) -> list
     return made
 
 
-async def test_a_look_up_takes_logarithmically_many_hops(autojump_clock: MockClock) -> None:
+async def test_a_look_up_takes_logarithmically_many_hops(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     async with MemoryNetwork() as network:
-        nodes = await swarm(network, 300)
+        nodes = await swarm(network, nursery, 300)
         key = b"\x07" * 32
         await nodes[17][1].provide(key)
         found = await nodes[250][1].find_providers(key, limit=5)
@@ -35,9 +39,9 @@ async def test_a_look_up_takes_logarithmically_many_hops(autojump_clock: MockClo
         assert lookup.queried < 100
 
 
-async def test_records_expire(autojump_clock: MockClock) -> None:
+async def test_records_expire(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     async with MemoryNetwork() as network:
-        nodes = await swarm(network, 30, ttl_s=60)
+        nodes = await swarm(network, nursery, 30, ttl_s=60)
         key = b"\x08" * 32
         await nodes[3][1].provide(key)
         await wait_all_tasks_blocked()
@@ -47,9 +51,9 @@ async def test_records_expire(autojump_clock: MockClock) -> None:
         assert len(await nodes[9][1].find_providers(key, limit=5)) == 0
 
 
-async def test_records_survive_the_death_of_most_holders(autojump_clock: MockClock) -> None:
+async def test_records_survive_the_death_of_most_holders(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     async with MemoryNetwork() as network:
-        nodes = await swarm(network, 60)
+        nodes = await swarm(network, nursery, 60)
         key = b"\x09" * 32
         await nodes[3][1].provide(key)
         await wait_all_tasks_blocked()
@@ -63,19 +67,21 @@ async def test_records_survive_the_death_of_most_holders(autojump_clock: MockClo
         assert seeker.lookups[-1].failed > 0
 
 
-async def test_a_node_that_does_not_listen_is_in_no_table(autojump_clock: MockClock) -> None:
+async def test_a_node_that_does_not_listen_is_in_no_table(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     async with MemoryNetwork() as network:
-        nodes = await swarm(network, 5)
-        client = await network.node(PeerId("client"), NetworkSettings(listen=())).__aenter__()
+        nodes = await swarm(network, nursery, 5)
+        client = await up(nursery, network.node(PeerId("client"), NetworkSettings(listen=())))
         dht = await MemoryDht(client).__aenter__()
         await dht.add_peer(PeerAddress(nodes[0][0].peer_id, nodes[0][0].addresses))
         assert all("client" not in bucket for _, other in nodes for bucket in other._buckets.values())
         assert len(dht.lookups) == 1
 
 
-async def test_a_node_names_those_of_all_that_it_knows_that_are_nearest(autojump_clock: MockClock) -> None:
+async def test_a_node_names_those_of_all_that_it_knows_that_are_nearest(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     async with MemoryNetwork() as network:
-        nodes = await swarm(network, 120)
+        nodes = await swarm(network, nursery, 120)
         for number in range(0, 120, 7):
             dht = nodes[number][1]
             known = [entry for bucket in dht._buckets.values() for entry in bucket.values()]

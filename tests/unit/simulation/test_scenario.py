@@ -32,6 +32,7 @@ def test_the_scenarios_that_were_promised_are_shipped() -> None:
         "internet-10000",
         "attack-on-credit",
         "flash-crowd",
+        "disks",
     }
 
 
