@@ -54,7 +54,7 @@ async def test_a_damaged_database_is_set_aside_and_a_new_one_started(
             assert store.set_aside == path.with_name("credit.db.damaged-77")
             assert await store.head(ALICE.peer_id) is None
             await store.commit([entry(receipt(500))])
-    assert "is damaged" in caplog.text
+    assert "was damaged" in caplog.text
     assert "credit.db.damaged-77" in caplog.text
     assert path.with_name("credit.db.damaged-77").stat().st_size > 0
 
