@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,13 @@ class SwarmError(Exception):
     """The root of the tree. Its message is one line: what happened, and what the reader can do about it."""
 
     kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
+    public = ""
+    """What another node is told of this error; see `public_text`."""
+
+    def for_peers(self, text: str = "") -> Self:
+        """Return this error, which tells other nodes `text`, or its message: neither has a path or quotes a library."""
+        self.public = text or str(self)
+        return self
 
 
 class ConfigurationError(SwarmError):
@@ -118,6 +125,30 @@ def cause_text(error: BaseException) -> str:
     """Return what an exception, or what a group of them is really about, says; its type if it says nothing."""
     cause = leaf(error)
     return str(cause) or type(cause).__name__
+
+
+def public_text(error: SwarmError) -> str:
+    """Return what another node is told: vetted words only, since messages name paths and quote libraries.
+
+    Refusals, protocol errors and deadlines are written for whoever asked. All others say so with `for_peers`, or only
+    their kind is told.
+    """
+    if error.public:
+        return error.public
+    if isinstance(error, (RefusedError, ProtocolError, DeadlineError)):
+        return str(error)
+    return _PUBLIC[error.kind]
+
+
+_PUBLIC = {
+    ErrorKind.INTERNAL: "that node failed: its log says why",
+    ErrorKind.CONFIGURATION: "that node is not set up for this: its log says why",
+    ErrorKind.INPUT: "that node cannot use what it was sent: its log says why",
+    ErrorKind.UNAVAILABLE: "that node cannot do this now: its log says why",
+    ErrorKind.REFUSED: "that node refused",
+    ErrorKind.DEADLINE: "that node took too long",
+    ErrorKind.PARTIAL: "that node did only a part of it",
+}
 
 
 def error_from_kind(kind: int, message: str) -> SwarmError:

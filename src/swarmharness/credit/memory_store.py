@@ -13,7 +13,7 @@ from swarmharness.credit.holds import Hold, Holds
 from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim, claim_of
 from swarmharness.credit.receipt import Half, body_digest
-from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited
+from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited, StoreHealth
 from swarmharness.credit.terms import UnsettledTask
 from swarmharness.identity import PeerId
 
@@ -22,6 +22,7 @@ class MemoryReceiptStore:
     """Keeps entries in memory without threads: for simulation, and for nodes that only submit once."""
 
     def __init__(self) -> None:
+        self.health = StoreHealth()
         self._entries: dict[bytes, Entry] = {}
         self._chains: dict[str, list[Half]] = {}
         """The halves of each signer in the order of their places; two at one place, which make a fork, as they came."""
@@ -267,6 +268,9 @@ class MemoryReceiptStore:
     async def sealed(self) -> int:
         """See `ReceiptStore`."""
         return self._sealed
+
+    async def try_write(self) -> None:
+        """See `ReceiptStore`."""
 
 
 def _earlier(one: Half | None, other: Half | None) -> Half | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,9 +20,9 @@ from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half
 from swarmharness.credit.sqlite_file import ReceiptFile
-from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited
+from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited, StoreHealth
 from swarmharness.credit.terms import UnsettledTask
-from swarmharness.errors import DamagedFileError
+from swarmharness.errors import DamagedFileError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.sqlite_connection import set_aside
 
@@ -42,6 +42,7 @@ class SqliteReceiptStore:
     """See `ReceiptStore`; made by `open_sqlite_store`."""
 
     def __init__(self, writer: ReceiptFile, reader: ReceiptFile, set_aside: Path | None) -> None:
+        self.health = StoreHealth()
         self.set_aside = set_aside
         """Where a damaged predecessor was moved, or None."""
         self._writer, self._writing = writer, trio.CapacityLimiter(1)
@@ -63,7 +64,8 @@ class SqliteReceiptStore:
     def commit_now(self, entries: Sequence[Entry], *, durable: bool) -> tuple[ForkProof, ...]:
         """See `ReceiptStore`; where the disk is quick this takes half as long as a thread would."""
         began_s = time.monotonic()
-        proofs = self._writer.commit(entries, durable=durable)
+        with self._noting():
+            proofs = self._writer.commit(entries, durable=durable)
         ended_s = time.monotonic()
         pause_s = PAUSE_S if ended_s - began_s <= QUICK_S else SLOW_PAUSE_S
         self._not_quick_until_s[durable] = ended_s + pause_s
@@ -191,8 +193,23 @@ class SqliteReceiptStore:
         """See `ReceiptStore`."""
         return await self._read(self._reader.sealed)
 
+    async def try_write(self) -> None:
+        """See `ReceiptStore`."""
+        await self._write(self._writer.try_write)
+
     async def _write(self, change: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(change, limiter=self._writing)
+        with self._noting():
+            return await trio.to_thread.run_sync(change, limiter=self._writing)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note whether the disk took what is written in the block."""
+        try:
+            yield
+        except SwarmError as error:
+            self.health.failed(error)
+            raise
+        self.health.worked()
 
     async def _read(self, query: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(query, limiter=self._reading)

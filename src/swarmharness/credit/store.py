@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from swarmharness.credit.incarnations import Sighting
 from swarmharness.credit.ledger import Claim
 from swarmharness.credit.receipt import Half
 from swarmharness.credit.terms import UnsettledTask
+from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
 
 PRUNED_AT_ONCE = 2_000
@@ -39,6 +40,30 @@ class Invited:
     microcredits: int
 
 
+class StoreHealth:
+    """Whether a store takes what it is given, as its last write told."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        """Why the last write failed; empty if it did not."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there is a problem and there was none, or the other way round; it must not wait."""
+
+    def failed(self, error: SwarmError) -> None:
+        """Hear that a write failed."""
+        self._now(str(error))
+
+    def worked(self) -> None:
+        """Hear that a write did not fail."""
+        if self.problem:
+            self._now("")
+
+    def _now(self, problem: str) -> None:
+        changes, self.problem = bool(problem) != bool(self.problem), problem
+        if changes:
+            self.changed()
+
+
 class ReceiptStore(Protocol):
     """Keeps entries for good. All errors are SwarmErrors; UnavailableError means that nothing was changed.
 
@@ -46,6 +71,8 @@ class ReceiptStore(Protocol):
     it is waited for and ends as if it were not cancelled. So whoever calls brings what it keeps in memory up to date in
     the next line, and memory follows from the disk (S-3).
     """
+
+    health: StoreHealth
 
     @property
     def moved(self) -> bool:
@@ -158,3 +185,6 @@ class ReceiptStore(Protocol):
 
     async def sealed(self) -> int:
         """Return the highest sealed incarnation, or -1."""
+
+    async def try_write(self) -> None:
+        """Write what changes nothing, to learn whether the disk takes anything; raises as a commit does."""

@@ -93,7 +93,7 @@ class ChainWriter:
 
     async def _write(self, write: _Write) -> _Write:
         if self._stopped:
-            raise UnavailableError("this node is stopping: its receipts are closed")
+            raise UnavailableError("this node is stopping: its receipts are closed").for_peers()
         if len(self._queue) >= QUEUE_MAX:
             raise RefusedError(f"{QUEUE_MAX} receipts wait to be stored: is the disk too slow? try again later")
         if not self._write_now(write):
@@ -183,5 +183,5 @@ class ChainWriter:
     def _finish(self, group: list[_Write]) -> None:
         for write in group:
             if not write.stored and write.error is None:
-                write.error = UnavailableError("this node stopped before the receipt was stored")
+                write.error = UnavailableError("this node stopped before the receipt was stored").for_peers()
             write.done.set()

@@ -93,15 +93,16 @@ class CallQueue:
         """Put a call into its place; InputError (no items, or one too large), RefusedError (the queue is full)."""
         name = self._manifest.name
         if not items:
-            raise InputError(f"{name}: there are no items")
+            raise InputError(f"{name}: there are no items").for_peers()
         largest = max(map(len, items))
         if largest > ITEM_BYTES_MAX:
-            raise InputError(f"{name}: an item has {largest} bytes; at most {ITEM_BYTES_MAX} are allowed")
+            problem = f"{name}: an item has {largest} bytes; at most {ITEM_BYTES_MAX} are allowed"
+            raise InputError(problem).for_peers()
         if not self._manifest.batch_invariant and len(items) > self._manifest.batch_items:
             raise InputError(
                 f"{name}: {len(items)} items, but results depend on the batch and one has at most "
                 f"{self._manifest.batch_items}; send fewer items at once"
-            )
+            ).for_peers()
         queued_bytes = sum(sum(map(len, call.items)) for call in self._calls)
         fits = admits(queued_bytes, sum(map(len, items)), most=self._bytes_max)
         if not fits or not admits(self.queued_items, len(items), most=self._items_max):

@@ -138,7 +138,10 @@ class SkillLane:
 
     def _cannot_run(self, error: SwarmError) -> None:
         """Fail every call with an error that blames this node and not the items: another node may run them."""
-        self._queue.fail_all(UnavailableError(f"{self._manifest.name} cannot be run here: {error}"))
+        name = self._manifest.name
+        self._queue.fail_all(
+            UnavailableError(f"{name} cannot be run here: {error}").for_peers(f"{name} cannot be run here")
+        )
 
     async def _try_again(self) -> None:
         try:

@@ -95,7 +95,7 @@ class MemoryExecutor:
         """See `Executor`."""
         found = self._skills.get(skill)
         if found is None:
-            raise UnavailableError(f"no skill {skill!r} here")
+            raise UnavailableError(f"no skill {skill!r} here").for_peers()
         if self._queued[skill] and self._queued[skill] + len(items) > QUEUE_ITEMS_MAX:
             raise RefusedError(f"{self._queued[skill]} items of {skill!r} wait already")
         self._queued[skill] += len(items)

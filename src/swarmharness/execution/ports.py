@@ -9,6 +9,9 @@ from typing import Protocol
 Priority = tuple[int, ...]
 """Calls with a smaller one are run first, equal ones in the order of their arrival; () comes before all others."""
 
+MODEL_FAILED = "the model failed on this item: "
+"""Begins an item's error that quotes a library: the name of its exception, a colon, its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class ItemOutput:
@@ -17,6 +20,13 @@ class ItemOutput:
     data: bytes
     """The output in the skill's encoding (see `execution.items`); empty when there is an error."""
     error: str = ""
+
+    @property
+    def public_error(self) -> str:
+        """The error without the raw text of a library, which another node is not told: only what kind of failure."""
+        if not self.error.startswith(MODEL_FAILED):
+            return self.error
+        return MODEL_FAILED + self.error.removeprefix(MODEL_FAILED).partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)

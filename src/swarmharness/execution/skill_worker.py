@@ -195,11 +195,12 @@ class SkillWorker:
             case Failed(Failure.MEMORY, reason):
                 raise self._error(Lost(Cause.MEMORY, f"while it was {done}: {reason}"))
             case Failed(_, reason):
-                raise InputError(f"{self._manifest.name}: the model cannot be {done}: {reason}")
+                problem = f"{self._manifest.name}: the model cannot be {done}"
+                raise InputError(f"{problem}: {reason}").for_peers(f"{problem} there")
             case Lost():
                 raise self._error(Lost(answer.cause, f"while it was {done}: {answer.reason}"))
             case _:
-                raise ModelFailureError(f"{self._manifest.name}: the worker sent an answer that does not fit")
+                raise self._error(Lost(Cause.CRASHED, "it sent an answer that does not fit"))
 
     def _load_message(self) -> Load:
         files = [FilePath(file.name, str(self._store.path(file.sha256)), file.sha256) for file in self._manifest.files]
@@ -222,11 +223,10 @@ class SkillWorker:
                 return DeadlineError(f"{name}: the model was stopped: {lost.reason}")
             case Cause.MEMORY:
                 limit_mib = self._memory_bytes() // 2**20
-                return ModelFailureError(
-                    f"{name}: the model exceeded its memory limit of {limit_mib} MiB ({lost.reason})"
-                )
+                problem = f"{name}: the model exceeded its memory limit of {limit_mib} MiB"
             case Cause.CRASHED:
-                return ModelFailureError(f"{name}: the model's process crashed ({lost.reason})")
+                problem = f"{name}: the model's process crashed"
+        return ModelFailureError(f"{problem} ({lost.reason})").for_peers(problem)
 
     def _overdue(self, batch: Batch) -> Callable[[], str]:
         started_s = trio.current_time()

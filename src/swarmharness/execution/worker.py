@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from swarmharness.errors import InputError, SwarmError
 from swarmharness.execution.limits import die_with_parent, forbid_core_dumps, limit_memory, lower_priority
 from swarmharness.execution.model_store import digest_of
-from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.ports import MODEL_FAILED, ItemOutput
 from swarmharness.execution.providers import CPU
 from swarmharness.execution.skill import Kind, SkillManifest, parse_manifest
 from swarmharness.execution.worker_messages import (
@@ -154,7 +154,7 @@ def run_items(runner: Runner, items: Sequence[bytes]) -> list[ItemOutput]:
         if is_memory(error):
             raise
         if len(items) == 1:
-            return [ItemOutput(b"", f"the model failed on this item: {_line(error)}")]
+            return [ItemOutput(b"", f"{MODEL_FAILED}{_line(error)}")]
     return [output for item in items for output in run_items(runner, [item])]
 
 

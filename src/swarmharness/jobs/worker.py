@@ -107,7 +107,8 @@ class TaskServer:
         self.served: Served = _nobody_asks
         self.refused: Callable[[PeerId, str, str], None] = lambda peer_id, skill, reason: None
         """Hears of every proposal of others that was not run, and why."""
-        self._closed: str | None = None
+        self._closed: dict[str, str] = {}
+        """Why others are refused, by who wants that."""
         transport.handle("task.run", self._run)
         transport.handle("task.reveal", self._reveal)
 
@@ -126,13 +127,13 @@ class TaskServer:
             for task in tasks:
                 await task.fetched.wait()
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, *, by: str = "owner") -> None:
         """Refuse what others propose from now on, saying why; what is under way goes on until `hand_back`."""
-        self._closed = reason
+        self._closed[by] = reason
 
-    def open(self) -> None:
-        """Serve everybody again."""
-        self._closed = None
+    def open(self, *, by: str = "owner") -> None:
+        """Serve everybody again, unless somebody else closed it too."""
+        self._closed.pop(by, None)
 
     def hand_back(self) -> None:
         """End what runs for others: they are refused, owe nothing, and take their items elsewhere."""
@@ -183,13 +184,14 @@ class TaskServer:
         """Return the skill that is proposed; raises what says why this node cannot run it for this price."""
         if self._draining:
             raise RefusedError("this node is stopping")
-        if self._closed is not None and peer_id != self._own_id:
+        if self._closed and peer_id != self._own_id:
             raise self._closed_error()
         skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
         if skill is None:
-            raise UnavailableError(f"this node does not serve {proposal.skill!r}")
+            raise UnavailableError(f"this node does not serve {proposal.skill!r}").for_peers()
         if proposal.model_digest != skill.model_digest:
-            raise UnavailableError(f"this node serves {skill.name!r} with another model; fetch its advert again")
+            problem = f"this node serves {skill.name!r} with another model; fetch its advert again"
+            raise UnavailableError(problem).for_peers()
         price = self._price_of(skill) * len(proposal.items)
         if proposal.price_microcredits < price:
             raise RefusedError(
@@ -209,7 +211,8 @@ class TaskServer:
             self.refused(peer_id, skill, str(error))
 
     def _closed_error(self) -> RefusedError:
-        return RefusedError(f"this node serves nobody now: {self._closed or 'its owner needs it'}; ask again later")
+        reason = next(iter(self._closed.values()), "its owner needs it")
+        return RefusedError(f"this node serves nobody now: {reason}; ask again later")
 
     async def _execute(
         self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task
@@ -223,7 +226,11 @@ class TaskServer:
         except (RefusedError, UnavailableError):
             self._credit.undo(ticket)  # it never began
             raise
-        outputs = tuple(Output(output.data, output.error[:ERROR_CHARS_MAX]) for output in execution.outputs)
+        own = request.peer_id == self._own_id
+        outputs = tuple(
+            Output(output.data, (output.error if own else output.public_error)[:ERROR_CHARS_MAX])
+            for output in execution.outputs
+        )
         nonce = self._randomness.token(_NONCE_BYTES)
         digest = output_digest(proposal.salt, outputs)
         epoch = epoch_of(self._clock.unix_us())
@@ -267,7 +274,7 @@ class TaskServer:
         if task is not None:
             await task.done.wait()
         if task is None or not task.reveal:
-            raise InputError(f"task {wanted.task_id.hex()} has no answer here; propose it again")
+            raise InputError(f"task {wanted.task_id.hex()} has no answer here; propose it again").for_peers()
         task.fetched.set()
         task.expires_us = min(task.expires_us, self._clock.monotonic_us() + FETCHED_KEPT_US)
         return task.reveal

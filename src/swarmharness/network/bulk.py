@@ -83,7 +83,7 @@ class BulkExchange:
         if size > self._settings.payload_bytes_max:
             raise InputError(
                 f"a payload of {size} bytes exceeds the maximum of {self._settings.payload_bytes_max} bytes"
-            )
+            ).for_peers()
 
     async def receive(self, request_id: int, direction: Direction, size: int) -> bytes:
         """Return a payload that the peer announced.

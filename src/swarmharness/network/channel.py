@@ -205,7 +205,8 @@ class Channel:
     async def send_bulk(self, request_id: int, payload: bytes) -> None:
         """Answer on a bulk stream."""
         if self._bulk is None:
-            raise InputError(f"the answer has {len(payload)} bytes, {self._settings.inline_bytes_max} fit this channel")
+            problem = f"the answer has {len(payload)} bytes, {self._settings.inline_bytes_max} fit this channel"
+            raise InputError(problem).for_peers()
         self._bulk.check_size(len(payload))
         self.send(encode_u64(FrameKind.BULK_RESPONSE, request_id, len(payload)))
         await self._bulk.send(request_id, Direction.RESPONSE, payload)

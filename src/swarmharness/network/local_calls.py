@@ -10,6 +10,7 @@ import trio
 from swarmharness.errors import DeadlineError, RefusedError, SwarmError, error_from_kind, leaf
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Handler, Request
+from swarmharness.network.serving import told_to_peer
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ async def call_own_handler(
 async def serve_call(
     peer_id: PeerId, caller: PeerId, handlers: Mapping[str, Handler], method: str, payload: bytes, timeout_s: float
 ) -> bytes:
-    """Return the answer of `peer_id`'s handler to `caller`; a SwarmError keeps its kind and message, nothing else."""
+    """Return the answer of `peer_id`'s handler to `caller`; a SwarmError keeps its kind and its words for peers."""
     handler = handlers.get(method)
     if handler is None:
         raise RefusedError(f"the peer does not serve {method!r}: it may run another version")
@@ -35,6 +36,8 @@ async def serve_call(
     except Exception as error:
         cause = leaf(error)
         if isinstance(cause, SwarmError):
-            raise error_from_kind(cause.kind, str(cause)) from None
+            raise error_from_kind(
+                cause.kind, str(cause) if peer_id == caller else told_to_peer(cause, method)
+            ) from None
         _LOG.error("the handler of %r at %s failed", method, peer_id, exc_info=error)
         raise SwarmError(f"the peer failed internally in {method!r}: its log says why") from None

@@ -234,4 +234,4 @@ class MemoryTransport:
     def _check_size(self, size: int) -> None:
         most = self.settings.bulk.payload_bytes_max
         if size > most:
-            raise InputError(f"a payload of {size} bytes exceeds the maximum of {most} bytes")
+            raise InputError(f"a payload of {size} bytes exceeds the maximum of {most} bytes").for_peers()

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol
 
 import trio
 
-from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError, leaf
+from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError, leaf, public_text
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Handler, Request
 from swarmharness.network.settings import ChannelSettings
@@ -179,7 +179,7 @@ class Serving:
     def _fail(self, request_id: int, error: BaseException, *, method: str = "") -> None:
         cause = leaf(error)
         if isinstance(cause, SwarmError):
-            kind, message = int(cause.kind), str(cause)
+            kind, message = int(cause.kind), str(cause) if self._settings.own_user else told_to_peer(cause, method)
         else:
             _LOG.error("the handler of %r failed", method, exc_info=error)
             kind, message = int(ErrorKind.INTERNAL), f"the peer failed internally in {method!r}: its log says why"
@@ -192,3 +192,11 @@ class Serving:
             self._unfinished_bytes -= self._owed_bytes
             self._outbox.send(encode_window(self._owed_bytes))
             self._owed_bytes = 0
+
+
+def told_to_peer(error: SwarmError, method: str) -> str:
+    """Return what the caller of a method is told; what it is not told is logged, because the text says so."""
+    text = public_text(error)
+    if text != str(error):
+        _LOG.warning("a peer's call of %r failed: %s", method, error)
+    return text

@@ -31,6 +31,8 @@ class ChannelSettings:
     hello_timeout_s: float = 8.0
     close_timeout_s: float = 0.5
     """How long a farewell may take to be written."""
+    own_user: bool = False
+    """The other end is this node's own user, who is told the whole text of an error (control sockets)."""
     software: str = "swarmharness"
 
     def __post_init__(self) -> None:

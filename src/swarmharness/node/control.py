@@ -27,6 +27,7 @@ MESSAGE_BYTES_MAX = 256 * 2**20
 _METHOD = "control"
 _SETTINGS = ChannelSettings(
     heartbeat_s=0,
+    own_user=True,
     inline_bytes_max=MESSAGE_BYTES_MAX,
     window_bytes=3 * MESSAGE_BYTES_MAX,
     queue_bytes_max=3 * MESSAGE_BYTES_MAX,

@@ -30,6 +30,7 @@ from swarmharness.jobs.verification.standings import MemoryReputationStore, Repu
 from swarmharness.jobs.worker import TaskServer
 from swarmharness.network.memory_broadcast import MemoryBroadcast
 from swarmharness.network.ports import Broadcast, Dht, Transport
+from swarmharness.node.disk_gate import DISK, DiskGate
 from swarmharness.node.owner_gate import OwnerGate
 from swarmharness.owner.limits import OwnerSettings
 from swarmharness.owner.ports import OwnerPorts
@@ -148,6 +149,11 @@ async def run_services(
 
     # Before anything can be asked of this node, so that a pause is kept from the first moment.
     owner = None if ports.owner is None else await OwnerService.open(ports.owner, ports.clock, settings.owner)
+
+    def not_serving() -> str:
+        word = "" if owner is None else owner.verdict.code
+        return word or (DISK if ports.receipts.health.problem else "")
+
     credit = CreditService(
         ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness, policy=settings.admission
     )
@@ -161,7 +167,7 @@ async def run_services(
         device=settings.device,
         queued_items=ports.executor.queued_items,
         lifetime_s=settings.registry.lifetime_s,
-        not_serving=lambda: owner.verdict.code if owner is not None else "",
+        not_serving=not_serving,
     )
     registry = RegistryService(
         ports.transport,
@@ -252,6 +258,7 @@ async def run_services(
             inner.start_soon(alarms.run)
             inner.start_soon(load_reports.run)
             inner.start_soon(_settle_owed, ports, jobs, credit)
+            inner.start_soon(DiskGate(ports.receipts, tasks, registry).run)
             if owner is not None:
                 inner.start_soon(owner.run)
             started_us = ports.clock.monotonic_us()

@@ -33,6 +33,7 @@ NOT_SERVING = {
     "battery": "it saves its battery",
     "gpu": "its owner uses its GPU",
     "temperature": "it is too hot",
+    "disk": "its disk takes no receipts",
 }
 """The words with which an advert says why its node serves nobody now, and what each means to others."""
 

@@ -101,9 +101,9 @@ class Redemption:
         try:
             invite = parse_invite(text)
         except ConfigurationError as error:
-            raise InputError(str(error)) from None
+            raise InputError(str(error)).for_peers() from None
         if invite.peer_id != self._transport.peer_id:
-            raise InputError("this invite was made by another node; show it to that one")
+            raise InputError("this invite was made by another node; show it to that one").for_peers()
         if 0 < invite.expires_unix_s < self._clock.unix_us() // 1_000_000:
             raise RefusedError("this invite has expired; ask for a new one")
         await self._grant(request.peer_id, invite.token, invite.credit_line_microcredits)

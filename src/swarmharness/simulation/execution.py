@@ -80,7 +80,7 @@ class ModelExecutor:
         """See `Executor`."""
         model = self._models.get(skill)
         if model is None:
-            raise UnavailableError(f"no skill {skill!r} here")
+            raise UnavailableError(f"no skill {skill!r} here").for_peers()
         if self.behaviour.refuses:
             raise RefusedError("busy, try again later")
         if self._queued[skill] and self._queued[skill] + len(items) > QUEUE_ITEMS_MAX:

@@ -10,9 +10,12 @@ import pytest
 import trio
 
 from swarmharness.errors import (
+    ConfigurationError,
+    DamagedFileError,
     DeadlineError,
     ErrorKind,
     InputError,
+    ModelFailureError,
     PartialResultError,
     PeerLostError,
     RefusedError,
@@ -96,11 +99,29 @@ async def test_an_error_of_the_handler_arrives_with_its_kind_and_message(world: 
     left, right = await two(world)
 
     async def handler(request: Request) -> bytes:
-        raise kind("what happened, and what to do")
+        raise kind("what happened, and what to do").for_peers()
 
     right.handle("fail", handler)
     with pytest.raises(kind, match=r"^what happened, and what to do$"):
         await left.call(right.peer_id, "fail", b"", timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    "kind", [InputError, UnavailableError, ConfigurationError, DamagedFileError, ModelFailureError]
+)
+async def test_what_was_not_written_for_peers_stays_here(world: World, kind: type[SwarmError]) -> None:
+    left, right = await two(world)
+
+    async def fails(_: Request) -> bytes:
+        raise kind("the database /home/ada/.local/share/swarmharness/swarm.sqlite is damaged (disk I/O error)")
+
+    right.handle("fails", fails)
+    with pytest.raises(SwarmError) as caught:
+        await left.call(right.peer_id, "fails", b"", timeout_s=5)
+    assert caught.value.kind == kind.kind
+    assert "its log says why" in str(caught.value)
+    assert "ada" not in str(caught.value)
+    assert "I/O" not in str(caught.value)
 
 
 async def test_an_unexpected_exception_says_nothing_about_the_peer_and_harms_no_other_call(

@@ -84,7 +84,8 @@ class Answerer:
         theirs = self._decode(Opening, request)
         self._charge(request.peer_id)
         if not self.ready:
-            raise UnavailableError("this node has just started and still reads its receipts: try again in a moment")
+            problem = "this node has just started and still reads its receipts: try again in a moment"
+            raise UnavailableError(problem).for_peers()
         parts = self._parts
         parts.near.advance(epoch_of(parts.clock.unix_us()))
         interests = split_ids(theirs.interests)
