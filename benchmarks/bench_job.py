@@ -110,7 +110,8 @@ async def _measure_checked(data_dir: Path, joins: list[str], count: int, rounds:
             return elapsed
 
         standings = parts.verification.judging.standings
-        while any(standings.get(worker, SKILL).valid_in_a_row < PROVEN_TASKS for worker in workers):
+        model = (await parts.router.choose(SKILL, explores=False))[0].skill.model
+        while any(standings.get(worker, model).valid_in_a_row < PROVEN_TASKS for worker in workers):
             await job("adaptive")
         sent["adaptive"].clear()
         none_s, adaptive_s = await interleave_async(partial(job, "none"), partial(job, "adaptive"), rounds=rounds)

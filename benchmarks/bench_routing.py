@@ -129,6 +129,7 @@ async def _measure(count: int, rounds: int) -> list[Row]:
         round_trip_us=lambda _: ROUND_TRIPS_US,
     )
     await router.choose(SKILL)
+    model = directory.adverts[0].skills[0].model
     rng = random.Random(1)
     peers = [PeerId(advert.peer_id) for advert in directory.adverts]
     integers = [rng.getrandbits(60) for _ in range(count)]
@@ -137,9 +138,9 @@ async def _measure(count: int, rounds: int) -> list[Row]:
         times = []
         for _ in range(50):
             busy, done = rng.choice(peers), rng.choice(peers)
-            router.note_sent(busy, SKILL, 16)
-            router.note_sent(done, SKILL, 16)
-            router.note_answer(done, SKILL, items=16, service_us=80_000, queued_items=0, elapsed_us=90_000)
+            router.note_sent(busy, model, 16)
+            router.note_sent(done, model, 16)
+            router.note_answer(done, model, items=16, service_us=80_000, queued_items=0, elapsed_us=90_000)
             started = time.perf_counter_ns()
             await router.choose(SKILL, 16, limit=16)
             times.append((time.perf_counter_ns() - started) / 1000)

@@ -86,9 +86,9 @@ async def _work(verify: str, count: int, seed: int) -> tuple[float, float]:
     async with memory_swarm(1 + _WORKERS, serving=_WORKERS, skills=crew.skills, seed=seed, settings=_SETTINGS) as nodes:
         client, workers = nodes[0], nodes[1:]
         standings = client.parts.verification.judging.standings
-        number = 0
+        model, number = (await client.parts.router.choose(_SKILL, explores=False))[0].skill.model, 0
         while verify != "none" and any(
-            standings.get(worker.peer_id, _SKILL).valid_in_a_row < PROVEN_TASKS for worker in workers
+            standings.get(worker.peer_id, model).valid_in_a_row < PROVEN_TASKS for worker in workers
         ):
             await _submit(client, [f"first {number} {part}".encode() for part in range(256)], verify)
             number += 1

@@ -91,16 +91,18 @@ def _ratio(modelled: Outcome, really: Outcome, percent: int) -> float:
 
 
 def _peer(peer: str, model: PeerModel) -> dict[str, Any]:
+    models = Counter(key.skill for key in model.work)
     return {
         "peer": peer,
         "slots": model.slots,
         "skills": {
-            skill: {
+            key.skill if models[key.skill] == 1 else f"{key.skill}@{key.digest.decode()}": {
+                "model_digest": key.digest.decode(),
                 "item_ms": work.typical_us / 1000,
                 "rest_ms": work.rest_us / 1000,
                 "failures": work.failures_micro / 1e6,
                 "observed": work.observed,
             }
-            for skill, work in model.work.items()
+            for key, work in model.work.items()
         },
     }

@@ -24,6 +24,8 @@ class MemorySkill:
     function: Callable[[bytes], ItemOutput]
     service_us: int = 1000
     work_microcredits: int = 1000
+    model: str = ""
+    """What its digest is made of; by itself its name."""
 
     @property
     def info(self) -> SkillInfo:
@@ -32,7 +34,7 @@ class MemorySkill:
             name=self.name,
             version="1",
             kind="memory",
-            model_digest=hashlib.sha256(self.name.encode()).digest(),
+            model_digest=hashlib.sha256((self.model or self.name).encode()).digest(),
             comparison_class="exact",
             batch_invariant=True,
             batch_items_max=64,

@@ -13,6 +13,7 @@ from swarmharness.identity import PeerId
 from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer, TaskRequester
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.router import Router
 
 
@@ -52,20 +53,20 @@ class RoutedTasks:
         price = self._tasks.price_microcredits(peer_id, skill, len(items))
         if not self._purse.reserve(price):
             raise BudgetError(f"{len(items)} items cost {price} micro-credits there, more than the budget has left")
-        prediction = self._router.note_sent(peer_id, skill.name, len(items), input_bytes=sum(map(len, items)))
+        prediction = self._router.note_sent(peer_id, skill.model, len(items), input_bytes=sum(map(len, items)))
         try:
             answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
         except SwarmError as failure:
             self._purse.release(price)
-            self._note_failure(peer_id, skill.name, len(items), failure)
+            self._note_failure(peer_id, skill.model, len(items), failure)
             raise
         except BaseException:  # a cancellation leaves the requester's nursery as a group, which is no trio.Cancelled
             self._purse.release(price)
-            self._router.note_given_up(peer_id, skill.name, len(items))
+            self._router.note_given_up(peer_id, skill.model, len(items))
             raise
         self._router.note_answer(
             peer_id,
-            skill.name,
+            skill.model,
             items=len(items),
             service_us=answer.service_us,
             queued_items=answer.queued_items,
@@ -75,10 +76,10 @@ class RoutedTasks:
         )
         return answer
 
-    def _note_failure(self, peer_id: PeerId, skill: str, items: int, failure: SwarmError) -> None:
+    def _note_failure(self, peer_id: PeerId, model: ModelKey, items: int, failure: SwarmError) -> None:
         if isinstance(failure, ProtocolError):
-            self._router.note_invalid(peer_id, skill, items, str(failure))
+            self._router.note_invalid(peer_id, model, items, str(failure))
         elif blames_items(failure):
-            self._router.note_given_up(peer_id, skill, items)
+            self._router.note_given_up(peer_id, model, items)
         else:
-            self._router.note_failure(peer_id, skill, items, failure)
+            self._router.note_failure(peer_id, model, items, failure)

@@ -1,7 +1,8 @@
 """Sends one job's chunks: asks the plan what, the router whom, and tells both how it ended; it knows no results.
 
-A peer that fails rests for a moment. Where no peer is left, a job that somebody has served waits until its deadline.
-Another one is given up after a while, and so is every job that no peer can be paid for.
+It sends to peers of one model alone. A peer that fails rests for a moment. Where no peer is left, a job that somebody
+has served waits until its deadline. Another one is given up after a while, and so is every job that no peer can be paid
+for.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from swarmharness.errors import (
 from swarmharness.identity import PeerId
 from swarmharness.jobs.asking import TaskRunner, blames_items
 from swarmharness.jobs.bell import Bell
+from swarmharness.jobs.pinning import Pinning
 from swarmharness.jobs.plan import Chunk, ChunkId, JobPlan, PlanSettings
 from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.decisions import Decision
 from swarmharness.routing.router import Choice, Router
 
@@ -81,7 +84,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        skill: str,
+        model: ModelKey,
         router: Router,
         tasks: TaskRunner,
         clock: Clock,
@@ -90,6 +93,7 @@ class Dispatcher:
         bell: Bell,
         dispatch: Dispatch,
         *,
+        pinning: Pinning,
         explained: bool,
         begun: bool,
         waits: bool,
@@ -98,11 +102,13 @@ class Dispatcher:
     ) -> None:
         """`explained` keeps the router's reasons; `begun` says that the job goes on with what it was fed before.
 
-        Its deadline counts from `begun_s` in trio's time, or from `run`.
-        It `waits` for a peer until the deadline, as it does once somebody has served it. `copies` of a task are paid.
+        Its deadline counts from `begun_s` in trio's time, or from `run`. It `waits` for a peer until the deadline, as
+        it does once somebody has served it. `pinning` picks a model where `model` has no digest. `copies` of a task
+        are paid.
         """
         self.plan = JobPlan(settings.plan)
-        self._skill, self._router, self._tasks, self._clock = skill, router, tasks, clock
+        self._model, self._pinning = model, pinning
+        self._router, self._tasks, self._clock = router, tasks, clock
         self._settings, self._purse, self._bell, self._job = settings, purse, bell, dispatch
         self._explained = explained
         self._begun, self._waits, self._begun_s = begun, waits, begun_s
@@ -159,7 +165,7 @@ class Dispatcher:
             return ""
         who = "a second node, to check answers," if self._hopeless else "a node"
         why = f" (the last one failed: {self.last_failure})" if self.last_failure and not self._hopeless else ""
-        return f"{who} that serves {self._skill!r}{why}"
+        return f"{who} that serves {self._model}{why}"
 
     def _lack(self, now_us: int) -> SwarmError | None:
         """Return why a job that nobody has served yet is given up now, if it is."""
@@ -167,7 +173,7 @@ class Dispatcher:
             return self._hopeless
         if self._alone_since_us is None or now_us - self._alone_since_us <= self._settings.patience_s * 1e6:
             return None
-        return self.last_failure or UnavailableError(f"no peer is left for {self._skill!r}")
+        return self._nobody_left()
 
     async def stop(self) -> None:
         """Cancel what is under way, and return when it has ended."""
@@ -187,13 +193,35 @@ class Dispatcher:
         now_us = self._clock.monotonic_us()
         resting = frozenset(peer for peer, until_us in self._resting_until_us.items() if until_us > now_us)
         try:
-            choices = await self._router.choose(self._skill, exclude=resting, input_bytes=self.plan.next_bytes)
+            choices = await self._router.choose(
+                self._model.skill,
+                exclude=resting,
+                model_digest=self._model.digest,
+                input_bytes=self.plan.next_bytes,
+            )
         except UnavailableError as error:
-            if not (self._begun or self._waits or self._flying) and self.last_failure is None:
-                raise
+            only_begun = not (self._begun or self._waits or self._flying) and self.last_failure is None
             self.last_failure = self.last_failure or error
+            if only_begun:
+                raise self._nobody_left() from None
             return ()
+        if choices and not self._model.digest:  # a job of the first release, of which nobody noted the model
+            self._model = self._pinning.pick(choices).skill.model
+            choices = tuple(choice for choice in choices if choice.skill.model == self._model)
         return choices[: self._settings.peers_max]
+
+    def _nobody_left(self) -> SwarmError:
+        """Say why the job is given up: nobody serves its model any more, or who does fails."""
+        failure = self.last_failure
+        if failure is not None and self._offered():
+            return failure
+        why = f"; the last failure was: {failure}" if failure else ""
+        return UnavailableError(f"no node is left that serves {self._model}; a job never goes on with another one{why}")
+
+    def _offered(self) -> bool:
+        return any(
+            model.usable and model.digest == self._model.digest for model in self._router.models(self._model.skill)
+        )
 
     def _payable_items(self, choice: Choice) -> int | None:
         """Return how many items the purse pays for there; None is as many as one likes."""
@@ -204,6 +232,9 @@ class Dispatcher:
 
     def _deadline_error(self) -> DeadlineError:
         why = f"; the last failure was: {self.last_failure}" if self.last_failure else ""
+        waiting = self.waiting_for
+        if waiting:
+            why = f" while it waited for {waiting}"
         return DeadlineError(f"the job's deadline of {self._settings.deadline_s:g} s passed{why}")
 
     def _budget_error(self, choices: Sequence[Choice]) -> BudgetError:
@@ -251,14 +282,14 @@ class Dispatcher:
         return min(max(ALONE_LOOK_S, alone_s / 10), ALONE_LOOK_S_MAX)
 
     def _begins_us(self, peer_id: str) -> int:
-        return self._router.expected_us(PeerId(peer_id), self._skill, 0) or 0
+        return self._router.expected_us(PeerId(peer_id), self._model, 0) or 0
 
     async def _attempt(self, chunk: Chunk, items: tuple[bytes, ...], peer_id: PeerId, skill: SkillAdvert) -> None:
         answer: TaskAnswer | None = None
         failure: SwarmError = PeerLostError("another peer was faster")
         why: Decision | None = None
         if self._explained:
-            why = self._router.decision(peer_id, skill.name, len(items), input_bytes=sum(map(len, items)))
+            why = self._router.decision(peer_id, skill.model, len(items), input_bytes=sum(map(len, items)))
         with self._flying[chunk.chunk_id]:
             try:
                 answer = await self._tasks.run(peer_id, skill, items, timeout_s=self._settings.task_timeout_s)

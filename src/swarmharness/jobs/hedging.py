@@ -46,7 +46,7 @@ class HedgedTasks:
         """See `TaskRunner`; if neither copy is answered, the failure of the first is raised."""
         policy = self._router.policy
         self._budget.request(policy)
-        expected_us = self._router.expected_us(peer_id, skill.name, len(items), input_bytes=sum(map(len, items)))
+        expected_us = self._router.expected_us(peer_id, skill.model, len(items), input_bytes=sum(map(len, items)))
         if (
             not self._router.hedges
             or not policy.hedge_share
@@ -89,7 +89,7 @@ class HedgedTasks:
             return None
         for choice in choices:
             if choice.skill.price_microcredits <= 2 * skill.price_microcredits:
-                load_milli = self._router.load_milli(skill.name)
+                load_milli = self._router.load_milli(skill.model)
                 allowed = self._budget.take(self._router.policy, items=items, load_milli=load_milli)
                 return choice if allowed else None
         return None

@@ -19,6 +19,7 @@ from swarmharness.jobs.context import JobContext
 from swarmharness.jobs.dispatch import Dispatch, Dispatcher, JobSettings, Why
 from swarmharness.jobs.intake import Intake
 from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Journal, input_digest
+from swarmharness.jobs.pinning import Pinning
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.shelf import Shelf
 from swarmharness.ports import Clock
@@ -49,6 +50,7 @@ class JobWorld:
     router: Router
     clock: Clock
     settle: Callable[[TaskAnswer], None]
+    pinning: Pinning
     journal: Journal | None = None
 
 
@@ -60,6 +62,8 @@ class Job:
     ) -> None:
         self.job_id = record.job_id
         self.skill = record.skill
+        self.model_digest = record.model_digest
+        """Of every answer; empty for a job of the first release, whose answers may be of several models."""
         self.kind = record.kind
         """What kind of items the skill takes (see `execution.items`)."""
         self._record, self._world, self._settings, self._purse = record, world, settings, context.purse
@@ -67,7 +71,7 @@ class Job:
         self._intake = Intake(record.job_id, world.journal, fed=record.items_fed, ended=record.input_ended)
         self._shelf = Shelf(record.job_id, world.journal)
         self._traffic = Dispatcher(
-            record.skill,
+            record.model,
             world.router,
             tasks,
             world.clock,
@@ -75,6 +79,7 @@ class Job:
             context.purse,
             self._bell,
             Dispatch(self._intake.item, self._accept, self._give_up, self._is_answered),
+            pinning=world.pinning,
             explained=world.journal is not None,
             begun_s=context.begun_s,
             begun=record.items_fed > 0,

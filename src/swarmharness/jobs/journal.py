@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ErrorKind
 from swarmharness.jobs.context import JobOptions
+from swarmharness.registry.models import ModelKey, model_key
 
 DIGEST_BYTES = 8
 """Enough to notice a file that changed; whoever could forge it owns the file."""
@@ -64,12 +65,20 @@ class JobRecord:
     items_answered: int = 0
     input_ended: bool = False
     spent_microcredits: int = 0
+    model_digest: bytes = b""
+    """The model that the job is pinned to; empty for a job of the first release, which was not."""
+
+    @property
+    def model(self) -> ModelKey:
+        """The skill and its model."""
+        return model_key(self.skill, self.model_digest)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
             "job": self.job_id,
             "skill": self.skill,
+            "model_digest": self.model_digest.hex(),
             "kind": self.kind,
             "state": str(self.state),
             "reason": self.reason,

@@ -21,6 +21,7 @@ from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
 APPLICATION_ID = 0x53574A4C  # "SWJL"
 INDEX_BITS = 36
+MODEL_DIGEST_BYTES = 32
 _PRUNED_AT_ONCE = 5_000
 _SIMILAR_MAX = 5
 
@@ -58,7 +59,7 @@ Change = tuple[str, Sequence[Row]]
 
 _JOB_COLUMNS = (
     "id, skill, kind, options, deadline_s, source, out, created_us, ended_us, state, reason, fed, answered,"
-    " input_ended, spent"
+    " input_ended, spent, model_digest"
 )
 BEGIN = f"INSERT INTO jobs ({_JOB_COLUMNS}) VALUES ({', '.join('?' * len(_JOB_COLUMNS.split(',')))})"
 BEGIN_AGAIN = (
@@ -85,7 +86,7 @@ def job_row(record: JobRecord) -> Row:
         *(record.job_id, record.skill, record.kind, options_text(record.options), record.deadline_s),
         *(json.dumps(dict(record.source)), record.out, record.created_us, record.ended_us),
         *(str(record.state), record.reason, record.items_fed, record.items_answered),
-        *(record.input_ended, record.spent_microcredits),
+        *(record.input_ended, record.spent_microcredits, record.model_digest),
     )
 
 
@@ -104,10 +105,12 @@ def options_text(options: JobOptions) -> str:
 def record_of(row: Row) -> JobRecord:
     """Return the job of a row of `_JOB_COLUMNS`; raises ValueError, TypeError or KeyError for one that is none."""
     job_id, skill, kind, options, deadline_s, source, out, created_us, ended_us, state, reason, *counts = row
-    fed, answered, input_ended, spent = counts[:4]
+    fed, answered, input_ended, spent, model_digest = counts[:5]
     said = json.loads(options)
     if not all(isinstance(text, str) for text in (job_id, skill, kind, out, reason)):
         raise TypeError("a text of a job is none")
+    if not isinstance(model_digest, bytes) or len(model_digest) not in (0, MODEL_DIGEST_BYTES):
+        raise TypeError("the model of a job is none")
     return JobRecord(
         job_id=job_id,
         skill=skill,
@@ -124,6 +127,7 @@ def record_of(row: Row) -> JobRecord:
         items_answered=int(answered),
         input_ended=bool(input_ended),
         spent_microcredits=int(spent),
+        model_digest=model_digest,
     )
 
 

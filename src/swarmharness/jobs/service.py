@@ -1,4 +1,4 @@
-"""Opens jobs and takes up old ones: checks that somebody serves the skill and that the budget can pay for an item."""
+"""Opens jobs and takes up old ones: pins each to a model that somebody serves, and that the budget can pay for."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from swarmharness.jobs.context import JobContext, JobOptions, TaskLayers
 from swarmharness.jobs.dispatch import ALONE_LOOK_S_MAX, JobSettings, prices_text
 from swarmharness.jobs.job import Job, JobWorld, Progress
 from swarmharness.jobs.journal import ItemResult, JobRecord, JobState, Journal
+from swarmharness.jobs.pinning import pinning
 from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.ports import Clock
 from swarmharness.routing.explain import excluded_text
 from swarmharness.routing.router import Choice, Router
+from swarmharness.routing.selection import find_model
 
 __all__ = ["ItemResult", "Job", "JobService", "JobSettings", "Progress"]
 
@@ -37,9 +39,12 @@ class JobService:
         settings: JobSettings,
         *,
         settle: Callable[[TaskAnswer], None],
+        trusts: Callable[[PeerId], bool] = lambda _: False,
         journal: Journal | None = None,
     ) -> None:
+        """`trusts` says whom `adaptive` believes without a check."""
         self._router = router
+        self._trusts = trusts
         self._layers = layers
         self._clock = clock
         self._settings = settings
@@ -59,16 +64,18 @@ class JobService:
     ) -> AsyncIterator[Job]:
         """Run a job for as long as the block lasts; it is journalled if it has a `job_id`, unique on this node.
 
-        Raises UnavailableError if nobody serves the skill: at once, or with `options.wait` when the deadline passes.
-        Raises BudgetError if nobody can be paid.
+        `skill` is SKILL or SKILL@DIGEST. Of several models that go by the name, the job picks one and stays with it
+        (`pinning`). Raises UnavailableError if nobody serves it: at once, or with `options.wait` when the deadline
+        passes. Raises BudgetError if nobody can be paid, ConfigurationError for digits that several models begin with.
         """
         options, settings, begun_s = options or JobOptions(), settings or self._settings, trio.current_time()
         choices = await self._first_choices(skill, begun_s + settings.deadline_s, waits=options.wait)
-        _check_budget(options.budget_microcredits, choices)
+        first = pinning(options, self._trusts).pick(_payable(options.budget_microcredits, choices))
         record = JobRecord(
             job_id=job_id,
-            skill=skill,
-            kind=choices[0].skill.kind,
+            skill=first.skill.name,
+            model_digest=first.skill.model_digest,
+            kind=first.skill.kind,
             options=options,
             deadline_s=settings.deadline_s,
             source=source or {},
@@ -81,17 +88,21 @@ class JobService:
         async with self._running(record, settings, journal, begun_s=begun_s) as job:
             yield job
 
-    async def _first_choices(self, skill: str, ends_s: float, *, waits: bool) -> tuple[Choice, ...]:
-        """Return who serves a skill, the best first; `waits` looks again and again until `ends_s` in trio's time."""
-        problem = UnavailableError(f"no node that serves {skill!r} was found before the deadline")
+    async def _first_choices(self, text: str, ends_s: float, *, waits: bool) -> tuple[Choice, ...]:
+        """Return who serves SKILL or SKILL@DIGEST, the best first.
+
+        `waits` looks again and again until `ends_s` in trio's time.
+        """
+        problem = UnavailableError(f"no node that serves {text!r} was found before the deadline")
         with trio.CancelScope(deadline=ends_s):
             while True:
                 try:
-                    choices = await self._router.choose(skill, explores=False)
+                    model = await find_model(self._router, text)
+                    choices = await self._router.choose(model.skill, model_digest=model.digest, explores=False)
                     if choices:
                         return choices
-                    reasons = excluded_text(self._router.explain(skill))
-                    problem = UnavailableError(f"no node that serves {skill!r} can be asked now: {reasons}")
+                    reasons = excluded_text(self._router.explain(model.skill, model_digest=model.digest))
+                    problem = UnavailableError(f"no node that serves {model} can be asked now: {reasons}")
                 except UnavailableError as error:
                     problem = error
                 if not waits:
@@ -153,7 +164,7 @@ class JobService:
     ) -> AsyncIterator[Job]:
         purse = Purse(record.options.budget_microcredits, record.spent_microcredits)
         context = JobContext(record.options, purse, begun_s)
-        world = JobWorld(self._router, self._clock, self._settle, journal)
+        world = JobWorld(self._router, self._clock, self._settle, pinning(record.options, self._trusts), journal)
         job = Job(record, world, self._layers(context), settings, context)
         await job.recall()
         if compare:
@@ -185,12 +196,16 @@ class JobService:
                 settle(replace(terms, epoch=max(terms.epoch, now)))
 
 
-def _check_budget(budget_microcredits: int | None, choices: tuple[Choice, ...]) -> None:
-    if budget_microcredits is None or any(choice.local for choice in choices):
-        return
-    cheapest = min(choice.skill.price_microcredits for choice in choices)
-    if budget_microcredits < cheapest:
+def _payable(budget_microcredits: int | None, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """Return those whose price for an item is within the budget; raises BudgetError if nobody's is."""
+    if budget_microcredits is None:
+        return choices
+    payable = tuple(
+        choice for choice in choices if choice.local or choice.skill.price_microcredits <= budget_microcredits
+    )
+    if not payable:
         raise BudgetError(
             f"a budget of {budget_microcredits} micro-credits does not pay for one item of"
             f" {choices[0].skill.name!r}, which costs {prices_text(choices)}"
         )
+    return payable

@@ -36,7 +36,7 @@ class TracedTasks:
     ) -> TaskAnswer:
         """See `TaskRunner`."""
         limit, input_bytes = TRACED_VIEWS if self._sink.recording else SHOWN_MAX, sum(map(len, items))
-        decision = self._router.decision(peer_id, skill.name, len(items), input_bytes=input_bytes, limit=limit)
+        decision = self._router.decision(peer_id, skill.model, len(items), input_bytes=input_bytes, limit=limit)
         started_us = self._clock.monotonic_us()
         answer: TaskAnswer | None = None
         error = ""
@@ -54,6 +54,7 @@ class TracedTasks:
                     TraceRecord(
                         time_us=started_us + self._unix_offset_us,
                         skill=skill.name,
+                        model_digest=skill.model_digest.hex(),
                         items=len(items),
                         input_bytes=input_bytes,
                         considered=decision.considered,

@@ -34,6 +34,7 @@ from swarmharness.jobs.messages import (
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.registry.models import ModelKey, model_key
 
 UNFETCHED_KEPT_US = 60_000_000
 FETCHED_KEPT_US = 10_000_000
@@ -67,13 +68,13 @@ class Served(Protocol):
     """Hears of every task that was executed here, and must not wait."""
 
     def __call__(
-        self, peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int
+        self, peer_id: PeerId, model: ModelKey, *, items: int, service_us: int, elapsed_us: int, found_items: int
     ) -> None:
         """Times are of the whole task; `found_items` were under way or waited when it came."""
 
 
 def _nobody_asks(
-    peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int
+    peer_id: PeerId, model: ModelKey, *, items: int, service_us: int, elapsed_us: int, found_items: int
 ) -> None:
     return None
 
@@ -253,7 +254,7 @@ class TaskServer:
             )
         self.served(
             request.peer_id,
-            skill.name,
+            model_key(skill.name, skill.model_digest),
             items=len(proposal.items),
             service_us=execution.service_us,
             elapsed_us=self._clock.monotonic_us() - started_us,

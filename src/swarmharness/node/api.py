@@ -23,6 +23,7 @@ from swarmharness.node.work import work_of
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 from swarmharness.routing.decisions import DECISIONS_MAX
 from swarmharness.routing.rows import unknown_peer_row
+from swarmharness.routing.selection import find_model
 
 T = TypeVar("T")
 
@@ -153,20 +154,25 @@ class NodeApi:
         return [{**row, "clock_ahead_s": reasons.clocks.ahead_s(row["peer"])} for row in rows]
 
     async def _router_explain(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        skill = param(params, "skill", str)
+        router = self._parts.router
+        model = await find_model(router, param(params, "skill", str))
         try:
-            await self._parts.registry.candidates(skill)  # so that a skill nobody asked for yet is looked up
+            await self._parts.registry.candidates(model.skill)  # so that a skill nobody asked for yet is looked up
         except UnavailableError:
-            if not any(known.advert.skill(skill) for known in self._parts.registry.known()):
+            if not router.models(model.skill):
                 raise  # otherwise the explanation says of each why it cannot
-        return self._parts.router.explain(
-            skill, max(1, param(params, "items", int, 1)), max(0, param(params, "input_bytes", int, 0))
-        ).as_dict()
+        explanation = router.explain(
+            model.skill,
+            max(1, param(params, "items", int, 1)),
+            max(0, param(params, "input_bytes", int, 0)),
+            model_digest=model.digest,
+        )
+        return {**explanation.as_dict(), "models": [one.as_dict() for one in router.models(model.skill)]}
 
     async def _router_snapshot(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        skill = param(params, "skill", str)
-        await self._parts.registry.candidates(skill)
-        return self._parts.router.snapshot(skill).as_dict()
+        model = await find_model(self._parts.router, param(params, "skill", str))
+        await self._parts.registry.candidates(model.skill)
+        return self._parts.router.snapshot(model.skill, model.digest).as_dict()
 
     async def _router_why(self, params: Mapping[str, Any]) -> dict[str, Any]:
         task = param(params, "task", str)

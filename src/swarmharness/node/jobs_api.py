@@ -4,15 +4,17 @@ Parameters and answers are maps of plain values; items and outputs are bytes in 
 
 | method | parameters | answer |
 |---|---|---|
-| `job.open` | skill; optional: deadline_s, budget_microcredits, verify, replicas, wait (for a provider, until the \
-deadline), source (a map of plain values, kept for whoever resumes the job), out (a path, likewise) | job (its id), \
-kind, reader |
+| `job.open` | skill (SKILL or SKILL@DIGEST); optional: deadline_s, budget_microcredits, verify, replicas, wait (for a \
+provider, until the deadline), source (a map of plain values, kept for whoever resumes the job), out (a path, \
+likewise) | job (its id), kind, reader, model_digest (which the job is pinned to), models (that go by the skill's \
+name: model_digest, nodes, usable, local) |
 | `job.feed` | job, items (in order), last; reader | {}; or, while an input is read again: differs (the index of the \
 first item that is another one), problem |
 | `job.know` | job, known: pairs (item, output) whose outputs are certain | {} |
-| `job.results` | job; reader | results (index, output, error, error_kind, peer, service_ms, receipt, verified; in \
-input order), done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed so far, \
-items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on with it, or nothing) |
+| `job.results` | job; reader | results (index, output, error, error_kind, peer, model_digest, service_ms, receipt, \
+verified; in input order), done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed \
+so far, items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on with it, or \
+nothing) |
 | `job.cancel` | job | {} |
 | `job.resume` | job; compare: whether the input will be fed again from its start; optional: deadline_s, \
 budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answered |
@@ -43,6 +45,7 @@ from swarmharness.jobs.journal import JobRecord, JobState
 from swarmharness.jobs.service import ItemResult, Job
 from swarmharness.node.call_params import param
 from swarmharness.node.parts import NodeParts
+from swarmharness.registry.models import model_key
 
 POLL_S = 1.0
 SILENCE_S = 60.0
@@ -112,7 +115,13 @@ class JobsApi:
         kept_as = job_id if jobs.journal is not None else ""
         opened = jobs.open(skill, settings, options=options, job_id=kept_as, source=source, out=out)
         held = await self._hold(job_id, opened)
-        return {"job": job_id, "kind": held.job.kind, "reader": held.reader}
+        return {
+            "job": job_id,
+            "kind": held.job.kind,
+            "reader": held.reader,
+            "model_digest": held.job.model_digest.hex(),
+            "models": [one.as_dict() for one in self._parts.router.models(held.job.skill)],
+        }
 
     async def _resume(self, params: Mapping[str, Any]) -> dict[str, Any]:
         job_id, compare = param(params, "job", str), param(params, "compare", bool, False)
@@ -149,6 +158,7 @@ class JobsApi:
             "kind": held.job.kind,
             "reader": held.reader,
             "skill": record.skill,
+            "model_digest": record.model_digest.hex(),
             "source": dict(record.source),
             "out": record.out,
             "items_fed": record.items_fed,
@@ -194,11 +204,9 @@ class JobsApi:
             for pair in known
         ):
             raise InputError(f"job.know: at most {KNOWN_MAX} pairs of byte strings, an item and its output")
-        skill = self._asked(params).job.skill
-        models = {choice.skill.model_digest for choice in await self._parts.router.choose(skill, explores=False)}
+        job = self._asked(params).job
         for item, output in known:
-            for digest in models:
-                self._parts.verification.know(skill, digest, item, output)
+            self._parts.verification.know(model_key(job.skill, job.model_digest), item, output)
         return {}
 
     async def _results(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +220,7 @@ class JobsApi:
         if job.done:
             held.closed.set()
         return {
-            "results": [_result(result) for result in results],
+            "results": [_result(result, job.model_digest) for result in results],
             "done": job.done,
             "state": str(record.state),
             "reason": record.reason,
@@ -316,13 +324,14 @@ def _options(params: Mapping[str, Any], default: JobOptions) -> JobOptions:
     return JobOptions(verify, replicas, budget, param(params, "wait", bool, default.wait))
 
 
-def _result(result: ItemResult) -> dict[str, Any]:
+def _result(result: ItemResult, model_digest: bytes) -> dict[str, Any]:
     return {
         "index": result.index,
         "output": result.output,
         "error": result.error,
         "error_kind": None if result.error_kind is None else int(result.error_kind),
         "peer": result.peer,
+        "model_digest": model_digest.hex() if result.peer else "",
         "service_ms": round(result.service_us / 1000, 3),
         "receipt": result.receipt,
         "verified": result.verified,

@@ -198,6 +198,10 @@ async def run_services(
         owner.attach(OwnerGate(tasks, registry))
     unix_offset_us = ports.clock.unix_us() - ports.clock.monotonic_us()
     requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
+
+    def trusts(peer: PeerId) -> bool:
+        return peer in credit.policy.own
+
     verification = Verification(
         router,
         credit,
@@ -207,7 +211,7 @@ async def run_services(
         settings.verification,
         own_id=ports.transport.peer_id,
         near=lambda peer: _near(registry, peer, credit.policy),
-        trusts=lambda peer: peer in credit.policy.own,
+        trusts=trusts,
     )
     load_reports = LoadReports(ports.executor, ports.transport, router, ports.clock)
     demand = Demand()
@@ -231,6 +235,7 @@ async def run_services(
         settings.jobs,
         journal=ports.journal,
         settle=verification.settle,
+        trusts=trusts,
     )
     async with _broadcast(ports) as broadcast, trio.open_nursery() as outer:
         spread = SpreadService(

@@ -12,6 +12,7 @@ from typing import Annotated
 from swarmharness.errors import ProtocolError, RefusedError
 from swarmharness.identity import PeerId, Signer, verify
 from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Signature, Size, decode_signed, encode
+from swarmharness.registry.models import ModelKey, model_key
 
 ADVERT_BYTES_MAX = 32 * 1024
 ADDRESSES_MAX = 16
@@ -82,6 +83,11 @@ class SkillAdvert:
     """Measured time of opening the model there; 0 while unmeasured."""
     missing_bytes: Annotated[int, Range(0, 2**50)] = 0
     """What it would fetch of the model before it could begin; 0 if it has it all."""
+
+    @property
+    def model(self) -> ModelKey:
+        """The skill and its model."""
+        return model_key(self.name, self.model_digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class Decision:
         ]
         return {
             "skill": self.request.skill,
+            "model_digest": self.request.model_digest,
             "items": items,
             "input_bytes": input_bytes,
             "unix_us": self.unix_us,

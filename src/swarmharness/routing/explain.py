@@ -43,6 +43,7 @@ class Explanation:
         """Return it as plain values for JSON."""
         return {
             "skill": self.request.skill,
+            "model_digest": self.request.model_digest,
             "items": self.request.items,
             "input_bytes": self.request.input_bytes,
             "form": self.policy.form,
@@ -124,6 +125,7 @@ def _as_dict(candidate: CandidateExplanation) -> dict[str, Any]:
     return {
         "peer": view.peer_id,
         "local": view.local,
+        "model_digest": view.model_digest,
         "position": candidate.position or None,
         "utility": round(candidate.utility, 6) if candidate.position else None,
         "expected_ms": candidate.expected_us / 1000,

@@ -16,6 +16,7 @@ from swarmharness.ports import Clock
 from swarmharness.protocol.codec import decode, encode
 from swarmharness.registry.advert import SKILLS_MAX
 from swarmharness.registry.askers import Askers
+from swarmharness.registry.models import ModelKey, model_key
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.load_messages import METHOD_PROBE, METHOD_TELL, Load, LoadHeard, ProbeRequest, SkillLoad
 from swarmharness.routing.router import Router
@@ -41,7 +42,7 @@ class LoadReports:
         self._transport = transport
         self._router = router
         self._clock = clock
-        self._times: dict[str, ServiceTimes] = {}
+        self._times: dict[ModelKey, ServiceTimes] = {}
         self._requesters = Askers(ASKED_LATELY_US, TOLD_MAX)
         self._limits = TokenBuckets(per_s=PROBES_PER_S, burst=PROBES_BURST)
         self._told: tuple[SkillLoad, ...] = ()
@@ -53,10 +54,13 @@ class LoadReports:
         transport.handle(METHOD_TELL, self._on_tell)
 
     def note_served(
-        self, peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int
+        self, peer_id: PeerId, model: ModelKey, *, items: int, service_us: int, elapsed_us: int, found_items: int
     ) -> None:
         """Hear that a call was answered here."""
-        times = self._times.setdefault(skill, ServiceTimes())
+        times = self._times.pop(model, None) or ServiceTimes()
+        self._times[model] = times
+        if len(self._times) > SKILLS_MAX:
+            del self._times[next(iter(self._times))]
         times.add(items=items, service_us=service_us, elapsed_us=elapsed_us, found_items=found_items)
         if peer_id != self._transport.peer_id:
             self._requesters.add(peer_id, self._clock.monotonic_us())
@@ -67,7 +71,7 @@ class LoadReports:
         found = []
         for info in self._executor.skills()[:SKILLS_MAX]:
             queued = self._executor.queued_items(info.name)
-            times = self._times.get(info.name)
+            times = self._times.get(model_key(info.name, info.model_digest))
             service_us, latency_us = (times.service_us, times.latency_us(queued)) if times else (0, 0)
             found.append(SkillLoad(info.name, queued, info.slots, service_us, latency_us))
         return tuple(found)
@@ -118,9 +122,10 @@ class LoadReports:
     async def _on_tell(self, request: Request) -> bytes:
         self._limit(request.peer_id)
         for one in decode(Load, request.payload).skills:
-            if self._router.knows(request.peer_id, one.skill):
+            model = self._router.offered(request.peer_id, one.skill)
+            if model is not None:  # else no decision would use it
                 report = LoadReport(one.queued_items, one.slots, one.service_us, source="gossip")
-                self._router.note_load(request.peer_id, one.skill, report)
+                self._router.note_load(request.peer_id, model, report)
         return encode(LoadHeard())
 
     def _limit(self, peer_id: PeerId) -> None:

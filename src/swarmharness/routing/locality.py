@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.candidate import CandidateView
 from swarmharness.routing.policy import RoutingPolicy
 
@@ -65,12 +66,12 @@ class Nearness:
 
     most: int = PEERS_MAX
     _bytes_s: dict[str, int] = field(default_factory=dict)
-    _answered_us: dict[tuple[str, str], int] = field(default_factory=dict)
+    _answered_us: dict[tuple[str, ModelKey], int] = field(default_factory=dict)
 
-    def note_answer(self, peer_id: str, skill: str, *, input_bytes: int, way_us: int, now_us: int) -> None:
+    def note_answer(self, peer_id: str, model: ModelKey, *, input_bytes: int, way_us: int, now_us: int) -> None:
         """Hear of an answer; `way_us` is its time without service, known waiting and the round trip."""
-        self._answered_us.pop((peer_id, skill), None)
-        self._answered_us[peer_id, skill] = now_us
+        self._answered_us.pop((peer_id, model), None)
+        self._answered_us[peer_id, model] = now_us
         if len(self._answered_us) > self.most:
             del self._answered_us[next(iter(self._answered_us))]
         if input_bytes < SAMPLE_BYTES_MIN:
@@ -86,7 +87,7 @@ class Nearness:
         """Return the measured bandwidth to a peer, or None."""
         return self._bytes_s.get(peer_id)
 
-    def is_warm(self, peer_id: str, skill: str, now_us: int) -> bool:
-        """Return whether the peer answered lately, so that its model is in memory."""
-        answered_us = self._answered_us.get((peer_id, skill))
+    def is_warm(self, peer_id: str, model: ModelKey, now_us: int) -> bool:
+        """Return whether the peer answered lately, so that the model is in memory there."""
+        answered_us = self._answered_us.get((peer_id, model))
         return answered_us is not None and now_us - answered_us < WARM_US

@@ -1,17 +1,19 @@
 """Pheromone: how well a peer did a skill lately, beside the others; good results lay it, time takes it; pure.
 
-1 is neutral. Every answer moves it towards how much faster it was than this node is used to for the skill, every
+1 is neutral. Every answer moves it towards how much faster it was than this node is used to for the model, every
 failure and every wrong result towards the least, every verified result upwards; it evaporates towards neutral by half
 in each half-life. It knows what load reports do not: a peer's experience of late, whatever the peer says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.fixedpoint import EXP_SCALE, MICRO, exp_scaled
 from swarmharness.routing.policy import RoutingPolicy
 
+MODELS_MAX = 1024
 _LN2_MICRO = 693_147
 
 
@@ -42,3 +44,20 @@ def after_result(pheromone: Pheromone, policy: RoutingPolicy, quality_micro: int
     quality = max(MICRO * MICRO // most, min(most, quality_micro))
     left = level_micro(pheromone, policy, now_us)
     return Pheromone(left + (quality - left) * round(policy.pheromone_share * MICRO) // MICRO, now_us)
+
+
+@dataclass(slots=True)
+class UsualTimes:
+    """The smoothed time of one item of each model, from sending to answer; the oldest make room."""
+
+    most: int = MODELS_MAX
+    _usual_us: dict[ModelKey, int] = field(default_factory=dict)
+
+    def quality_micro(self, model: ModelKey, item_us: int) -> int:
+        """Return how much faster an answer came than was usual, in millionths, and count it in."""
+        item_us = max(1, item_us)
+        usual_us = self._usual_us.pop(model, item_us)
+        self._usual_us[model] = max(1, usual_us + (item_us - usual_us) // 16)
+        if len(self._usual_us) > self.most:
+            del self._usual_us[next(iter(self._usual_us))]
+        return usual_us * MICRO // item_us

@@ -1,12 +1,14 @@
-"""What the router remembers of each peer and skill, and how each event changes it; bounded, pure, no clock."""
+"""What the router remembers of each peer and model, and how each event changes it; bounded, pure, no clock."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing import breaker, estimates, pheromone, trust
 from swarmharness.routing.breaker import CLOSED, Breaker
 from swarmharness.routing.candidate import CandidateView
@@ -14,6 +16,7 @@ from swarmharness.routing.estimates import NOTHING_KNOWN, Estimate, LoadReport
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.pheromone import NEUTRAL, Pheromone
 from swarmharness.routing.policy import RoutingPolicy
+from swarmharness.routing.table import Choice
 from swarmharness.routing.trust import Trust
 
 RECORDS_MAX = 16_384
@@ -24,7 +27,7 @@ QUEUE_FRESH_US = 10_000_000
 
 
 class Record(NamedTuple):
-    """One peer and skill; a tuple, because every event makes a new one."""
+    """One peer and model; a tuple, because every event makes a new one."""
 
     estimate: Estimate
     breaker: Breaker
@@ -36,26 +39,35 @@ class Record(NamedTuple):
 
 @dataclass(slots=True)
 class Records:
-    """All of them; beyond the limit the least recently changed is forgotten."""
+    """All of them; beyond the limit the least recently changed is forgotten.
+
+    A wrong answer costs trust in every model of its skill, and in those that the peer comes with later.
+    """
 
     most: int = RECORDS_MAX
-    _records: dict[tuple[str, str], Record] = field(default_factory=dict)
+    _records: dict[tuple[str, ModelKey], Record] = field(default_factory=dict)
+    _models: dict[tuple[str, str], set[ModelKey]] = field(default_factory=dict)  # of which there is a record
+    _at_first: dict[tuple[str, str], Trust] = field(default_factory=dict)  # in a model without a record
 
-    def get(self, peer_id: str, skill: str, policy: RoutingPolicy) -> Record:
+    def get(self, peer_id: str, model: ModelKey, policy: RoutingPolicy) -> Record:
         """Return what is remembered, or what is believed of a stranger."""
-        record = self._records.get((peer_id, skill))
-        return record or Record(NOTHING_KNOWN, CLOSED, trust.prior(policy))
+        record = self._records.get((peer_id, model))
+        return record or Record(NOTHING_KNOWN, CLOSED, self.trust_at_first(peer_id, model.skill, policy))
 
-    def sent(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int, now_us: int) -> None:
+    def trust_at_first(self, peer_id: str, skill: str, policy: RoutingPolicy) -> Trust:
+        """Return the trust in a model of the skill that the peer was never seen with."""
+        return self._at_first.get((peer_id, skill)) or trust.prior(policy)
+
+    def sent(self, peer_id: str, model: ModelKey, policy: RoutingPolicy, *, items: int, now_us: int) -> None:
         """A task was sent."""
-        old = self.get(peer_id, skill, policy)
+        old = self.get(peer_id, model, policy)
         estimate = estimates.after_send(old.estimate, items)
-        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=breaker.after_send(old.breaker, now_us)))
+        self._put(peer_id, model, old._replace(estimate=estimate, breaker=breaker.after_send(old.breaker, now_us)))
 
     def answered(
         self,
         peer_id: str,
-        skill: str,
+        model: ModelKey,
         policy: RoutingPolicy,
         *,
         items: int,
@@ -68,7 +80,7 @@ class Records:
         quality_micro: int = MICRO,
     ) -> None:
         """A task was answered; `quality_micro` is how much faster than this node is used to."""
-        old = self.get(peer_id, skill, policy)
+        old = self.get(peer_id, model, policy)
         estimate = estimates.after_answer(
             old.estimate,
             policy,
@@ -81,51 +93,63 @@ class Records:
             predicted_wait_us=predicted_wait_us,
         )
         laid = pheromone.after_result(old.pheromone, policy, quality_micro, now_us)
-        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=breaker.after_answer(), pheromone=laid))
+        self._put(peer_id, model, old._replace(estimate=estimate, breaker=breaker.after_answer(), pheromone=laid))
 
-    def given_up(self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int) -> None:
+    def given_up(self, peer_id: str, model: ModelKey, policy: RoutingPolicy, *, items: int) -> None:
         """A task ended in a way that says nothing about the peer."""
-        old = self.get(peer_id, skill, policy)
+        old = self.get(peer_id, model, policy)
         estimate = estimates.after_give_up(old.estimate, items)
-        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=breaker.after_give_up(old.breaker)))
+        self._put(peer_id, model, old._replace(estimate=estimate, breaker=breaker.after_give_up(old.breaker)))
 
     def failed(
-        self, peer_id: str, skill: str, policy: RoutingPolicy, *, items: int, now_us: int, jitter_permille: int
+        self, peer_id: str, model: ModelKey, policy: RoutingPolicy, *, items: int, now_us: int, jitter_permille: int
     ) -> None:
         """A task failed."""
-        old = self.get(peer_id, skill, policy)
+        old = self.get(peer_id, model, policy)
         after = breaker.after_failure(old.breaker, policy, now_us=now_us, jitter_permille=jitter_permille)
         laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
         estimate = estimates.after_failure(old.estimate, items)
-        self._put(peer_id, skill, old._replace(estimate=estimate, breaker=after, pheromone=laid))
+        self._put(peer_id, model, old._replace(estimate=estimate, breaker=after, pheromone=laid))
 
-    def valid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
+    def valid(self, peer_id: str, model: ModelKey, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was verified, and is right."""
-        old = self.get(peer_id, skill, policy)
+        old = self.get(peer_id, model, policy)
         laid = pheromone.after_result(old.pheromone, policy, VERIFIED_QUALITY_MICRO, now_us)
-        self._put(peer_id, skill, old._replace(trust=trust.after_valid(old.trust, policy), pheromone=laid))
+        self._put(peer_id, model, old._replace(trust=trust.after_valid(old.trust, policy), pheromone=laid))
 
-    def believe(self, peer_id: str, skill: str, policy: RoutingPolicy, believed: Trust) -> None:
-        """Trust that was learnt before this start."""
-        self._put(peer_id, skill, self.get(peer_id, skill, policy)._replace(trust=believed))
+    def believe(self, peer_id: str, model: ModelKey, policy: RoutingPolicy, believed: Trust) -> None:
+        """Trust that was learnt before this start; of a skill as a whole, it holds until a model has its own."""
+        if model.digest:
+            self._put(peer_id, model, self.get(peer_id, model, policy)._replace(trust=believed))
+            return
+        self._note_at_first(peer_id, model.skill, believed)
+        for known in self._models.get((peer_id, model.skill), ()):
+            record = self._records[peer_id, known]
+            if record.trust == trust.prior(policy):
+                self._records[peer_id, known] = record._replace(trust=believed)
 
-    def invalid(self, peer_id: str, skill: str, policy: RoutingPolicy, *, now_us: int) -> None:
+    def invalid(self, peer_id: str, model: ModelKey, policy: RoutingPolicy, *, now_us: int) -> None:
         """An answer was not valid."""
-        old = self.get(peer_id, skill, policy)
+        at_first = self.trust_at_first(peer_id, model.skill, policy)
+        old = self.get(peer_id, model, policy)
         laid = pheromone.after_result(old.pheromone, policy, 0, now_us)
-        self._put(peer_id, skill, old._replace(trust=trust.after_invalid(old.trust, policy), pheromone=laid))
+        self._put(peer_id, model, old._replace(pheromone=laid))
+        for known in self._models[peer_id, model.skill]:
+            record = self._records[peer_id, known]
+            self._records[peer_id, known] = record._replace(trust=trust.after_invalid(record.trust, policy))
+        self._note_at_first(peer_id, model.skill, trust.after_invalid(at_first, policy))
 
-    def heard(self, peer_id: str, skill: str, policy: RoutingPolicy, report: LoadReport, *, now_us: int) -> None:
+    def heard(self, peer_id: str, model: ModelKey, policy: RoutingPolicy, report: LoadReport, *, now_us: int) -> None:
         """The peer gave account of its load without an answer."""
-        old = self.get(peer_id, skill, policy)
+        old = self.get(peer_id, model, policy)
         estimate = estimates.heard(old.estimate, policy, report, at_us=now_us)
-        self._put(peer_id, skill, old._replace(estimate=estimate))
+        self._put(peer_id, model, old._replace(estimate=estimate))
 
     def advertised(
         self, peer_id: str, offer: SkillAdvert, policy: RoutingPolicy, *, sequence: int, now_us: int
     ) -> None:
         """The peer's advert was read: its queue counts, once, unless an answer told of a fresher one."""
-        old = self.get(peer_id, offer.name, policy)
+        old = self.get(peer_id, offer.model, policy)
         if sequence <= old.advert_sequence:
             return
         heard_us = old.estimate.queued_at_us
@@ -133,13 +157,46 @@ class Records:
         if heard_us is None or now_us - heard_us > QUEUE_FRESH_US:
             report = LoadReport(offer.queued_items, source="advert")
             estimate = estimates.heard(estimate, policy, report, at_us=now_us)
-        self._put(peer_id, offer.name, old._replace(estimate=estimate, advert_sequence=sequence))
+        self._put(peer_id, offer.model, old._replace(estimate=estimate, advert_sequence=sequence))
 
-    def _put(self, peer_id: str, skill: str, record: Record) -> None:
-        self._records.pop((peer_id, skill), None)
-        self._records[peer_id, skill] = record
+    def load_milli(self, choices: Iterable[Choice], policy: RoutingPolicy) -> int:
+        """Return the usual work under way for each slot of these peers, in thousandths; 0 if nothing is known."""
+        milli = slots = 0
+        for choice in choices:
+            estimate = self.get(choice.peer_id, choice.skill.model, policy).estimate
+            if estimate.queued_at_us is not None:
+                milli += estimate.usual_milli
+                slots += estimate.slots or choice.skill.slots
+        return milli // slots if slots else 0
+
+    def unheard(self, choices: Iterable[Choice], policy: RoutingPolicy, since_us: int) -> list[PeerId]:
+        """Return those of these peers, this node aside, that gave no account of their load since then."""
+        found = []
+        for choice in choices:
+            heard_us = self.get(choice.peer_id, choice.skill.model, policy).estimate.queued_at_us
+            if not choice.local and (heard_us is None or heard_us <= since_us):
+                found.append(choice.peer_id)
+        return found
+
+    def _put(self, peer_id: str, model: ModelKey, record: Record) -> None:
+        if self._records.pop((peer_id, model), None) is None:
+            self._models.setdefault((peer_id, model.skill), set()).add(model)
+        self._records[peer_id, model] = record
         if len(self._records) > self.most:
-            del self._records[next(iter(self._records))]
+            self._forget(*next(iter(self._records)))
+
+    def _forget(self, peer_id: str, model: ModelKey) -> None:
+        del self._records[peer_id, model]
+        models = self._models[peer_id, model.skill]
+        models.discard(model)
+        if not models:
+            del self._models[peer_id, model.skill]
+
+    def _note_at_first(self, peer_id: str, skill: str, believed: Trust) -> None:
+        self._at_first.pop((peer_id, skill), None)
+        self._at_first[peer_id, skill] = believed
+        if len(self._at_first) > self.most:
+            del self._at_first[next(iter(self._at_first))]
 
 
 def view_of(

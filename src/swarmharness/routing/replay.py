@@ -14,11 +14,12 @@ from typing import Any
 
 from swarmharness.identity import PeerId
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.candidate import CandidateView, RouteRequest
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import Records, view_of
-from swarmharness.routing.replay_model import PeerModel, draw
+from swarmharness.routing.replay_model import PeerModel, draw, model_of
 from swarmharness.routing.trace import Trace, TraceRecord
 from swarmharness.routing.utility import rank
 
@@ -103,6 +104,7 @@ class _Flight:
 
     number: int
     record: TraceRecord
+    model: ModelKey
     tries: int = 0
     exclude: frozenset[str] = frozenset()
 
@@ -129,19 +131,19 @@ class _Run:
     settings: ReplaySettings
     records: Records = field(default_factory=Records)
     free_us: dict[str, list[int]] = field(default_factory=dict)
-    under_way: Counter[tuple[str, str]] = field(default_factory=Counter)
+    under_way: Counter[tuple[str, ModelKey]] = field(default_factory=Counter)
     latencies_us: list[int] = field(default_factory=list)
     items_by_peer: Counter[str] = field(default_factory=Counter)
     same_choice: int = 0
     _events: list[tuple[int, int, _Flight | _Sent]] = field(default_factory=list)
     _order: int = 0
-    _met: set[tuple[str, str]] = field(default_factory=set)
+    _met: set[tuple[str, ModelKey]] = field(default_factory=set)
 
     def outcome(self, name: str) -> Outcome:
         """Run it."""
         self.free_us = {peer: [0] * model.slots for peer, model in self.models.items()}
         for number, record in enumerate(self.tasks):
-            self._at(record.time_us, _Flight(number, record))
+            self._at(record.time_us, _Flight(number, record, model_of(record.skill, record.model_digest)))
         while self._events:
             now_us, _, event = heapq.heappop(self._events)
             if isinstance(event, _Flight):
@@ -161,24 +163,24 @@ class _Run:
         record, policy = flight.record, self.policy
         if policy is None:
             peer = record.chosen
-            view = self.models[peer].work[record.skill].view
+            view = self.models[peer].work[flight.model].view
         else:
-            views = {view.peer_id: view for view in self._views(record.skill, policy, now_us)}
+            views = {view.peer_id: view for view in self._views(flight.model, policy, now_us)}
             request = RouteRequest(record.skill, record.items, exclude=flight.exclude, input_bytes=record.input_bytes)
             order = rank(views.values(), policy, request).order
             if not order:
                 return
             peer, view = order[0], views[order[0]]
-            self.records.sent(peer, record.skill, policy, items=record.items, now_us=now_us)
+            self.records.sent(peer, flight.model, policy, items=record.items, now_us=now_us)
         if not flight.tries:
             self.same_choice += peer == record.chosen
         flight.tries += 1
         self._send(flight, peer, view, now_us)
 
     def _send(self, flight: _Flight, peer: str, view: CandidateView, now_us: int) -> None:
-        record, model = flight.record, self.models[peer]
-        work = model.work[record.skill]
-        self.under_way[peer, record.skill] += record.items
+        record = flight.record
+        work = self.models[peer].work[flight.model]
+        self.under_way[peer, flight.model] += record.items
         luck = draw(self.settings.seed, flight.number, peer)
         if self.policy is not None and luck % MICRO < work.failures_micro:
             self._at(now_us + work.failure_us, _Sent(flight, peer, view, now_us, 0))
@@ -191,12 +193,12 @@ class _Run:
         self._at(free_us[slot] + sample.rest_us, _Sent(flight, peer, view, now_us, service_us))
 
     def _end(self, sent: _Sent, now_us: int) -> None:
-        record, peer, policy = sent.flight.record, sent.peer, self.policy
-        self.under_way[peer, record.skill] -= record.items
+        record, model, peer, policy = sent.flight.record, sent.flight.model, sent.peer, self.policy
+        self.under_way[peer, model] -= record.items
         if not sent.service_us:
             assert policy is not None
             jitter = draw(self.settings.seed, sent.flight.number, peer, 1) % JITTER_PERMILLE
-            self.records.failed(peer, record.skill, policy, items=record.items, now_us=now_us, jitter_permille=jitter)
+            self.records.failed(peer, model, policy, items=record.items, now_us=now_us, jitter_permille=jitter)
             if sent.flight.tries < self.settings.tries:
                 sent.flight.exclude |= {peer}
                 self._at(now_us, sent.flight)
@@ -206,41 +208,43 @@ class _Run:
         if policy is not None:
             self.records.answered(
                 peer,
-                record.skill,
+                model,
                 policy,
                 items=record.items,
                 service_us=sent.service_us,
-                queued_items=self.under_way[peer, record.skill] + self.models[peer].others_at(now_us),
+                queued_items=self.under_way[peer, model] + self.models[peer].others_at(now_us),
                 elapsed_us=now_us - sent.sent_us,
                 now_us=now_us,
                 network_us=sent.view.network_us(policy),
                 predicted_wait_us=sent.view.promised_wait_us(policy),
             )
 
-    def _views(self, skill: str, policy: RoutingPolicy, now_us: int) -> list[CandidateView]:
+    def _views(self, model: ModelKey, policy: RoutingPolicy, now_us: int) -> list[CandidateView]:
         """Return the candidates as a router would see them now: what it measured itself, and the rest as recorded."""
         views = []
-        for peer, model in self.models.items():
-            work = model.work.get(skill)
+        for peer, of_peer in self.models.items():
+            work = of_peer.work.get(model)
             if work is None or not work.first_us <= now_us <= work.last_us:
                 continue
-            if (peer, skill) not in self._met:
-                self._met.add((peer, skill))
-                self._meet(peer, skill, policy, work.view, work.first_us)
-            views.append(self._view(peer, skill, policy, work.view, now_us))
+            if (peer, model) not in self._met:
+                self._met.add((peer, model))
+                self._meet(peer, model, policy, work.view, work.first_us)
+            views.append(self._view(peer, model, policy, work.view, now_us))
         return views
 
-    def _meet(self, peer: str, skill: str, policy: RoutingPolicy, first: CandidateView, now_us: int) -> None:
+    def _meet(self, peer: str, model: ModelKey, policy: RoutingPolicy, first: CandidateView, now_us: int) -> None:
         """Take in the load that was known of a peer when the trace first saw it."""
         at_us = now_us - min(now_us, first.queue_age_us or 0)
         report = LoadReport(first.queued_items, slots=first.slots, source="gossip")
-        self.records.heard(peer, skill, policy, report, now_us=at_us)
+        self.records.heard(peer, model, policy, report, now_us=at_us)
 
-    def _view(self, peer: str, skill: str, policy: RoutingPolicy, first: CandidateView, now_us: int) -> CandidateView:
+    def _view(
+        self, peer: str, model: ModelKey, policy: RoutingPolicy, first: CandidateView, now_us: int
+    ) -> CandidateView:
         seen = view_of(
             PeerId(peer),
-            _offer(skill, first),
-            self.records.get(peer, skill, policy),
+            _offer(model.skill, first),
+            self.records.get(peer, model, policy),
             policy,
             local=first.local,
             allowed=first.allowed,

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from swarmharness.registry.models import ModelKey, model_key
 from swarmharness.routing.candidate import CandidateView
 from swarmharness.routing.trace import Trace, TraceRecord
 
@@ -38,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is known of one peer and skill."""
+    """What is known of one peer and model."""
 
     samples: tuple[Sample, ...]
     """By time; made up from its claim and other peers' spread if it never answered."""
@@ -73,8 +74,7 @@ class PeerModel:
     """One peer."""
 
     slots: int
-    work: dict[str, Work]
-    """By skill."""
+    work: dict[ModelKey, Work]
     others: tuple[tuple[int, int], ...]
     """(time, other people's items there), ascending in time."""
 
@@ -88,13 +88,18 @@ class PeerModel:
 
 @dataclass(slots=True)
 class _Seen:
-    """What is gathered of one peer and skill on the way through a trace."""
+    """What is gathered of one peer and model on the way through a trace."""
 
     view: CandidateView
     first_us: int
     last_us: int
     answered: list[TraceRecord] = field(default_factory=list)
     failed: list[TraceRecord] = field(default_factory=list)
+
+
+def model_of(skill: str, model_digest: str) -> ModelKey:
+    """Return what tells models apart in a trace, whose digests are texts: any text will do."""
+    return model_key(skill, model_digest.encode())
 
 
 def fit(trace: Trace) -> dict[str, PeerModel]:
@@ -104,16 +109,16 @@ def fit(trace: Trace) -> dict[str, PeerModel]:
     for (peer, _), about in seen.items():
         by_peer[peer].extend(about.answered)
     slots: dict[str, int] = {}
-    rests: dict[tuple[str, str], list[int]] = defaultdict(list)
+    rests: dict[tuple[str, ModelKey], list[int]] = defaultdict(list)
     for peer, records in by_peer.items():
         answered = sorted(records, key=lambda record: record.time_us)
         slots[peer], own_rests = _fit_slots(answered)
         for record, rest_us in zip(answered, own_rests, strict=True):
-            rests[peer, record.skill].append(rest_us)
-    works: dict[str, dict[str, Work]] = defaultdict(dict)
-    spread = {skill: _spread(seen, skill) for skill in {skill for _, skill in seen}}
-    for (peer, skill), about in seen.items():
-        works[peer][skill] = _work(about, rests[peer, skill], spread[skill])
+            rests[peer, model_of(record.skill, record.model_digest)].append(rest_us)
+    works: dict[str, dict[ModelKey, Work]] = defaultdict(dict)
+    spread = {model: _spread(seen, model) for model in {model for _, model in seen}}
+    for (peer, model), about in seen.items():
+        works[peer][model] = _work(about, rests[peer, model], spread[model])
     return {
         peer: PeerModel(
             slots[peer] if by_peer[peer] else max(work.view.slots for work in works[peer].values()),
@@ -145,15 +150,16 @@ def _mixed(state: int) -> int:
     return state ^ (state >> 31)
 
 
-def _gather(trace: Trace) -> dict[tuple[str, str], _Seen]:
-    seen: dict[tuple[str, str], _Seen] = {}
+def _gather(trace: Trace) -> dict[tuple[str, ModelKey], _Seen]:
+    seen: dict[tuple[str, ModelKey], _Seen] = {}
     for record in trace.records:
         views = {view.peer_id: view for view in record.views}
-        views.setdefault(record.chosen, CandidateView(record.chosen))
+        chosen_view = views.get(record.chosen, CandidateView(record.chosen))
+        views[record.chosen] = chosen_view._replace(model_digest=record.model_digest)
         for peer, view in views.items():
-            about = seen.setdefault((peer, record.skill), _Seen(view, record.time_us, record.time_us))
-            about.last_us = record.time_us
-        chosen = seen[record.chosen, record.skill]
+            key = peer, model_of(record.skill, view.model_digest)
+            seen.setdefault(key, _Seen(view, record.time_us, record.time_us)).last_us = record.time_us
+        chosen = seen[record.chosen, model_of(record.skill, record.model_digest)]
         if not record.error:
             chosen.answered.append(record)
         elif record.error != "cancelled":
@@ -180,11 +186,11 @@ def _fit_slots(answered: Sequence[TraceRecord]) -> tuple[int, list[int]]:
     return best[1], [max(0, rest_us) for rest_us in best[2]]
 
 
-def _spread(seen: dict[tuple[str, str], _Seen], skill: str) -> tuple[int, ...]:
+def _spread(seen: dict[tuple[str, ModelKey], _Seen], model: ModelKey) -> tuple[int, ...]:
     """Return the observed times of an item as parts per thousand of their peer's typical time, over all peers."""
     ratios: list[int] = []
-    for (_, name), about in seen.items():
-        if name == skill and about.answered:
+    for (_, other), about in seen.items():
+        if other == model and about.answered:
             times = [_item_us(record) for record in about.answered]
             middle = max(1, _median(times))
             ratios.extend(1000 * time_us // middle for time_us in times)

@@ -13,6 +13,7 @@ from swarmharness.identity import PeerId
 from swarmharness.ports import Clock, Randomness
 from swarmharness.registry.advert import Advert, SkillAdvert
 from swarmharness.registry.entry import Known
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.candidate import CandidateView, RouteRequest, Snapshot
 from swarmharness.routing.decisions import SHOWN_MAX, Decision, DecisionLog
 from swarmharness.routing.estimates import LoadReport
@@ -20,10 +21,11 @@ from swarmharness.routing.explain import Explanation, explain
 from swarmharness.routing.exploring import preferred
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.locality import Nearness
+from swarmharness.routing.pheromone import UsualTimes
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.ports import Prediction, SkillDirectory
 from swarmharness.routing.records import Record, Records, view_of
-from swarmharness.routing.rows import peer_rows
+from swarmharness.routing.rows import Model, models_of, peer_rows
 from swarmharness.routing.table import Choice, KeptTable, SkillTable
 from swarmharness.routing.trust import Trust
 from swarmharness.routing.utility import time_parts_us
@@ -72,10 +74,10 @@ class Router:
         self._shunned = shunned
         self._records = Records()
         self._tables: dict[str, KeptTable] = {}
-        self._usual_us: dict[str, int] = {}  # by skill: smoothed time of one item from sending to answer
+        self._usual_times = UsualTimes()
         self._nearness = Nearness()
         self._viewed: tuple[Record, Choice, int, CandidateView] | None = None
-        self._on_sent: list[Callable[[str], None]] = []
+        self._on_sent: list[Callable[[ModelKey], None]] = []
         self.decisions = DecisionLog()  # by the id of their task, for whoever asks afterwards
 
     # -- deciding ---------------------------------------------------------------------------------------------
@@ -93,6 +95,7 @@ class Router:
     ) -> tuple[Choice, ...]:
         """Return whom to send a task of `items` to, best first; possibly nobody, if all candidates are excluded.
 
+        With a `model_digest`, only those that serve this model; else of all models that go by the skill's name.
         Without `explores`, for who only wants to know, nothing is left to chance.
         Raises UnavailableError if no node is known to serve the skill.
         """
@@ -103,7 +106,7 @@ class Router:
             return order
 
         def newcomers() -> list[int]:
-            return [place for place, choice in enumerate(order) if self._is_new(choice, skill)]
+            return [place for place, choice in enumerate(order) if self._is_new(choice)]
 
         first = preferred(len(order), newcomers, self._policy, self._randomness.below)
         return order if not first else (order[first], *order[:first], *order[first + 1 :])
@@ -120,27 +123,27 @@ class Router:
 
     # -- hearing what happened --------------------------------------------------------------------------------
 
-    def note_sent(self, peer_id: PeerId, skill: str, items: int, *, input_bytes: int = 0) -> Prediction | None:
+    def note_sent(self, peer_id: PeerId, model: ModelKey, items: int, *, input_bytes: int = 0) -> Prediction | None:
         """Hear that a task was sent; exactly one of the next four follows it.
 
         Returns what was expected of it, to be compared with its answer; None if no decision knew the peer.
         """
         now_us = self._clock.monotonic_us()
-        prediction = self._predict(peer_id, skill, items, input_bytes, now_us)
-        self._records.sent(peer_id, skill, self._policy, items=items, now_us=now_us)
-        self._changed(peer_id, skill)
+        prediction = self._predict(peer_id, model, items, input_bytes, now_us)
+        self._records.sent(peer_id, model, self._policy, items=items, now_us=now_us)
+        self._changed(peer_id, model)
         for listener in self._on_sent:
-            listener(skill)
+            listener(model)
         return prediction
 
-    def watch_sends(self, listener: Callable[[str], None]) -> None:
-        """Call `listener`, which must not block, with the skill of every task that is sent from now on."""
+    def watch_sends(self, listener: Callable[[ModelKey], None]) -> None:
+        """Call `listener`, which must not block, with the model of every task that is sent from now on."""
         self._on_sent.append(listener)
 
     def note_answer(
         self,
         peer_id: PeerId,
-        skill: str,
+        model: ModelKey,
         *,
         items: int,
         service_us: int,
@@ -156,13 +159,10 @@ class Router:
         now_us = self._clock.monotonic_us()
         network_us = 0 if peer_id == self._own_id else self._round_trip_us(peer_id) or 0
         known_us = service_us + network_us + (prediction.wait_us if prediction else 0)
-        self._nearness.note_answer(peer_id, skill, input_bytes=input_bytes, way_us=elapsed_us - known_us, now_us=now_us)
-        share_us = max(1, elapsed_us // max(1, items))
-        usual_us = self._usual_us.get(skill, share_us)
-        self._usual_us[skill] = max(1, usual_us + (share_us - usual_us) // 16)
+        self._nearness.note_answer(peer_id, model, input_bytes=input_bytes, way_us=elapsed_us - known_us, now_us=now_us)
         self._records.answered(
             peer_id,
-            skill,
+            model,
             self._policy,
             items=items,
             service_us=service_us,
@@ -171,112 +171,109 @@ class Router:
             now_us=now_us,
             network_us=network_us if prediction is None else prediction.way_us,
             predicted_wait_us=None if prediction is None else prediction.wait_us,
-            quality_micro=usual_us * MICRO // share_us,
+            quality_micro=self._usual_times.quality_micro(model, elapsed_us // max(1, items)),
         )
-        self._changed(peer_id, skill)
+        self._changed(peer_id, model)
 
-    def note_given_up(self, peer_id: PeerId, skill: str, items: int) -> None:
+    def note_given_up(self, peer_id: PeerId, model: ModelKey, items: int) -> None:
         """Hear that a task was cancelled, or failed through its own items: that says nothing about the peer."""
-        self._records.given_up(peer_id, skill, self._policy, items=items)
-        self._changed(peer_id, skill)
+        self._records.given_up(peer_id, model, self._policy, items=items)
+        self._changed(peer_id, model)
 
-    def note_failure(self, peer_id: PeerId, skill: str, items: int, error: SwarmError) -> None:
+    def note_failure(self, peer_id: PeerId, model: ModelKey, items: int, error: SwarmError) -> None:
         """Hear that a task failed; a lost peer is reported to the registry too, and bad input is nobody's fault."""
         if isinstance(error, InputError):
-            self.note_given_up(peer_id, skill, items)
+            self.note_given_up(peer_id, model, items)
             return
-        self._fail(peer_id, skill, items)
+        self._fail(peer_id, model, items)
         # A worker that has no such skill any more, or another model, has a newer advert than we do.
         if isinstance(error, PeerLostError) or error.kind is ErrorKind.UNAVAILABLE:
             self._directory.note_failure(peer_id, str(error))
 
-    def note_invalid(self, peer_id: PeerId, skill: str, items: int, reason: str) -> None:
+    def note_invalid(self, peer_id: PeerId, model: ModelKey, items: int, reason: str) -> None:
         """Hear that an answer was not valid: the peer loses trust, and the task counts as failed."""
-        self._records.invalid(peer_id, skill, self._policy, now_us=self._clock.monotonic_us())
-        self._fail(peer_id, skill, items)
+        self._records.invalid(peer_id, model, self._policy, now_us=self._clock.monotonic_us())
+        self._fail(peer_id, model, items)
 
-    def note_valid(self, peer_id: PeerId, skill: str) -> None:
+    def note_valid(self, peer_id: PeerId, model: ModelKey) -> None:
         """Hear that an answer, noted before, was verified and is right: the peer gains trust and pheromone."""
-        self._records.valid(peer_id, skill, self._policy, now_us=self._clock.monotonic_us())
-        self._changed(peer_id, skill)
+        self._records.valid(peer_id, model, self._policy, now_us=self._clock.monotonic_us())
+        self._changed(peer_id, model)
 
-    def note_load(self, peer_id: PeerId, skill: str, report: LoadReport) -> None:
+    def note_load(self, peer_id: PeerId, model: ModelKey, report: LoadReport) -> None:
         """Hear a peer's account of its load outside an answer (a probe, gossip)."""
-        self._records.heard(peer_id, skill, self._policy, report, now_us=self._clock.monotonic_us())
-        self._changed(peer_id, skill)
+        self._records.heard(peer_id, model, self._policy, report, now_us=self._clock.monotonic_us())
+        self._changed(peer_id, model)
 
-    def knows(self, peer_id: PeerId, skill: str) -> bool:
-        """Tell whether a decision about the skill considered the peer: others' accounts are of no use."""
+    def offered(self, peer_id: PeerId, skill: str) -> ModelKey | None:
+        """Return with which model the peer serves the skill; None if no decision considered it."""
         table = self._tables.get(skill)
-        return table is not None and peer_id in table.rows
+        choice = None if table is None else table.rows.find(peer_id)
+        return None if choice is None else choice.skill.model
 
-    def expected_us(self, peer_id: PeerId, skill: str, items: int, *, input_bytes: int = 0) -> int | None:
+    def expected_us(self, peer_id: PeerId, model: ModelKey, items: int, *, input_bytes: int = 0) -> int | None:
         """Return when a task sent now would be answered, counted from now; None if no decision knew the peer."""
-        prediction = self._predict(peer_id, skill, items, input_bytes, self._clock.monotonic_us())
+        prediction = self._predict(peer_id, model, items, input_bytes, self._clock.monotonic_us())
         return None if prediction is None else prediction.total_us
 
-    def load_milli(self, skill: str) -> int:
+    def load_milli(self, model: ModelKey) -> int:
         """Return the usual work under way for each slot of the peers that may get tasks, in thousandths."""
-        table = self._tables.get(skill)
-        if table is None:
-            return 0
-        milli = slots = 0
-        for choice in table.rows.usable():
-            estimate = self._records.get(choice.peer_id, skill, self._policy).estimate
-            if estimate.queued_at_us is not None:
-                milli += estimate.usual_milli
-                slots += estimate.slots or choice.skill.slots
-        return milli // slots if slots else 0
+        table = self._tables.get(model.skill)
+        return 0 if table is None else self._records.load_milli(table.rows.usable(model.digest), self._policy)
 
-    def stale_peers(self, skill: str, *, older_than_us: int) -> list[PeerId]:
-        """Return the other peers that may get tasks of a skill and whose last account is older; none if never asked."""
-        table = self._tables.get(skill)
-        found, since_us = [], self._clock.monotonic_us() - older_than_us
-        for choice in table.rows.usable() if table is not None else ():
-            heard_us = self._records.get(choice.peer_id, skill, self._policy).estimate.queued_at_us
-            if not choice.local and (heard_us is None or heard_us <= since_us):
-                found.append(choice.peer_id)
-        return found
+    def stale_peers(self, model: ModelKey, *, older_than_us: int) -> list[PeerId]:
+        """Return the other peers that may get tasks of a model and whose last account is older; none if never asked."""
+        table, since_us = self._tables.get(model.skill), self._clock.monotonic_us() - older_than_us
+        return [] if table is None else self._records.unheard(table.rows.usable(model.digest), self._policy, since_us)
 
-    def believe(self, peer_id: PeerId, skill: str, trust: Trust) -> None:
+    def believe(self, peer_id: PeerId, model: ModelKey, trust: Trust) -> None:
         """Take up trust that was learnt before this start."""
-        self._records.believe(peer_id, skill, self._policy, trust)
-        self._changed(peer_id, skill)
+        self._records.believe(peer_id, model, self._policy, trust)
+        self._changed(peer_id, model)
 
-    def trust_of(self, peer_id: PeerId, skill: str) -> Trust:
-        """Return the trust in a peer's answers to a skill."""
-        return self._records.get(peer_id, skill, self._policy).trust
+    def trust_of(self, peer_id: PeerId, model: ModelKey) -> Trust:
+        """Return the trust in a peer's answers by a model; with no digest, by one that it was never seen with."""
+        if not model.digest:
+            return self._records.trust_at_first(peer_id, model.skill, self._policy)
+        return self._records.get(peer_id, model, self._policy).trust
 
     # -- showing ----------------------------------------------------------------------------------------------
 
-    def snapshot(self, skill: str) -> Snapshot:
-        """Return all that a decision about the skill would see now, unusable peers included."""
-        now_us = self._clock.monotonic_us()
-        return Snapshot(skill, tuple(self._known_view(known, skill, now_us) for known in self._directory.known()))
+    def snapshot(self, skill: str, model_digest: bytes = b"") -> Snapshot:
+        """Return all that a decision about the skill would see now, unusable peers included; of one model, if given."""
+        now_us, wanted = self._clock.monotonic_us(), model_digest.hex()
+        views = tuple(self._known_view(known, skill, now_us) for known in self._directory.known())
+        return Snapshot(skill, tuple(view for view in views if not wanted or view.model_digest == wanted))
 
-    def explain(self, skill: str, items: int = 1, input_bytes: int = 0) -> Explanation:
+    def explain(self, skill: str, items: int = 1, input_bytes: int = 0, *, model_digest: bytes = b"") -> Explanation:
         """Return the decision that `choose` would take now, but for exploration, with its reasons."""
-        return explain(self.snapshot(skill), self._policy, RouteRequest(skill, items, input_bytes=input_bytes))
+        request = RouteRequest(skill, items, model_digest=model_digest.hex(), input_bytes=input_bytes)
+        return explain(self.snapshot(skill), self._policy, request)
+
+    def models(self, skill: str) -> tuple[Model, ...]:
+        """Return the models that go by a skill's name, those of most nodes first."""
+        return models_of(self._directory.known(), skill, own_id=self._own_id)
 
     def decision(
-        self, peer_id: PeerId, skill: str, items: int = 1, *, input_bytes: int = 0, limit: int = SHOWN_MAX
+        self, peer_id: PeerId, model: ModelKey, items: int = 1, *, input_bytes: int = 0, limit: int = SHOWN_MAX
     ) -> Decision:
-        """Return what sending a task to `peer_id` now rests on: itself and the best `limit` candidates. It is cheap."""
-        request, now_us = RouteRequest(skill, items, input_bytes=input_bytes), self._clock.monotonic_us()
-        table = self._tables.get(skill)
+        """Return what sending a task to `peer_id` now rests on: itself and the best `limit` candidates. It is cheap.
+
+        Candidates are those that serve the same model.
+        """
+        request = RouteRequest(model.skill, items, model_digest=model.digest.hex(), input_bytes=input_bytes)
+        now_us, table = self._clock.monotonic_us(), self._tables.get(model.skill)
         if table is None:
             return Decision(request, peer_id, (), 0, 0, self._policy, self._clock.unix_us())
-        rows = self._fresh_rows(skill, table.adverts)
-        shown = {choice.peer_id: choice for choice in rows.order(items, input_bytes=input_bytes, limit=limit)}
+        rows = self._fresh_rows(model.skill, table.adverts)
+        order = rows.order(items, model_digest=model.digest, input_bytes=input_bytes, limit=limit)
+        shown = {choice.peer_id: choice for choice in order}
         ranked = len(shown)
         if peer_id in rows:
             shown.setdefault(peer_id, rows.choice(peer_id))
         views = tuple(self._view_now(choice, now_us) for choice in shown.values())
-        return Decision(request, peer_id, views, ranked, len(rows), self._policy, self._clock.unix_us())
-
-    def why(self, peer_id: PeerId, skill: str, items: int = 1, *, input_bytes: int = 0) -> dict[str, Any]:
-        """Return `decision` as plain values, to be kept with a task: see `Decision.as_dict`."""
-        return self.decision(peer_id, skill, items, input_bytes=input_bytes).as_dict()
+        considered = rows.count(model.digest)
+        return Decision(request, peer_id, views, ranked, considered, self._policy, self._clock.unix_us())
 
     def peers(self) -> list[dict[str, Any]]:
         """Return one row of plain values for each known node, for `swarmharness peers`."""
@@ -291,27 +288,29 @@ class Router:
 
     # -- parts ------------------------------------------------------------------------------------------------
 
-    def _is_new(self, choice: Choice, skill: str) -> bool:
-        estimate = self._records.get(choice.peer_id, skill, self._policy).estimate
+    def _is_new(self, choice: Choice) -> bool:
+        estimate = self._records.get(choice.peer_id, choice.skill.model, self._policy).estimate
         return not choice.local and estimate.service_us is None and not estimate.outstanding_items
 
-    def _predict(self, peer_id: PeerId, skill: str, items: int, input_bytes: int, now_us: int) -> Prediction | None:
-        table = self._tables.get(skill)
+    def _predict(
+        self, peer_id: PeerId, model: ModelKey, items: int, input_bytes: int, now_us: int
+    ) -> Prediction | None:
+        table = self._tables.get(model.skill)
         choice = None if table is None else table.rows.find(peer_id)
-        if choice is None:
+        if choice is None or choice.skill.model_digest != model.digest:
             return None
         view = self._view_now(choice, now_us)
         parts = time_parts_us(view, self._policy, items, input_bytes)
         way_us = parts["network"] + parts["input"] + parts["model"]
         return Prediction(parts["wait"] - view.hidden_us, way_us, sum(parts.values()))
 
-    def _fail(self, peer_id: PeerId, skill: str, items: int) -> None:
+    def _fail(self, peer_id: PeerId, model: ModelKey, items: int) -> None:
         jitter, now_us = self._randomness.below(JITTER_PERMILLE), self._clock.monotonic_us()
-        self._records.failed(peer_id, skill, self._policy, items=items, now_us=now_us, jitter_permille=jitter)
-        self._changed(peer_id, skill)
+        self._records.failed(peer_id, model, self._policy, items=items, now_us=now_us, jitter_permille=jitter)
+        self._changed(peer_id, model)
 
-    def _changed(self, peer_id: PeerId, skill: str) -> None:
-        table = self._tables.get(skill)
+    def _changed(self, peer_id: PeerId, model: ModelKey) -> None:
+        table = self._tables.get(model.skill)
         if table is not None and peer_id in table.rows:
             table.dirty.add(peer_id)
 
@@ -342,7 +341,7 @@ class Router:
                 choices.append(before)
                 continue
             self._records.advertised(peer_id, offer, self._policy, sequence=advert.sequence, now_us=now_us)
-            choices.append(self._choice(peer_id, offer, self._records.get(peer_id, skill, self._policy)))
+            choices.append(self._choice(peer_id, offer, self._records.get(peer_id, offer.model, self._policy)))
             dirty.add(peer_id)
         rows = SkillTable(choices)
         table = self._tables[skill] = KeptTable(adverts, rows, dirty, set(), now_us, now_us)
@@ -353,7 +352,7 @@ class Router:
         return table
 
     def _compile(self, table: KeptTable, offer: SkillAdvert, peer_id: PeerId, now_us: int) -> None:
-        record = self._records.get(peer_id, offer.name, self._policy)
+        record = self._records.get(peer_id, offer.model, self._policy)
         view = self._view(peer_id, offer, record, now_us)
         table.rows.set_row(self._choice(peer_id, offer, record), view, self._policy)
         if view.fades(self._policy) or record.breaker.openings or abs(view.pheromone_micro - MICRO) > FAINT_MICRO:
@@ -367,7 +366,7 @@ class Router:
 
     def _view_now(self, choice: Choice, now_us: int) -> CandidateView:
         """Return the peer as it is now; what a task is sent upon is asked for several times at one instant."""
-        record = self._records.get(choice.peer_id, choice.skill.name, self._policy)
+        record = self._records.get(choice.peer_id, choice.skill.model, self._policy)
         if self._viewed is None or self._viewed[0] is not record or self._viewed[1:3] != (choice, now_us):
             self._viewed = record, choice, now_us, self._view(choice.peer_id, choice.skill, record, now_us)
         return self._viewed[3]
@@ -387,7 +386,7 @@ class Router:
             round_trip_us=self._round_trip_us(peer_id),
             now_us=now_us,
             unreachable=unreachable,
-            warm=self._nearness.is_warm(peer_id, offer.name, now_us),
+            warm=self._nearness.is_warm(peer_id, offer.model, now_us),
             bandwidth_bytes_s=self._nearness.bandwidth_bytes_s(peer_id),
         )
 
@@ -395,6 +394,6 @@ class Router:
         peer_id, offer = PeerId(known.advert.peer_id), known.advert.skill(skill)
         if offer is None:
             return CandidateView(peer_id, local=peer_id == self._own_id, offers=False)
-        record = self._records.get(peer_id, skill, self._policy)
+        record = self._records.get(peer_id, offer.model, self._policy)
         view = self._view(peer_id, offer, record, now_us, None if known.usable else known.reason)
         return view._replace(not_serving=known.advert.not_serving_text) if known.advert.not_serving else view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from swarmharness.identity import PeerId
@@ -11,6 +12,51 @@ from swarmharness.registry.entry import Known
 from swarmharness.routing.fixedpoint import MICRO
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.records import Record, Records
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One of the models that go by a skill's name."""
+
+    digest: bytes
+    nodes: int
+    """Known nodes that offer it,"""
+    usable: int
+    """and those of them that can be asked now."""
+    local: bool
+    """This node is one of them."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "model_digest": self.digest.hex(),
+            "nodes": self.nodes,
+            "usable": self.usable,
+            "local": self.local,
+        }
+
+
+def models_of(known: Iterable[Known], skill: str, *, own_id: PeerId) -> tuple[Model, ...]:
+    """Return the models that go by a skill's name, those of most usable nodes first."""
+    nodes: dict[bytes, list[Known]] = {}
+    for one in known:
+        offer = one.advert.skill(skill)
+        if offer is not None:
+            nodes.setdefault(offer.model_digest, []).append(one)
+    found = [
+        Model(
+            digest,
+            len(offering),
+            sum(_can_be_asked(one, own_id) for one in offering),
+            any(one.advert.peer_id == own_id for one in offering),
+        )
+        for digest, offering in nodes.items()
+    ]
+    return tuple(sorted(found, key=lambda model: (-model.usable, -model.nodes, model.digest)))
+
+
+def _can_be_asked(one: Known, own_id: PeerId) -> bool:
+    return one.usable and (one.advert.peer_id == own_id or not one.advert.not_serving)
 
 
 def peer_rows(
@@ -49,7 +95,7 @@ def peer_row(
         "accelerators": list(advert.device.accelerators),
         "round_trip_us": 0 if local else round_trip_us,
         "skills": [
-            _skill_row(offer, records.get(advert.peer_id, offer.name, policy), now_us) for offer in advert.skills
+            _skill_row(offer, records.get(advert.peer_id, offer.model, policy), now_us) for offer in advert.skills
         ],
     }
 
@@ -75,6 +121,7 @@ def _skill_row(offer: SkillAdvert, record: Record, now_us: int) -> dict[str, Any
     return {
         "skill": offer.name,
         "version": offer.version,
+        "model_digest": offer.model_digest.hex(),
         "provider": offer.provider,
         "price_microcredits": offer.price_microcredits,
         "advertised_us": offer.service_us,

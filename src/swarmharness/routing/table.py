@@ -7,6 +7,7 @@ test holds the two together.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -47,6 +48,7 @@ class SkillTable:
         self._slopes = [0] * len(self._choices)
         self._per_byte = [0] * len(self._choices)
         self._limits: dict[int, int] = {}  # rows whose tasks are limited in items
+        self._models = Counter(choice.skill.model_digest for choice in self._choices)
 
     def __len__(self) -> int:
         return len(self._choices)
@@ -54,13 +56,21 @@ class SkillTable:
     def __contains__(self, peer_id: str) -> bool:
         return peer_id in self._index
 
+    def count(self, model_digest: bytes) -> int:
+        """Return how many rows are of this model; with an empty digest, how many there are."""
+        return self._models[model_digest] if model_digest else len(self._choices)
+
     def peers(self) -> tuple[PeerId, ...]:
         """Return the peers of all rows, excluded ones too."""
         return tuple(choice.peer_id for choice in self._choices)
 
-    def usable(self) -> list[Choice]:
-        """Return what the rows of the peers that may get tasks hand out, by peer id."""
-        return [choice for choice, base in zip(self._choices, self._bases, strict=True) if base < _EXCLUDED]
+    def usable(self, model_digest: bytes = b"") -> list[Choice]:
+        """Return what the rows of the peers that may get tasks hand out, by peer id; of this model, if one is given."""
+        rows = zip(self._choices, self._bases, strict=True)
+        usable = [choice for choice, base in rows if base < _EXCLUDED]
+        if self.count(model_digest) < len(self._choices):
+            usable = [choice for choice in usable if choice.skill.model_digest == model_digest]
+        return usable
 
     def find(self, peer_id: str) -> Choice | None:
         """Return what a peer's row hands out; None if it has no row."""
@@ -108,14 +118,15 @@ class SkillTable:
         input_bytes: int = 0,
         limit: int,
     ) -> tuple[Choice, ...]:
-        """Return at most `limit` choices, best first."""
+        """Return at most `limit` choices, best first; of this model, if a digest is given."""
+        mixed = self.count(model_digest) < len(self._choices)
         if input_bytes:
             planes = zip(self._bases, self._slopes, self._per_byte, strict=True)
             keys = [base + slope * items + per_byte * input_bytes for base, slope, per_byte in planes]
         else:
             keys = [base + slope * items for base, slope in zip(self._bases, self._slopes, strict=True)]
         enough = limit + len(exclude)
-        if enough >= len(keys) or len(keys) <= _SORT_ALL_BELOW or self._limits or model_digest:
+        if enough >= len(keys) or len(keys) <= _SORT_ALL_BELOW or self._limits or mixed:
             ordered = sorted(keys)
         else:
             ordered = heapq.nsmallest(enough, keys)
@@ -124,7 +135,7 @@ class SkillTable:
         choices = [self._choices[key & _INDEX_MASK] for key in ordered if key < _EXCLUDED]
         if exclude:
             choices = [choice for choice in choices if choice.peer_id not in exclude]
-        if model_digest:
+        if mixed:
             choices = [choice for choice in choices if choice.skill.model_digest == model_digest]
         return tuple(choices[:limit])
 

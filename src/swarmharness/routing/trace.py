@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from swarmharness.errors import InputError
 from swarmharness.routing.candidate import INTEGER_MAX, CandidateView, check_text, view_from
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""In the first version a record does not name its model: it is that of the chosen candidate."""
 VIEWS_MAX = 64
 LINE_CHARS_MAX = 256 * 1024
 RECORDS_MAX = 500_000
@@ -22,8 +24,11 @@ TRACED_VIEWS = 16
 
 _DEFAULTS = CandidateView._field_defaults
 _NUMBERS = ("time_us", "items", "input_bytes", "considered", "service_us", "queued_items", "elapsed_us")
-_TEXTS = ("skill", "chosen", "error")
-_KEYS = frozenset(("version", *_NUMBERS, *_TEXTS, "views"))
+_TEXTS = ("skill", "chosen", "error", "model_digest")
+_KEYS = {
+    1: frozenset(("version", *_NUMBERS, *_TEXTS, "views")) - {"model_digest"},
+    2: frozenset(("version", *_NUMBERS, *_TEXTS, "views")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class TraceRecord:
     items: int
     input_bytes: int
     considered: int
-    """How many candidates there were; `views` holds the best of them and the chosen one."""
+    """How many candidates served the model; `views` holds the best of them and the chosen one."""
     views: tuple[CandidateView, ...]
     chosen: str
     service_us: int = 0
@@ -47,6 +52,8 @@ class TraceRecord:
     """From sending to the end, whatever it was."""
     error: str = ""
     """Empty for an answer; else the kind of failure, or "cancelled"."""
+    model_digest: str = ""
+    """Of the model that the task was for, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,16 @@ def _record(line: str) -> TraceRecord:
         value = json.loads(line)
     except (ValueError, RecursionError):
         raise InputError("the line is not JSON") from None
-    if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise InputError(f'the line should be an object with "version": {VERSION}')
-    if missing := sorted(_KEYS - value.keys()):
+    if not isinstance(value, dict) or value.get("version") not in READABLE:
+        raise InputError(f'the line should be an object with "version": {" or ".join(map(str, READABLE))}')
+    keys = _KEYS[value["version"]]
+    if missing := sorted(keys - value.keys()):
         raise InputError(f"{missing[0]} is missing")
-    if unknown := sorted(value.keys() - _KEYS):
+    if unknown := sorted(value.keys() - keys):
         raise InputError(f"{ascii(unknown[0])[:64]} is not a key of a record")
+    views = _views(value["views"])
+    if value["version"] == 1:
+        value["model_digest"] = next((view.model_digest for view in views if view.peer_id == value["chosen"]), "")
     for name in _NUMBERS:
         if type(value[name]) is not int or not 0 <= value[name] <= INTEGER_MAX:
             raise InputError(f"{name} should be an integer from 0 to {INTEGER_MAX}")
@@ -123,7 +134,7 @@ def _record(line: str) -> TraceRecord:
         check_text(name, value[name])
     if not value["items"] or not value["skill"] or not value["chosen"]:
         raise InputError("items, skill and chosen should not be empty")
-    return TraceRecord(views=_views(value["views"]), **{name: value[name] for name in (*_NUMBERS, *_TEXTS)})
+    return TraceRecord(views=views, **{name: value[name] for name in (*_NUMBERS, *_TEXTS)})
 
 
 def _views(entries: Any) -> tuple[CandidateView, ...]:

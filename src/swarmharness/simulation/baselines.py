@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarmharness.identity import PeerId
-from swarmharness.routing.estimates import LoadReport
+from swarmharness.registry.models import ModelKey
+from swarmharness.routing.estimates import Estimate, LoadReport
 from swarmharness.routing.fixedpoint import EXP_SCALE, exp_scaled
 from swarmharness.routing.router import CHOICES_MAX, Choice, Prediction, Router
 
@@ -41,16 +42,20 @@ class BaselineRouter(Router):
         if len(found) < 2 or not explores:
             return found
         peers = sorted(found, key=lambda choice: choice.peer_id)
-        first = self.pick(skill, peers)
+        first = self.pick(peers)
         return (peers[first], *peers[first + 1 :], *peers[:first])[:limit]
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """Return the position of the peer to ask first."""
         raise NotImplementedError
 
-    def outstanding(self, choice: Choice, skill: str) -> int:
+    def estimate(self, choice: Choice) -> Estimate:
+        """What is known of a peer's model."""
+        return self._records.get(choice.peer_id, choice.skill.model, self._policy).estimate
+
+    def outstanding(self, choice: Choice) -> int:
         """Own items there, not answered yet."""
-        return self._records.get(choice.peer_id, skill, self._policy).estimate.outstanding_items
+        return self.estimate(choice).outstanding_items
 
     def least(self, peers: list[Choice], cost: Callable[[Choice], int]) -> int:
         """Return the position of the least cost, ties by chance: else everyone would prefer the same names."""
@@ -68,7 +73,7 @@ class BaselineRouter(Router):
 class RandomRouter(BaselineRouter):
     """Any peer."""
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """See `BaselineRouter.pick`."""
         return self._randomness.below(len(peers))
 
@@ -80,7 +85,7 @@ class RoundRobinRouter(BaselineRouter):
         super().__init__(*arguments, **named)
         self._turn = self._randomness.below(1 << 16)
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """See `BaselineRouter.pick`."""
         self._turn += 1
         return self._turn % len(peers)
@@ -89,19 +94,19 @@ class RoundRobinRouter(BaselineRouter):
 class LeastOutstandingRouter(BaselineRouter):
     """Whoever has the fewest own items."""
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """See `BaselineRouter.pick`."""
-        return self.least(peers, lambda choice: self.outstanding(choice, skill))
+        return self.least(peers, self.outstanding)
 
 
 class TwoChoicesRouter(BaselineRouter):
     """The shorter queue of two peers, by their own last account and our sends since (Mitzenmacher 1996)."""
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """See `BaselineRouter.pick`."""
 
         def queue(choice: Choice) -> int:
-            estimate = self._records.get(choice.peer_id, skill, self._policy).estimate
+            estimate = self.estimate(choice)
             return max(estimate.outstanding_items, estimate.queued_items + estimate.sent_since_items)
 
         return self.better_of_two(peers, queue)
@@ -118,12 +123,12 @@ class PeakEwmaRouter(BaselineRouter):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._peaks: dict[tuple[PeerId, str], _Peak] = {}
+        self._peaks: dict[tuple[PeerId, ModelKey], _Peak] = {}
 
     def note_answer(
         self,
         peer_id: PeerId,
-        skill: str,
+        model: ModelKey,
         *,
         items: int,
         service_us: int,
@@ -134,20 +139,20 @@ class PeakEwmaRouter(BaselineRouter):
     ) -> None:
         """See `Router.note_answer`."""
         now_us = self._clock.monotonic_us()
-        peak = self._peaks.setdefault((peer_id, skill), _Peak(elapsed_us, now_us))
+        peak = self._peaks.setdefault((peer_id, model), _Peak(elapsed_us, now_us))
         kept = exp_scaled(-(now_us - peak.at_us) * 1_000_000 // PEAK_DECAY_US)
         faded_us = elapsed_us + (peak.elapsed_us - elapsed_us) * kept // EXP_SCALE
         peak.elapsed_us, peak.at_us = max(elapsed_us, faded_us), now_us
         super().note_answer(
-            peer_id, skill, items=items, service_us=service_us, queued_items=queued_items, elapsed_us=elapsed_us
+            peer_id, model, items=items, service_us=service_us, queued_items=queued_items, elapsed_us=elapsed_us
         )
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """See `BaselineRouter.pick`."""
 
         def cost(choice: Choice) -> int:
-            peak = self._peaks.get((choice.peer_id, skill))
-            return (1 if peak is None else peak.elapsed_us) * (self.outstanding(choice, skill) + 1)
+            peak = self._peaks.get((choice.peer_id, choice.skill.model))
+            return (1 if peak is None else peak.elapsed_us) * (self.outstanding(choice) + 1)
 
         return self.better_of_two(peers, cost)
 
@@ -187,33 +192,33 @@ class PrequalRouter(BaselineRouter):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._pools: dict[str, list[_Probed]] = {}
+        self._pools: dict[ModelKey, list[_Probed]] = {}
         self._rifs: deque[int] = deque(maxlen=RIFS_KEPT)
         self._remove_worst = False
 
-    def stale_peers(self, skill: str, *, older_than_us: int) -> list[PeerId]:
+    def stale_peers(self, model: ModelKey, *, older_than_us: int) -> list[PeerId]:
         """See `Router.stale_peers`: any server may be probed again."""
-        return super().stale_peers(skill, older_than_us=0)
+        return super().stale_peers(model, older_than_us=0)
 
-    def note_load(self, peer_id: PeerId, skill: str, report: LoadReport) -> None:
+    def note_load(self, peer_id: PeerId, model: ModelKey, report: LoadReport) -> None:
         """See `Router.note_load`; the answer to a probe joins the pool."""
-        super().note_load(peer_id, skill, report)
+        super().note_load(peer_id, model, report)
         if report.source != "probe":
             return
-        pool = self._pools.setdefault(skill, [])
+        pool = self._pools.setdefault(model, [])
         self._rifs.append(report.queued_items)
-        known = len(self.stale_peers(skill, older_than_us=0))
+        known = len(self.stale_peers(model, older_than_us=0))
         uses = self._reuses(known)
         pool[:] = [probed for probed in pool if probed.peer_id != peer_id]
         pool.append(_Probed(peer_id, report.queued_items, report.latency_us, self._clock.monotonic_us(), uses))
         if len(pool) > POOL_MOST:
             del pool[0]
 
-    def pick(self, skill: str, peers: list[Choice]) -> int:
+    def pick(self, peers: list[Choice]) -> int:
         """See `BaselineRouter.pick`."""
         positions = {choice.peer_id: position for position, choice in enumerate(peers)}
         now_us = self._clock.monotonic_us()
-        pool = self._pools.setdefault(skill, [])
+        pool = self._pools.setdefault(peers[0].skill.model, [])
         pool[:] = [probed for probed in pool if now_us - probed.at_us <= AGE_MOST_US and probed.peer_id in positions]
         if len(pool) < POOL_LEAST:
             return self._randomness.below(len(peers))

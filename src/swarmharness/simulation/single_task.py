@@ -23,20 +23,21 @@ async def ask(
     A peer gets the deadline's share of one attempt; the last attempt gets what is left. What ends early, because the
     peer is gone, leaves its time to the next.
     """
-    runner, tried = parts.hedged(Purse()), frozenset[PeerId]()
+    runner, tried, model_digest = parts.hedged(Purse()), frozenset[PeerId](), b""
     ends_s = trio.current_time() + deadline_s
     failure: SwarmError = DeadlineError(f"no answer within {deadline_s:g} s")
     while attempts and trio.current_time() < ends_s:
         choices: tuple[Choice, ...] = ()
         with trio.CancelScope(deadline=ends_s):  # while nobody is known, the router searches, for seconds
             try:
-                choices = await parts.router.choose(skill, len(items), exclude=tried)
+                choices = await parts.router.choose(skill, len(items), exclude=tried, model_digest=model_digest)
             except UnavailableError as error:
                 failure = error
         if not choices:
             await trio.sleep(AGAIN_AFTER_S)
             continue
         best, left_s = choices[0], ends_s - trio.current_time()
+        model_digest = best.skill.model_digest
         timeout_s = left_s if attempts == 1 else min(left_s, deadline_s / attempts)
         attempts -= 1
         try:

@@ -50,9 +50,11 @@ async def test_a_killed_peer_is_not_chosen_after_its_first_failure(autojump_cloc
         async with members(network, [[], [SKILL], [SKILL], []]) as (_, doomed, other, client):
             router = router_of(client)
             assert len(await router.choose(SKILL)) == 2
+            model = router.offered(doomed.peer_id, SKILL)
+            assert model is not None
             network.kill(doomed.peer_id)
-            router.note_sent(doomed.peer_id, SKILL, 1)
-            router.note_failure(doomed.peer_id, SKILL, 1, PeerLostError("the channel ended"))
+            router.note_sent(doomed.peer_id, model, 1)
+            router.note_failure(doomed.peer_id, model, 1, PeerLostError("the channel ended"))
             assert [choice.peer_id for choice in await router.choose(SKILL)] == [other.peer_id]
             explained = {each.view.peer_id: each.reason for each in router.explain(SKILL).candidates}
             assert "does not answer" in explained[doomed.peer_id]

@@ -33,7 +33,7 @@ async def test_second_copies_stay_within_the_budget_of_hedging(
     async with memory_swarm(1 + workers, serving=workers, skills=skills, settings=SETTINGS) as nodes:
         parts = nodes[0].parts
 
-        def count(_: str) -> None:
+        def count(_: object) -> None:
             nonlocal sent
             sent += 1
 

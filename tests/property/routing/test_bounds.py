@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmharness.identity import PeerId
+from swarmharness.registry.models import model_key
 from swarmharness.routing.estimates import HIDDEN_US_MAX, Estimate, LoadReport, after_answer, heard
 from swarmharness.routing.hedging import TOKENS_MOST_MICRO, HedgeBudget
 from swarmharness.routing.pheromone import NEUTRAL, after_result, level_micro
@@ -15,6 +16,8 @@ from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.probing import FLYING_MAX, ProbePlan
 
 MICRO = 1_000_000
+
+MODEL = model_key("s", b"1")
 
 
 def _modulo(number: int, limit: int) -> int:
@@ -76,15 +79,15 @@ def test_probes_never_exceed_what_requests_paid_for(events: list[tuple[str, int]
     flying: set[PeerId] = set()
     for kind, number in events:
         if kind == "r":
-            plan.request("s", paid)
+            plan.request(MODEL, paid)
             requests += 1
         elif kind == "t":
-            chosen = plan.take("s", peers, partial(_modulo, number))
+            chosen = plan.take(MODEL, peers, partial(_modulo, number))
             assert not flying & set(chosen)
             flying |= set(chosen)
             taken += len(chosen)
         else:
-            plan.ended(peers[number], "s")
+            plan.ended(peers[number], MODEL)
             flying.discard(peers[number])
         assert taken <= requests * paid
         assert len(flying) <= FLYING_MAX

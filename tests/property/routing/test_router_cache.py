@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from swarmharness.errors import DeadlineError
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.router import AGE_FLOOR_US, AGE_PER_ROW_US
-from tests.unit.routing.test_router import PEERS, SKILL, World
+from tests.unit.routing.test_router import MODEL, PEERS, SKILL, World
 
 events = st.lists(
     st.tuples(
@@ -33,19 +33,19 @@ async def test_choices_are_those_of_the_snapshot(happened: list[tuple[str, str, 
         # Rows that age by themselves may lag behind by this much: let that pass between any two events.
         world.clock.now_us += AGE_FLOOR_US + AGE_PER_ROW_US * len(PEERS)
         if kind == "sent":
-            router.note_sent(peer_id, SKILL, count)
+            router.note_sent(peer_id, MODEL, count)
         elif kind == "answer":
             router.note_answer(
-                peer_id, SKILL, items=count, service_us=amount, queued_items=count, elapsed_us=2 * amount
+                peer_id, MODEL, items=count, service_us=amount, queued_items=count, elapsed_us=2 * amount
             )
         elif kind == "failure":
-            router.note_failure(peer_id, SKILL, count, DeadlineError("late"))
+            router.note_failure(peer_id, MODEL, count, DeadlineError("late"))
         elif kind == "given up":
-            router.note_given_up(peer_id, SKILL, count)
+            router.note_given_up(peer_id, MODEL, count)
         elif kind == "invalid":
-            router.note_invalid(peer_id, SKILL, count, "wrong")
+            router.note_invalid(peer_id, MODEL, count, "wrong")
         elif kind == "queue":
-            router.note_load(peer_id, SKILL, LoadReport(count))
+            router.note_load(peer_id, MODEL, LoadReport(count))
         elif kind == "gone" and len(world.adverts.now) > 1:  # the others' rows are taken over
             world.adverts.now = tuple(one for one in world.adverts.now if one.peer_id != peer)
         elif kind == "back":

@@ -5,7 +5,7 @@ from swarmharness.routing.candidate import CandidateView
 from swarmharness.routing.decisions import Decision, DecisionLog, decision_text
 from swarmharness.routing.policy import RoutingPolicy
 from tests.unit.registry.samples import offer
-from tests.unit.routing.test_router import SKILL, A, B, C, World
+from tests.unit.routing.test_router import MODEL, SKILL, A, B, C, World
 from tests.unit.routing.views import REQUEST, view
 
 POLICY = RoutingPolicy()
@@ -66,13 +66,13 @@ def test_the_log_keeps_the_last_decisions_and_forgets_the_oldest() -> None:
 
 async def test_the_router_tells_why_a_peer_got_a_task() -> None:
     world = World()
-    assert world.router.why(A, SKILL)["considered"] == 0  # nobody has asked for the skill yet
+    assert world.router.decision(A, MODEL).as_dict()["considered"] == 0  # nobody has asked for the skill yet
     world.adverts.publish({A: offer(service_us=9_000), B: offer(service_us=5_000), C: offer(service_us=7_000)})
     first = (await world.router.choose(SKILL, 4))[0]
-    told = world.router.why(first.peer_id, SKILL, 4)
+    told = world.router.decision(first.peer_id, MODEL, 4).as_dict()
     assert (told["chosen"], told["chosen_position"], told["runner_up"]) == (B, 1, C)
     assert told["considered"] == 3
     assert [row["peer"] for row in told["candidates"]] == [
         (choice.peer_id) for choice in await world.router.choose(SKILL, 4)
     ]
-    assert world.router.why(PeerId("stranger"), SKILL)["chosen_position"] == 0
+    assert world.router.decision(PeerId("stranger"), MODEL).as_dict()["chosen_position"] == 0

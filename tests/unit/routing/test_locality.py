@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from swarmharness.registry.models import model_key
 from swarmharness.routing.candidate import CandidateView, RouteRequest
 from swarmharness.routing.locality import (
     SAMPLE_BYTES_MIN,
@@ -15,7 +16,7 @@ from swarmharness.routing.locality import (
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.utility import completion_us, line, rank, terms, time_parts_us
 from tests.unit.registry.samples import offer
-from tests.unit.routing.test_router import SKILL, A, B, C, World
+from tests.unit.routing.test_router import MODEL, SKILL, A, B, C, World
 from tests.unit.routing.views import view
 
 POLICY = RoutingPolicy(price_weight=0.0)
@@ -94,33 +95,33 @@ def test_the_parts_of_the_time_sum_to_it_and_the_cost_is_a_plane_over_items_and_
 
 def test_bandwidth_is_learnt_from_large_inputs_fast_upwards_and_slowly_downwards() -> None:
     nearness = Nearness()
-    nearness.note_answer("a", "s", input_bytes=SAMPLE_BYTES_MIN - 1, way_us=1, now_us=0)
+    nearness.note_answer("a", MODEL, input_bytes=SAMPLE_BYTES_MIN - 1, way_us=1, now_us=0)
     assert nearness.bandwidth_bytes_s("a") is None
-    nearness.note_answer("a", "s", input_bytes=10**6, way_us=1_000_000, now_us=0)
+    nearness.note_answer("a", MODEL, input_bytes=10**6, way_us=1_000_000, now_us=0)
     assert nearness.bandwidth_bytes_s("a") == 10**6
-    nearness.note_answer("a", "s", input_bytes=10**6, way_us=500_000, now_us=0)
+    nearness.note_answer("a", MODEL, input_bytes=10**6, way_us=500_000, now_us=0)
     assert nearness.bandwidth_bytes_s("a") == 1_500_000
-    nearness.note_answer("a", "s", input_bytes=10**6, way_us=2_000_000, now_us=0)
+    nearness.note_answer("a", MODEL, input_bytes=10**6, way_us=2_000_000, now_us=0)
     assert nearness.bandwidth_bytes_s("a") == 1_400_000
-    nearness.note_answer("a", "s", input_bytes=10**6, way_us=-5, now_us=0)
+    nearness.note_answer("a", MODEL, input_bytes=10**6, way_us=-5, now_us=0)
     assert nearness.bandwidth_bytes_s("a") == (1_400_000 + 10**10) // 2
 
 
 def test_what_is_remembered_of_peers_is_bounded() -> None:
     nearness = Nearness(most=2)
     for number in range(5):
-        nearness.note_answer(f"p{number}", "s", input_bytes=10**6, way_us=10, now_us=0)
+        nearness.note_answer(f"p{number}", MODEL, input_bytes=10**6, way_us=10, now_us=0)
     assert nearness.bandwidth_bytes_s("p2") is None
-    assert nearness.is_warm("p4", "s", 1)
-    assert not nearness.is_warm("p2", "s", 1)
+    assert nearness.is_warm("p4", MODEL, 1)
+    assert not nearness.is_warm("p2", MODEL, 1)
 
 
 def test_an_answer_proves_a_model_warm_for_a_while() -> None:
     nearness = Nearness()
-    nearness.note_answer("a", "s", input_bytes=0, way_us=0, now_us=5)
-    assert nearness.is_warm("a", "s", WARM_US)
-    assert not nearness.is_warm("a", "s", WARM_US + 5)
-    assert not nearness.is_warm("a", "other", 6)
+    nearness.note_answer("a", MODEL, input_bytes=0, way_us=0, now_us=5)
+    assert nearness.is_warm("a", MODEL, WARM_US)
+    assert not nearness.is_warm("a", MODEL, WARM_US + 5)
+    assert not nearness.is_warm("a", model_key(SKILL, b"other"), 6)
 
 
 async def test_the_router_prefers_loaded_models_and_believes_answers_more_than_adverts() -> None:
@@ -129,20 +130,20 @@ async def test_the_router_prefers_loaded_models_and_believes_answers_more_than_a
         {A: offer(service_us=5_000, provider=""), B: offer(service_us=9_000), C: offer(service_us=9_500)}
     )
     assert [choice.peer_id for choice in await world.router.choose(SKILL)] == [B, C, A]
-    world.router.note_sent(A, SKILL, 1)
-    world.router.note_answer(A, SKILL, items=1, service_us=5_000, queued_items=0, elapsed_us=6_000)
+    world.router.note_sent(A, MODEL, 1)
+    world.router.note_answer(A, MODEL, items=1, service_us=5_000, queued_items=0, elapsed_us=6_000)
     assert (await world.router.choose(SKILL))[0].peer_id == A
 
 
 async def test_the_router_learns_bandwidth_and_uses_it_for_large_inputs() -> None:
     world = World(policy=RoutingPolicy(explore_share=0.0, newcomer_caution=1.0, pheromone_weight=0.0))
     for peer, elapsed_us in ((A, 1_005_000), (B, 30_000), (C, 30_000)):
-        world.router.note_sent(peer, SKILL, 1)
+        world.router.note_sent(peer, MODEL, 1)
         world.router.note_answer(
-            peer, SKILL, items=1, service_us=5_000, queued_items=0, elapsed_us=elapsed_us, input_bytes=10**6
+            peer, MODEL, items=1, service_us=5_000, queued_items=0, elapsed_us=elapsed_us, input_bytes=10**6
         )
     assert (await world.router.choose(SKILL, input_bytes=10**6))[-1].peer_id == A
     assert (await world.router.choose(SKILL))[0].peer_id == A, "first by peer id, as all else is equal"
-    told = world.router.why(A, SKILL, input_bytes=10**6)
+    told = world.router.decision(A, MODEL, input_bytes=10**6).as_dict()
     assert told["input_bytes"] == 10**6
     assert told["chosen_position"] == 3

@@ -4,13 +4,14 @@ import pytest
 
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.replay import Outcome, ReplaySettings, answered_tasks, recorded, replay
-from swarmharness.routing.replay_model import draw, fit
+from swarmharness.routing.replay_model import draw, fit, model_of
 from swarmharness.routing.trace import Trace
 from tests.unit.routing.traces import START_US, Server, record, served
 from tests.unit.routing.views import view
 
 S = 1_000_000
 POLICY = RoutingPolicy()
+MODEL = model_of("text-embedding", "")
 DEAR = RoutingPolicy(price_weight=2.0)
 SETTINGS = ReplaySettings()
 
@@ -24,8 +25,8 @@ def test_the_servers_and_the_way_of_a_peer_are_found_from_its_times(slots: int) 
     trace = served({"a": Server(10_000, 3_000, slots)}, ["a"] * 200, gap_us=10_000 // slots - 500)
     model = fit(trace)["a"]
     assert model.slots == slots
-    assert model.work["text-embedding"].rest_us == 3_000
-    assert model.work["text-embedding"].typical_us == 10_000
+    assert model.work[MODEL].rest_us == 3_000
+    assert model.work[MODEL].typical_us == 10_000
 
 
 @pytest.mark.parametrize("gap_us", [1_000, 5_000, 20_000])
@@ -91,8 +92,8 @@ def test_failed_and_cancelled_tasks_are_not_replayed_but_teach_who_fails() -> No
     trace = Trace(tuple(sorted((*good, *bad, *gone), key=lambda each: each.time_us)))
     assert len(answered_tasks(trace)) == 50
     models = fit(trace)
-    assert models["a"].work["text-embedding"].failures_micro == S
-    assert models["b"].work["text-embedding"].failures_micro == 0
+    assert models["a"].work[MODEL].failures_micro == S
+    assert models["b"].work[MODEL].failures_micro == 0
     outcome = run(trace, RoutingPolicy())
     assert outcome.items_by_peer == {"b": 50}, "whoever fails is tried, and the task then goes elsewhere"
 
@@ -105,7 +106,7 @@ def test_a_peer_that_never_answered_takes_its_claim_with_the_spread_of_the_other
             for r in trace.records
         )
     )
-    work = fit(seen)["idle"].work["text-embedding"]
+    work = fit(seen)["idle"].work[MODEL]
     assert [sample.item_us for sample in work.samples] == [8_000] * 10
     assert work.rest_us == 1_000, "the round trip, for want of anything better"
     assert not work.observed

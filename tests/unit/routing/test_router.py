@@ -18,6 +18,7 @@ from swarmharness.routing.router import Router
 from tests.unit.registry.samples import advert, identity, offer
 
 SKILL = "text-embedding"
+MODEL = offer().model
 S = 1_000_000
 PEERS = sorted((identity(number) for number in range(3)), key=lambda signer: signer.peer_id)
 NOBODY = PeerId("nobody")
@@ -92,9 +93,9 @@ class World:
         return [choice.peer_id for choice in await self.router.choose(SKILL, items, **options)]  # type: ignore[arg-type]
 
     def answer(self, peer_id: PeerId, *, items: int = 1, service_us: int = 5_000, queued: int = 0) -> None:
-        self.router.note_sent(peer_id, SKILL, items)
+        self.router.note_sent(peer_id, MODEL, items)
         self.router.note_answer(
-            peer_id, SKILL, items=items, service_us=service_us, queued_items=queued, elapsed_us=service_us + 1_000
+            peer_id, MODEL, items=items, service_us=service_us, queued_items=queued, elapsed_us=service_us + 1_000
         )
 
 
@@ -104,9 +105,9 @@ async def test_equal_strangers_come_in_the_order_of_their_ids() -> None:
 
 async def test_items_under_way_push_a_peer_back_until_they_are_answered() -> None:
     world = World()
-    world.router.note_sent(A, SKILL, 10)
+    world.router.note_sent(A, MODEL, 10)
     assert await world.order() == [B, C, A]
-    world.router.note_answer(A, SKILL, items=10, service_us=50_000, queued_items=0, elapsed_us=60_000)
+    world.router.note_answer(A, MODEL, items=10, service_us=50_000, queued_items=0, elapsed_us=60_000)
     assert await world.order() == [A, B, C]
 
 
@@ -138,8 +139,8 @@ async def test_this_node_comes_first_among_equals_because_it_needs_no_network() 
 
 async def test_a_lost_peer_is_reported_to_the_registry_and_not_chosen() -> None:
     world = World()
-    world.router.note_sent(A, SKILL, 1)
-    world.router.note_failure(A, SKILL, 1, PeerLostError("reset"))
+    world.router.note_sent(A, MODEL, 1)
+    world.router.note_failure(A, MODEL, 1, PeerLostError("reset"))
     assert world.adverts.failed == [A]
     assert await world.order() == [B, C]
 
@@ -149,30 +150,30 @@ async def test_repeated_failures_open_the_breaker_and_one_success_closes_it(erro
     world = World()
     for _ in range(3):
         assert A in await world.order()
-        world.router.note_sent(A, SKILL, 1)
-        world.router.note_failure(A, SKILL, 1, error)
+        world.router.note_sent(A, MODEL, 1)
+        world.router.note_failure(A, MODEL, 1, error)
     assert world.adverts.failed == []
     assert await world.order() == [B, C]
     world.clock.now_us += 1 * S
     assert A in await world.order()
-    world.router.note_sent(A, SKILL, 1)
+    world.router.note_sent(A, MODEL, 1)
     assert await world.order() == [B, C]
-    world.router.note_answer(A, SKILL, items=1, service_us=5_000, queued_items=0, elapsed_us=6_000)
+    world.router.note_answer(A, MODEL, items=1, service_us=5_000, queued_items=0, elapsed_us=6_000)
     assert await world.order() == [A, B, C]
 
 
 async def test_bad_input_is_nobodys_fault() -> None:
     world = World()
     for _ in range(10):
-        world.router.note_sent(A, SKILL, 4)
-        world.router.note_failure(A, SKILL, 4, InputError("not an image"))
+        world.router.note_sent(A, MODEL, 4)
+        world.router.note_failure(A, MODEL, 4, InputError("not an image"))
     assert await world.order() == [A, B, C]
 
 
 async def test_invalid_answers_cost_trust_and_it_is_shown() -> None:
     world = World()
-    world.router.note_sent(A, SKILL, 1)
-    world.router.note_invalid(A, SKILL, 1, "wrong commitment")
+    world.router.note_sent(A, MODEL, 1)
+    world.router.note_invalid(A, MODEL, 1, "wrong commitment")
     assert await world.order() == [B, C, A]
     trust = {row["peer"]: row["skills"][0]["trust"] for row in world.router.peers()}
     assert trust[A] < trust[B] == 0.5
@@ -218,7 +219,7 @@ async def test_an_unknown_skill_is_the_registrys_error() -> None:
 async def test_the_explanation_agrees_with_the_choice() -> None:
     world = World()
     world.answer(B, service_us=1_000)
-    world.router.note_sent(C, SKILL, 100)
+    world.router.note_sent(C, MODEL, 100)
     explained = world.router.explain(SKILL)
     assert [each.view.peer_id for each in explained.candidates] == await world.order() == [B, A, C]
 

@@ -4,7 +4,7 @@ from swarmharness.identity import PeerId
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.simulation.baselines import AGE_MOST_US, PrequalRouter
-from tests.unit.routing.test_router import NOBODY, PEERS, SKILL, Adverts, ManualClock, NoRandomness
+from tests.unit.routing.test_router import MODEL, NOBODY, PEERS, SKILL, Adverts, ManualClock, NoRandomness
 
 A, B, C = (signer.peer_id for signer in PEERS)
 
@@ -25,7 +25,7 @@ class Probes:
         return (await self.router.choose(SKILL))[0].peer_id
 
     def answer(self, peer: PeerId, *, in_flight: int, latency_us: int) -> None:
-        self.router.note_load(peer, SKILL, LoadReport(in_flight, 1, 1_000, "probe", latency_us))
+        self.router.note_load(peer, MODEL, LoadReport(in_flight, 1, 1_000, "probe", latency_us))
 
 
 async def test_of_the_cold_servers_the_one_with_the_least_latency_is_chosen() -> None:

@@ -23,6 +23,7 @@ from swarmharness.jobs.verification.reputation import Reputation
 from swarmharness.jobs.verification.service import Verification
 from swarmharness.jobs.verification.standings import MemoryReputationStore, Standings
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.router import Choice, Router
 from swarmharness.routing.trust import Trust
 from swarmharness.simulation.randomness import SeededRandomness
@@ -81,7 +82,9 @@ class Town:
 
     def prove(self, verification: Verification, peer: str, valid: int = 20) -> None:
         """Let a peer have so many valid answers in a row."""
-        verification.judging.standings._put(peer, "s", Reputation(valid, changed_s=NodeClock().unix_us() // 10**6))
+        verification.judging.standings._put_row(
+            peer, SKILL.model, Reputation(valid, changed_s=NodeClock().unix_us() // 10**6)
+        )
 
     def paid_to(self, peer: str) -> int:
         return sum(terms.worker == peer for terms in self.paid)
@@ -123,13 +126,13 @@ class Town:
             if peer not in exclude
         )
 
-    def note_valid(self, peer_id: str, skill: str) -> None:
+    def note_valid(self, peer_id: str, model: ModelKey) -> None:
         self.valid[peer_id] += 1
 
-    def note_invalid(self, peer_id: str, skill: str, items: int, reason: str) -> None:
+    def note_invalid(self, peer_id: str, model: ModelKey, items: int, reason: str) -> None:
         self.invalid[peer_id] += 1
 
-    def trust_of(self, peer_id: str, skill: str) -> Any:
+    def trust_of(self, peer_id: str, model: ModelKey) -> Any:
         return Trust(1_000_000, 1_000_000)
 
     def believe(self, *_: object) -> None:

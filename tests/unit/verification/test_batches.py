@@ -14,10 +14,11 @@ from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.verification import batches as module
 from swarmharness.jobs.verification.batches import AMOUNT_MAX, Batches, Unsettled
 from swarmharness.jobs.verification.quorum import Question
+from swarmharness.registry.models import model_key
 from swarmharness.simulation.randomness import SeededRandomness
 from tests.unit.verification.rig import SKILL
 
-KEY = ("w", "s", bytes(32))
+KEY = "w", model_key("s", bytes(32))
 
 
 def task(number: int, *, price: int = 10, size: int = 5) -> Unsettled:
@@ -63,9 +64,9 @@ def test_a_batch_leaves_when_its_time_has_come_or_it_moves_too_much() -> None:
 def test_what_is_held_is_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = Batches(most=2)
     for number in range(2):
-        assert batches.add((f"w{number}", "s", b""), task(number), limit=20, draw=0, now_us=number) == []
-    (left,) = batches.add(("w2", "s", b""), task(2), limit=20, draw=0, now_us=2)
+        assert batches.add((f"w{number}", KEY[1]), task(number), limit=20, draw=0, now_us=number) == []
+    (left,) = batches.add(("w2", KEY[1]), task(2), limit=20, draw=0, now_us=2)
     assert left.key[0] == "w0"
     monkeypatch.setattr(module, "DRAWN_BYTES_MAX", 1000)
-    leaving = batches.add(("w1", "s", b""), task(3, size=2000), limit=20, draw=0, now_us=3)
+    leaving = batches.add(("w1", KEY[1]), task(3, size=2000), limit=20, draw=0, now_us=3)
     assert [batch.key[0] for batch in leaving] == ["w1"]

@@ -18,10 +18,12 @@ from swarmharness.jobs.plan import PlanSettings
 from swarmharness.jobs.service import ItemResult
 from swarmharness.jobs.verification.reputation import Reputation
 from swarmharness.node.parts import NodeSettings
+from swarmharness.registry.models import model_key
 from swarmharness.simulation.memory_swarm import MemoryNode, memory_swarm
 from swarmharness.simulation.virtual_time import NodeClock
 
 PRICE = 1_000
+THINK = model_key("think", MemorySkill("think", ItemOutput).info.model_digest)
 RICH = NodeSettings(admission=Policy(stranger_budget_microcredits=10**12))
 
 
@@ -155,7 +157,7 @@ async def test_a_failed_check_voids_the_whole_batch_v_2(autojump_clock: MockCloc
         number = 0
         verification, credit = nodes[0].parts.verification, nodes[0].parts.credit
         standings = verification.judging.standings
-        while standings.get(nodes[1].peer_id, "think").valid_in_a_row < 10:
+        while standings.get(nodes[1].peer_id, THINK).valid_in_a_row < 10:
             await submit(nodes[0], [f"good {number}/{part}".encode() for part in range(64)], "adaptive")
             number += 1
             assert number < 100
@@ -225,8 +227,8 @@ async def test_what_a_void_batch_answered_and_nobody_has_read_is_done_again(auto
     async with memory_swarm(5, serving=4, skills=crew.skills, settings=RICH) as nodes:
         verification = nodes[0].parts.verification
         for node in nodes[1:]:  # proven, so that answers are handed up before they are checked
-            verification.judging.standings._put(
-                node.peer_id, "think", Reputation(20, changed_s=NodeClock().unix_us() // 10**6)
+            verification.judging.standings._put_row(
+                node.peer_id, THINK, Reputation(20, changed_s=NodeClock().unix_us() // 10**6)
             )
         many = replace(nodes[0].parts.settings.jobs, plan=PlanSettings(first_chunk_items=8, chunk_items_max=8))
         async with nodes[0].parts.jobs.open("think", many, options=JobOptions("adaptive", 2)) as job:

@@ -13,7 +13,9 @@ from swarmharness.jobs.verification.reputation import (
     after_valid,
     aged,
 )
+from swarmharness.registry.models import model_key
 
+S = model_key("s", b"1")
 NOW = 1_800_000_000
 
 
@@ -63,8 +65,8 @@ def test_doubt_begins_a_new_row_without_a_strike() -> None:
 
 def test_the_least_recently_changed_reputation_makes_room() -> None:
     known = Reputations(most=2)
-    assert known.put("a", "s", after_valid(Reputation(), NOW)) is None
-    assert known.put("b", "s", after_valid(Reputation(), NOW)) is None
-    known.put("a", "s", after_valid(Reputation(), NOW))
-    assert known.put("c", "s", after_valid(Reputation(), NOW)) == ("b", "s")
-    assert known.get("b", "s", NOW) == Reputation()
+    assert known.put(("a", S), after_valid(Reputation(), NOW)) is None
+    assert known.put(("b", S), after_valid(Reputation(), NOW)) is None
+    known.put(("a", S), after_valid(Reputation(), NOW))
+    assert known.put(("c", S), after_valid(Reputation(), NOW)) == ("b", S)
+    assert known.get("b", S, NOW) == Reputation()

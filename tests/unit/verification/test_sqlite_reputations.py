@@ -9,17 +9,19 @@ from swarmharness.jobs.verification.policy import VerificationSettings
 from swarmharness.jobs.verification.reputation import Reputation
 from swarmharness.jobs.verification.sqlite_reputations import SqliteReputationStore
 from swarmharness.jobs.verification.standings import Remembered, Standings
+from swarmharness.registry.models import model_key
 from swarmharness.routing.trust import Trust
 from tests.unit.credit.builders import HandClock
 
+EMBED = model_key("embed", bytes(32))
 NOW = 1_700_000_000
-ROW = Remembered("12D3KooWpeer", "embed", Reputation(12, 1, NOW, NOW), Trust(5_000_000, 1_000_000))
+ROW = Remembered("12D3KooWpeer", EMBED, Reputation(12, 1, NOW, NOW), Trust(5_000_000, 1_000_000))
 
 
 async def test_what_was_learnt_outlives_the_process(tmp_path: Path) -> None:
     await SqliteReputationStore(tmp_path / "trust.sqlite").save([ROW], [])
     assert await SqliteReputationStore(tmp_path / "trust.sqlite").load() == [ROW]
-    await SqliteReputationStore(tmp_path / "trust.sqlite").save([], [("12D3KooWpeer", "embed")])
+    await SqliteReputationStore(tmp_path / "trust.sqlite").save([], [("12D3KooWpeer", EMBED)])
     assert await SqliteReputationStore(tmp_path / "trust.sqlite").load() == []
 
 
@@ -27,21 +29,23 @@ async def test_rows_that_cannot_be_are_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "trust.sqlite"
     store = SqliteReputationStore(path)
     await store.save([ROW], [])
-    good = ("p", "s", 1, 0, 0, 0, 1, 1)
+    good = ("p", "s", bytes(32), 1, 0, 0, 0, 1, 1)
     bad = [
-        ("p1", "s", -1, 0, 0, 0, 1, 1),
-        ("p2", "s", "many", 0, 0, 0, 1, 1),
-        ("p3", "s", 1.5, 0, 0, 0, 1, 1),
-        ("p4", "s", 2**62, 0, 0, 0, 1, 1),
-        ("p5", "s", 1, 0, 2**62, 0, 1, 1),
-        ("p6", "s", 1, 0, 0, 0, 0, 0),
-        ("", "s", 1, 0, 0, 0, 1, 1),
-        (b"p7", "s", 1, 0, 0, 0, 1, 1),
-        ("x" * 1000, "s", 1, 0, 0, 0, 1, 1),
-        ("p8", "x" * 1000, 1, 0, 0, 0, 1, 1),
+        ("p1", "s", bytes(32), -1, 0, 0, 0, 1, 1),
+        ("p2", "s", bytes(32), "many", 0, 0, 0, 1, 1),
+        ("p3", "s", bytes(32), 1.5, 0, 0, 0, 1, 1),
+        ("p4", "s", bytes(32), 2**62, 0, 0, 0, 1, 1),
+        ("p5", "s", bytes(32), 1, 0, 2**62, 0, 1, 1),
+        ("p6", "s", bytes(32), 1, 0, 0, 0, 0, 0),
+        ("", "s", bytes(32), 1, 0, 0, 0, 1, 1),
+        (b"p7", "s", bytes(32), 1, 0, 0, 0, 1, 1),
+        ("x" * 1000, "s", bytes(32), 1, 0, 0, 0, 1, 1),
+        ("p8", "x" * 1000, bytes(32), 1, 0, 0, 0, 1, 1),
+        ("p9", "s", bytes(31), 1, 0, 0, 0, 1, 1),
+        ("p10", "s", "text", 1, 0, 0, 0, 1, 1),
     ]
     with sqlite3.connect(path) as connection:
-        connection.executemany("INSERT INTO reputations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [good, *bad])
+        connection.executemany("INSERT INTO reputations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [good, *bad])
     connection.close()
     assert {row.peer_id for row in await store.load()} == {"p", "12D3KooWpeer"}
 
@@ -58,6 +62,6 @@ async def test_a_damaged_file_is_set_aside_and_everybody_is_new(tmp_path: Path) 
 
 async def test_a_disk_that_fails_costs_only_memory(tmp_path: Path) -> None:
     standings = Standings(HandClock(), VerificationSettings(), SqliteReputationStore(tmp_path / "missing" / "t.sqlite"))
-    standings.doubt(ROW.peer_id, ROW.skill)  # type: ignore[arg-type]
+    standings.doubt(ROW.peer_id, ROW.model)  # type: ignore[arg-type]
     await standings.save()
-    assert standings.get(ROW.peer_id, ROW.skill).valid_in_a_row == 0
+    assert standings.get(ROW.peer_id, ROW.model).valid_in_a_row == 0

@@ -14,6 +14,7 @@ from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.verification.quorum import Question
+from swarmharness.registry.models import ModelKey
 
 BATCHES_MAX = 256
 DRAWN_BYTES_MAX = 128 * 2**20
@@ -21,8 +22,8 @@ DRAWN_BYTES_MAX = 128 * 2**20
 AMOUNT_MAX = AMOUNT_MICROCREDITS_MAX // 64
 """A batch that moves more is settled early, so that what one receipt and its game can say always suffices."""
 
-Key = tuple[str, str, bytes]
-"""Worker, skill and model: only what agrees in these is settled together."""
+Key = tuple[str, ModelKey]
+"""Worker and model: only what agrees in these is settled together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class CheckedTasks:
         if missed is not None and missed.certain:
             self._blame(answer, skill, "an item with a known answer")
             raise ProtocolError(f"{peer_id} answered an item wrongly whose answer is known here")
-        if mode is Mode.ADAPTIVE and missed is None and self._judging.batch_tasks(peer_id, skill.name) > 1:
+        if mode is Mode.ADAPTIVE and missed is None and self._judging.batch_tasks(peer_id, skill.model) > 1:
             if await self._judging.quorum.anyone(skill, len(question.items), besides=peer_id):
                 self._settling.expect(self._unsettled(question, answer))
             return answer
@@ -173,10 +173,10 @@ class CheckedTasks:
             or len(items) < TASK_ITEMS_MIN
             or peer_id == judging.own_id
             or judging.below(ONE_TASK_IN)
-            or judging.batch_tasks(peer_id, skill.name) == 1
+            or judging.batch_tasks(peer_id, skill.model) == 1
         ):
             return None
-        known = judging.known.take((skill.name, skill.model_digest), peer_id, judging.below(2**62))
+        known = judging.known.take(skill.model, peer_id, judging.below(2**62))
         return None if known is None else _Spot(known, judging.below(len(items) + 1))
 
     def _without_spot(self, answer: TaskAnswer, spot: _Spot, skill: SkillAdvert) -> tuple[TaskAnswer, bool]:

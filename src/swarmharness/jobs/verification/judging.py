@@ -13,6 +13,7 @@ from swarmharness.jobs.verification.quorum import Quorum
 from swarmharness.jobs.verification.standings import Standings
 from swarmharness.ports import Randomness
 from swarmharness.registry.advert import SkillAdvert
+from swarmharness.registry.models import ModelKey
 
 
 class Judging:
@@ -39,9 +40,9 @@ class Judging:
         """Draw a uniform integer in [0, limit)."""
         return self._randomness.below(limit)
 
-    def batch_tasks(self, peer_id: PeerId, skill: str) -> int:
+    def batch_tasks(self, peer_id: PeerId, model: ModelKey) -> int:
         """Return how many answers of this peer one check covers."""
-        return self.standings.batch_tasks(peer_id, skill)
+        return self.standings.batch_tasks(peer_id, model)
 
     def right(
         self, answers: Sequence[TaskAnswer], skill: SkillAdvert, items: tuple[bytes, ...], *, tasks: int = 1
@@ -51,24 +52,24 @@ class Judging:
         self.counted["items_checked"] += len(items)
         for place, answer in enumerate(answers):
             if answer.terms is not None:
-                self.standings.valid(answer.peer_id, skill.name, 1 if place else tasks)
+                self.standings.valid(answer.peer_id, skill.model, 1 if place else tasks)
         certain = any(answer.terms is None for answer in answers)
         if self.settings.spot_checks and (certain or len(answers) > 1):
             place = self.below(len(items))
             output, seen = answers[0].outputs[place], [answer.peer_id for answer in answers]
-            self.known.add((skill.name, skill.model_digest), items[place], output, seen=seen, certain=certain)
+            self.known.add(skill.model, items[place], output, seen=seen, certain=certain)
 
     def wrong(self, answer: TaskAnswer, skill: SkillAdvert, reason: str) -> None:
         """Note an answer that was wrong."""
         self.counted["answers_found_wrong"] += 1
-        self.standings.invalid(answer.peer_id, skill.name, reason)
+        self.standings.invalid(answer.peer_id, skill.model, reason)
 
     def doubt(self, answer: TaskAnswer, skill: SkillAdvert) -> None:
         """Note an answer that was disputed without end."""
         self.counted["answers_in_doubt"] += 1
         if answer.terms is not None:
-            self.standings.doubt(answer.peer_id, skill.name)
+            self.standings.doubt(answer.peer_id, skill.model)
 
     def drop_known(self, skill: SkillAdvert, item: bytes) -> None:
         """Forget a known answer that somebody contradicted."""
-        self.known.drop((skill.name, skill.model_digest), item)
+        self.known.drop(skill.model, item)

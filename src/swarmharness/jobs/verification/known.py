@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from swarmharness.jobs.messages import Output
+from swarmharness.registry.models import ModelKey
 
 SKILLS_MAX = 64
 ITEMS_MAX = 64
@@ -21,9 +22,6 @@ SEEN_MAX = 64
 TASK_ITEMS_MIN = 8
 """Smaller tasks get no spot check: it would cost too much beside them."""
 ONE_TASK_IN = 20
-
-Key = tuple[str, bytes]
-"""Skill and model digest."""
 
 
 @dataclass(slots=True)
@@ -41,12 +39,12 @@ class KnownAnswers:
     """The known items by skill and model, the oldest first."""
 
     def __init__(self) -> None:
-        self._items: dict[Key, dict[bytes, KnownItem]] = {}
+        self._items: dict[ModelKey, dict[bytes, KnownItem]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._items.values()))
 
-    def add(self, key: Key, item: bytes, output: Output, *, seen: Iterable[str], certain: bool) -> bool:
+    def add(self, key: ModelKey, item: bytes, output: Output, *, seen: Iterable[str], certain: bool) -> bool:
         """Keep an item; the oldest makes room. False, and nothing is kept, for what is too large or has no answer."""
         if output.error or max(len(item), len(output.data)) > ITEM_BYTES_MAX:
             return False
@@ -59,7 +57,7 @@ class KnownAnswers:
             del self._items[next(iter(self._items))]
         return True
 
-    def take(self, key: Key, peer_id: str, draw: int) -> KnownItem | None:
+    def take(self, key: ModelKey, peer_id: str, draw: int) -> KnownItem | None:
         """Return one of the items that this peer has not seen, by a draw from a range of at least 2^32, or None.
 
         From now on it counts as seen by this peer.
@@ -73,6 +71,6 @@ class KnownAnswers:
             self.drop(key, known.item)
         return known
 
-    def drop(self, key: Key, item: bytes) -> None:
+    def drop(self, key: ModelKey, item: bytes) -> None:
         """Forget an item, for example because its answer is in doubt."""
         self._items.get(key, {}).pop(item, None)

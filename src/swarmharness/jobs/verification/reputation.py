@@ -1,5 +1,7 @@
-"""What is known of a peer's honesty in one skill: right answers in a row, strikes, how long it is shunned; pure.
+"""What is known of a peer's honesty: right answers in a row by model, strikes and shunning by skill; pure.
 
+Who was found wrong with one model of a skill is shunned for all of them, and begins its row anew with each: another
+model would be but another name.
 One strike is forgiven each week, and a row of valid answers ends after a month without a check. Times are Unix seconds.
 A clock that is set back forgives nothing.
 """
@@ -7,6 +9,8 @@ A clock that is set back forgives nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+
+from swarmharness.registry.models import ModelKey, model_key
 
 REPUTATIONS_MAX = 16_384
 ROW_S = 30 * 86_400
@@ -20,7 +24,7 @@ VALID_MAX = 2**40
 
 @dataclass(frozen=True, slots=True)
 class Reputation:
-    """One peer and skill."""
+    """One peer with one model, or with a skill as a whole."""
 
     valid_in_a_row: int = 0
     strikes: int = 0
@@ -31,6 +35,9 @@ class Reputation:
         """Tell whether the peer gets no task of this skill now."""
         return now_s < self.shunned_until_s
 
+
+Whose = tuple[str, ModelKey]
+"""A peer and a model; without a digest, the skill as a whole."""
 
 _STRANGER = Reputation()
 
@@ -71,30 +78,50 @@ def aged(reputation: Reputation, now_s: int) -> Reputation:
 
 @dataclass(slots=True)
 class Reputations:
-    """All of them by (peer, skill); beyond the limit the least recently changed is forgotten: it is new again."""
+    """All of them; beyond the limit the least recently changed is forgotten: it is new again.
+
+    Strikes and shunning are kept with the skill as a whole. A row of valid answers that is kept there is from before
+    models were told apart; the first model that is judged takes it over.
+    """
 
     most: int = REPUTATIONS_MAX
-    _known: dict[tuple[str, str], Reputation] = field(default_factory=dict)
+    _known: dict[Whose, Reputation] = field(default_factory=dict)
 
-    def __contains__(self, whose: tuple[str, str]) -> bool:
-        """Whether anything is known of this (peer, skill)."""
+    def __contains__(self, whose: Whose) -> bool:
+        """Whether anything is kept of just this."""
         return whose in self._known
 
-    def get(self, peer_id: str, skill: str, now_s: int) -> Reputation:
-        """Return what is known now; a stranger's if nothing is."""
-        known = self._known.get((peer_id, skill))
-        return _STRANGER if known is None else aged(known, now_s)
+    def kept(self, whose: Whose) -> Reputation:
+        """Return what is kept of just this, a stranger's if nothing is."""
+        return self._known.get(whose, _STRANGER)
 
-    def put(self, peer_id: str, skill: str, reputation: Reputation) -> tuple[str, str] | None:
+    def get(self, peer_id: str, model: ModelKey, now_s: int) -> Reputation:
+        """Return what follows now for a peer with a model; `changed_s` is that of the row of valid answers."""
+        skill = aged(self.kept((peer_id, whole(model))), now_s)
+        own = self._known.get((peer_id, model))
+        if own is None:
+            return skill
+        return replace(skill, valid_in_a_row=aged(own, now_s).valid_in_a_row, changed_s=own.changed_s)
+
+    def put(self, whose: Whose, reputation: Reputation) -> Whose | None:
         """Keep a reputation; returns whose was forgotten for it, if one was."""
-        self._known.pop((peer_id, skill), None)
-        self._known[peer_id, skill] = reputation
+        self._known.pop(whose, None)
+        self._known[whose] = reputation
         if len(self._known) <= self.most:
             return None
         oldest = next(iter(self._known))
         del self._known[oldest]
         return oldest
 
-    def items(self) -> list[tuple[str, str, Reputation]]:
-        """Return (peer, skill, reputation) of all, the least recently changed first."""
-        return [(peer, skill, reputation) for (peer, skill), reputation in self._known.items()]
+    def models(self, peer_id: str, skill: str) -> list[ModelKey]:
+        """Return the models of a skill of which something is kept."""
+        return [model for peer, model in self._known if peer == peer_id and model.skill == skill and model.digest]
+
+    def items(self) -> list[tuple[str, ModelKey, Reputation]]:
+        """Return (peer, model, reputation) of all, the least recently changed first."""
+        return [(peer, model, reputation) for (peer, model), reputation in self._known.items()]
+
+
+def whole(model: ModelKey) -> ModelKey:
+    """Return the skill of a model as a whole."""
+    return model_key(model.skill, b"")

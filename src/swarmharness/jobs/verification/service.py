@@ -22,6 +22,7 @@ from swarmharness.jobs.verification.quorum import Quorum
 from swarmharness.jobs.verification.settling import Settling
 from swarmharness.jobs.verification.standings import Standings
 from swarmharness.ports import Clock, Randomness
+from swarmharness.registry.models import ModelKey
 from swarmharness.routing.router import Router
 
 FINISH_S = 2.0
@@ -65,9 +66,9 @@ class Verification:
         """Pay for an answer that its job accepted, now or with its batch; never waits and never raises."""
         self._settling.settle(answer)
 
-    def know(self, skill: str, model_digest: bytes, item: bytes, output: bytes) -> None:
+    def know(self, model: ModelKey, item: bytes, output: bytes) -> None:
         """Use an item whose output the user knows for certain as a spot check; InputError if it is too large."""
-        if not self.judging.known.add((skill, model_digest), item, Output(output, ""), seen=(), certain=True):
+        if not self.judging.known.add(model, item, Output(output, ""), seen=(), certain=True):
             raise InputError(f"a known item and its output have at most {ITEM_BYTES_MAX} bytes each")
 
     def status(self) -> dict[str, Any]:
@@ -92,4 +93,5 @@ class Verification:
             await self._settling.finish()
 
     def _shunned(self) -> int:
-        return sum(self._standings.shunned(peer, skill) for peer, skill, _ in self._standings.rows())
+        skills = {(peer, model.skill) for peer, model, _ in self._standings.rows()}
+        return sum(self._standings.shunned(peer, skill) for peer, skill in skills)

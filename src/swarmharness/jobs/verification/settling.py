@@ -1,6 +1,6 @@
 """Settles what jobs accepted: at once what needs no check, in batches what one check covers; it never signs by itself.
 
-Up to 20 tasks of one worker, skill and model stay unsettled until one of them, drawn after all were answered, was
+Up to 20 tasks of one worker and model stay unsettled until one of them, drawn after all were answered, was
 checked. If it was right, one receipt settles all; if not, all are void, and their jobs hear of it. The worker is not
 told: it sees that no receipt comes, as from any requester that withholds its signature, and does not learn which
 task was the checked one. A batch that does not fill up within `patience_s` is checked as likely as its tasks together
@@ -18,7 +18,6 @@ import trio
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.terms import TaskTerms, sole_game
 from swarmharness.errors import SwarmError
-from swarmharness.identity import PeerId
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.verification.batches import Batch, Batches, Key, Unsettled
 from swarmharness.jobs.verification.judging import Judging
@@ -27,6 +26,7 @@ from swarmharness.jobs.verification.quorum import Finding
 from swarmharness.jobs.verification.settlement import checked_game
 from swarmharness.jobs.verification.verdict import Outcome
 from swarmharness.ports import Clock
+from swarmharness.registry.models import model_key
 
 EXPECTED_BYTES_MAX = 128 * 2**20
 EXPECTED_MAX = 1_024
@@ -75,7 +75,7 @@ class Settling:
         self._complete += self._batches.add(
             key,
             task,
-            limit=self._judging.batch_tasks(answer.peer_id, task.terms.skill),
+            limit=self._judging.batch_tasks(answer.peer_id, key[1]),
             draw=self._judging.below(self._batches.size(key) + 1),
             now_us=self._clock.monotonic_us(),
         )
@@ -129,7 +129,7 @@ class Settling:
     def _leave(self, batches: Collection[Batch]) -> None:
         """Draw whether each of these parts of a batch is checked, and settle those that are not."""
         for batch in batches:
-            valid = self._judging.standings.get(PeerId(batch.key[0]), batch.key[1]).valid_in_a_row
+            valid = self._judging.standings.get(*batch.key).valid_in_a_row
             if must_check(valid, self._judging.below(COIN), tasks=len(batch.terms)):
                 self._complete.append(batch)
             else:
@@ -221,4 +221,4 @@ class Settling:
 
 def key_of(terms: TaskTerms) -> Key:
     """Return what the tasks of a batch have in common."""
-    return terms.worker, terms.skill, terms.model_digest
+    return terms.worker, model_key(terms.skill, terms.model_digest)

@@ -12,27 +12,45 @@ from typing import TypeVar
 
 import trio
 
-from swarmharness.errors import UnavailableError
+from swarmharness.errors import ConfigurationError, UnavailableError
 from swarmharness.jobs.verification.reputation import (
     REPUTATIONS_MAX,
     SHUN_S_MAX,
     STRIKES_MAX,
     VALID_MAX,
     Reputation,
+    Whose,
 )
 from swarmharness.jobs.verification.standings import Remembered
+from swarmharness.registry.models import model_key
 from swarmharness.routing.trust import Trust
-from swarmharness.sqlite_connection import set_aside
+from swarmharness.sqlite_connection import Migrations, set_aside
 
+DIGEST_BYTES = 32
 TRUST_MICRO_MAX = 10**12
 _TEXT_MAX = 128
 _TIME_MAX = 2**40
-_SCHEMA = """CREATE TABLE IF NOT EXISTS reputations (
-    peer_id TEXT NOT NULL, skill TEXT NOT NULL, valid_in_a_row INTEGER NOT NULL, strikes INTEGER NOT NULL,
-    shunned_until_s INTEGER NOT NULL, changed_s INTEGER NOT NULL, trust_valid_micro INTEGER NOT NULL,
-    trust_invalid_micro INTEGER NOT NULL, PRIMARY KEY (peer_id, skill)) WITHOUT ROWID"""
-_SELECT = """SELECT peer_id, skill, valid_in_a_row, strikes, shunned_until_s, changed_s, trust_valid_micro,
-    trust_invalid_micro FROM reputations ORDER BY changed_s LIMIT ?"""
+MIGRATIONS: Migrations = (
+    (  # The first release made this table and wrote no version down.
+        """CREATE TABLE IF NOT EXISTS reputations (
+        peer_id TEXT NOT NULL, skill TEXT NOT NULL, valid_in_a_row INTEGER NOT NULL, strikes INTEGER NOT NULL,
+        shunned_until_s INTEGER NOT NULL, changed_s INTEGER NOT NULL, trust_valid_micro INTEGER NOT NULL,
+        trust_invalid_micro INTEGER NOT NULL, PRIMARY KEY (peer_id, skill)) WITHOUT ROWID""",
+    ),
+    (  # What was known of a skill, nobody knows of which model, is known of the skill as a whole: no digest.
+        """ALTER TABLE reputations RENAME TO reputations_of_skills""",
+        """CREATE TABLE reputations (
+        peer_id TEXT NOT NULL, skill TEXT NOT NULL, model_digest BLOB NOT NULL, valid_in_a_row INTEGER NOT NULL,
+        strikes INTEGER NOT NULL, shunned_until_s INTEGER NOT NULL, changed_s INTEGER NOT NULL,
+        trust_valid_micro INTEGER NOT NULL, trust_invalid_micro INTEGER NOT NULL,
+        PRIMARY KEY (peer_id, skill, model_digest)) WITHOUT ROWID""",
+        """INSERT INTO reputations SELECT peer_id, skill, x'', valid_in_a_row, strikes, shunned_until_s, changed_s,
+        trust_valid_micro, trust_invalid_micro FROM reputations_of_skills""",
+        """DROP TABLE reputations_of_skills""",
+    ),
+)
+_SELECT = """SELECT peer_id, skill, model_digest, valid_in_a_row, strikes, shunned_until_s, changed_s,
+    trust_valid_micro, trust_invalid_micro FROM reputations ORDER BY changed_s LIMIT ?"""
 
 T = TypeVar("T")
 
@@ -49,7 +67,7 @@ class SqliteReputationStore:
         """See `ReputationStore`; a damaged file is set aside as `….damaged-<unix_us>`, and everybody is new."""
         return await self._in_thread(self._load)
 
-    async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+    async def save(self, changed: Sequence[Remembered], gone: Sequence[Whose]) -> None:
         """See `ReputationStore`."""
         await self._in_thread(lambda: self._save(changed, gone))
 
@@ -65,8 +83,8 @@ class SqliteReputationStore:
     def _open(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self._path, timeout=5.0)
         try:
+            _migrate(connection, self._path)
             with connection:
-                connection.execute(_SCHEMA)
                 yield connection
         finally:
             connection.close()
@@ -83,15 +101,19 @@ class SqliteReputationStore:
             return []
         return [row for row in map(_read, rows) if row is not None]
 
-    def _save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+    def _save(self, changed: Sequence[Remembered], gone: Sequence[Whose]) -> None:
         with self._open() as connection:
-            connection.executemany("DELETE FROM reputations WHERE peer_id = ? AND skill = ?", gone)
             connection.executemany(
-                "INSERT OR REPLACE INTO reputations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "DELETE FROM reputations WHERE peer_id = ? AND skill = ? AND model_digest = ?",
+                [(peer_id, model.skill, model.digest) for peer_id, model in gone],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO reputations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         row.peer_id,
-                        row.skill,
+                        row.model.skill,
+                        row.model.digest,
                         row.reputation.valid_in_a_row,
                         row.reputation.strikes,
                         row.reputation.shunned_until_s,
@@ -104,10 +126,32 @@ class SqliteReputationStore:
             )
 
 
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the table up to date; raises ConfigurationError for one of a newer release."""
+    if _version(connection) == len(MIGRATIONS):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        version = _version(connection)
+        if version > len(MIGRATIONS):
+            raise ConfigurationError(
+                f"{path} was written by a newer SwarmHarness (its version is {version}, this one knows"
+                f" {len(MIGRATIONS)}): update SwarmHarness, or move the file away to know nobody"
+            )
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _read(row: Sequence[object]) -> Remembered | None:
     """Return a row if it can be one: SQLite takes any type in any column, and the file may come from anywhere."""
-    peer_id, skill, *numbers = row
-    if not (isinstance(peer_id, str) and isinstance(skill, str) and 0 < len(peer_id) <= _TEXT_MAX):
+    peer_id, skill, digest, *numbers = row
+    if not (isinstance(peer_id, str) and isinstance(skill, str) and isinstance(digest, bytes)):
         return None
     limits = (VALID_MAX, STRIKES_MAX, _TIME_MAX + SHUN_S_MAX, _TIME_MAX, TRUST_MICRO_MAX, TRUST_MICRO_MAX)
     valid: list[int] = []
@@ -116,6 +160,9 @@ def _read(row: Sequence[object]) -> Remembered | None:
             return None
         valid.append(number)
     in_a_row, strikes, shunned_s, changed_s, trusted, distrusted = valid
-    if len(skill) > _TEXT_MAX or not trusted + distrusted:
+    if not (0 < len(peer_id) <= _TEXT_MAX and len(skill) <= _TEXT_MAX and len(digest) in (0, DIGEST_BYTES)):
         return None
-    return Remembered(peer_id, skill, Reputation(in_a_row, strikes, shunned_s, changed_s), Trust(trusted, distrusted))
+    if not trusted + distrusted:
+        return None
+    known = Reputation(in_a_row, strikes, shunned_s, changed_s)
+    return Remembered(peer_id, model_key(skill, digest), known, Trust(trusted, distrusted))

@@ -1,10 +1,10 @@
-"""Keeps what checks told of each peer and skill, on disk too, and tells the router; what follows is decided purely."""
+"""Keeps what checks told of each peer and model, on disk too, and tells the router; what follows is decided purely."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import trio
@@ -13,8 +13,9 @@ from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.verification import reputation
 from swarmharness.jobs.verification.policy import VerificationSettings, batch_tasks
-from swarmharness.jobs.verification.reputation import Reputation, Reputations
+from swarmharness.jobs.verification.reputation import Reputation, Reputations, Whose, whole
 from swarmharness.ports import Clock
+from swarmharness.registry.models import ModelKey, model_key
 from swarmharness.routing.router import Router
 from swarmharness.routing.trust import Trust
 
@@ -25,10 +26,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One peer and skill, as the disk holds it."""
+    """One peer and model, or skill as a whole, as the disk holds it."""
 
     peer_id: str
-    skill: str
+    model: ModelKey
     reputation: Reputation
     trust: Trust
 
@@ -39,7 +40,7 @@ class ReputationStore(Protocol):
     async def load(self) -> list[Remembered]:
         """Return all, the least recently changed first."""
 
-    async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+    async def save(self, changed: Sequence[Remembered], gone: Sequence[Whose]) -> None:
         """Keep what changed, and forget some."""
 
 
@@ -47,30 +48,30 @@ class MemoryReputationStore:
     """Forgets when the process ends, or remembers between two services of one test."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Remembered] = {}
+        self.rows: dict[Whose, Remembered] = {}
 
     async def load(self) -> list[Remembered]:
         """See `ReputationStore`."""
         return list(self.rows.values())
 
-    async def save(self, changed: Sequence[Remembered], gone: Sequence[tuple[str, str]]) -> None:
+    async def save(self, changed: Sequence[Remembered], gone: Sequence[Whose]) -> None:
         """See `ReputationStore`."""
         for row in changed:
-            self.rows.pop((row.peer_id, row.skill), None)
-            self.rows[row.peer_id, row.skill] = row
+            self.rows.pop((row.peer_id, row.model), None)
+            self.rows[row.peer_id, row.model] = row
         for key in gone:
             self.rows.pop(key, None)
 
 
 class Standings:
-    """The honesty of every peer in every skill, as this node found it."""
+    """The honesty of every peer with every model, as this node found it."""
 
     def __init__(self, clock: Clock, settings: VerificationSettings, store: ReputationStore) -> None:
         self._clock, self._settings, self._store = clock, settings, store
         self._known = Reputations()
         self._router: Router | None = None
-        self._changed: set[tuple[str, str]] = set()
-        self._gone: set[tuple[str, str]] = set()
+        self._changed: set[Whose] = set()
+        self._gone: set[Whose] = set()
         self._wake = trio.Event()
 
     def attach(self, router: Router) -> None:
@@ -79,52 +80,66 @@ class Standings:
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
-    def get(self, peer_id: str, skill: str) -> Reputation:
+    def get(self, peer_id: str, model: ModelKey) -> Reputation:
         """Return what is known now."""
-        return self._known.get(peer_id, skill, self._now_s())
+        return self._known.get(peer_id, model, self._now_s())
 
-    def batch_tasks(self, peer_id: str, skill: str) -> int:
+    def batch_tasks(self, peer_id: str, model: ModelKey) -> int:
         """Return how many answers of this peer one check covers; see `policy.batch_tasks`."""
-        return batch_tasks(self.get(peer_id, skill).valid_in_a_row)
+        return batch_tasks(self.get(peer_id, model).valid_in_a_row)
 
     def shunned(self, peer_id: str, skill: str) -> bool:
-        """Tell whether the peer gave wrong answers and gets no task of this skill now."""
-        if (peer_id, skill) not in self._known:
+        """Tell whether the peer gave wrong answers and gets no task of this skill now, whatever its model."""
+        key = model_key(skill, b"")
+        if (peer_id, key) not in self._known:
             return False
         now_s = self._now_s()
-        return self._known.get(peer_id, skill, now_s).shunned(now_s)
+        return self._known.get(peer_id, key, now_s).shunned(now_s)
 
-    def rows(self) -> list[tuple[str, str, Reputation]]:
-        """Return (peer, skill, reputation) of all."""
+    def rows(self) -> list[tuple[str, ModelKey, Reputation]]:
+        """Return (peer, model, reputation) of all that is kept."""
         return self._known.items()
 
     # -- hearing --------------------------------------------------------------------------------------------------
 
-    def valid(self, peer_id: PeerId, skill: str, tasks: int = 1) -> None:
+    def valid(self, peer_id: PeerId, model: ModelKey, tasks: int = 1) -> None:
         """Hear that a check found so many tasks right, by one that was compared."""
-        self._put(peer_id, skill, reputation.after_valid(self.get(peer_id, skill), self._now_s(), tasks))
+        self._put_row(peer_id, model, reputation.after_valid(self.get(peer_id, model), self._now_s(), tasks))
         if self._router is not None:
-            self._router.note_valid(peer_id, skill)
+            self._router.note_valid(peer_id, model)
 
-    def invalid(self, peer_id: PeerId, skill: str, reason: str) -> None:
-        """Hear that an answer was wrong."""
+    def invalid(self, peer_id: PeerId, model: ModelKey, reason: str) -> None:
+        """Hear that an answer was wrong; it counts for every model of the skill."""
+        skill = whole(model)
         before = self.get(peer_id, skill)
         after = reputation.after_invalid(before, self._now_s(), self._settings.shun_s)
-        self._put(peer_id, skill, after)
+        self._put((peer_id, skill), after)
+        for known in self._known.models(peer_id, model.skill):
+            self._put((peer_id, known), Reputation(changed_s=self._now_s()))
         if after.strikes > before.strikes:
             shunned_s = after.shunned_until_s - self._now_s()
-            _log.warning("%s gave a wrong answer for %s (%s): shunned for %d s", peer_id, skill, reason, shunned_s)
+            _log.warning(
+                "%s gave a wrong answer for %s (%s): shunned for %d s", peer_id, model.skill, reason, shunned_s
+            )
         if self._router is not None:
-            self._router.note_invalid(peer_id, skill, 0, reason)
+            self._router.note_invalid(peer_id, model, 0, reason)
 
-    def doubt(self, peer_id: PeerId, skill: str) -> None:
+    def doubt(self, peer_id: PeerId, model: ModelKey) -> None:
         """Hear that an answer was disputed, and nobody could tell who was right."""
-        self._put(peer_id, skill, reputation.after_doubt(self.get(peer_id, skill), self._now_s()))
+        self._put_row(peer_id, model, reputation.after_doubt(self.get(peer_id, model), self._now_s()))
 
-    def _put(self, peer_id: str, skill: str, new: Reputation) -> None:
-        forgotten = self._known.put(peer_id, skill, new)
-        self._changed.add((peer_id, skill))
-        self._gone.discard((peer_id, skill))
+    def _put_row(self, peer_id: str, model: ModelKey, new: Reputation) -> None:
+        """Keep a row of valid answers with its model, and nowhere else."""
+        skill = peer_id, whole(model)
+        before = self._known.kept(skill)
+        if before.valid_in_a_row:
+            self._put(skill, replace(before, valid_in_a_row=0))
+        self._put((peer_id, model), Reputation(new.valid_in_a_row, changed_s=new.changed_s))
+
+    def _put(self, whose: Whose, new: Reputation) -> None:
+        forgotten = self._known.put(whose, new)
+        self._changed.add(whose)
+        self._gone.discard(whose)
         if forgotten is not None:
             self._changed.discard(forgotten)
             self._gone.add(forgotten)
@@ -159,9 +174,9 @@ class Standings:
             self._changed |= changed
             self._gone |= gone
 
-    def _row(self, peer_id: str, skill: str) -> Remembered:
-        trust = Trust(0, 0) if self._router is None else self._router.trust_of(PeerId(peer_id), skill)
-        return Remembered(peer_id, skill, self.get(peer_id, skill), trust)
+    def _row(self, peer_id: str, model: ModelKey) -> Remembered:
+        trust = Trust(0, 0) if self._router is None else self._router.trust_of(PeerId(peer_id), model)
+        return Remembered(peer_id, model, self._known.kept((peer_id, model)), trust)
 
     async def _load(self) -> None:
         try:
@@ -170,10 +185,10 @@ class Standings:
             _log.error("what was learnt about peers cannot be read, so all are new: %s", error)
             return
         for row in rows:
-            self._known.put(row.peer_id, row.skill, row.reputation)
+            self._known.put((row.peer_id, row.model), row.reputation)
             age_s = self._now_s() - row.reputation.changed_s
             if self._router is not None and 0 <= age_s < reputation.ROW_S and row.trust.valid_micro > 0:
-                self._router.believe(PeerId(row.peer_id), row.skill, row.trust)
+                self._router.believe(PeerId(row.peer_id), row.model, row.trust)
 
     def _now_s(self) -> int:
         return self._clock.unix_us() // 1_000_000
