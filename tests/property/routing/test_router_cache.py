@@ -8,13 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarmharness.errors import DeadlineError
+from swarmharness.registry.advert import Advert
 from swarmharness.routing.estimates import LoadReport
 from swarmharness.routing.router import AGE_FLOOR_US, AGE_PER_ROW_US
 from tests.unit.routing.test_router import MODEL, PEERS, SKILL, World
 
+OTHER = bytes(32)
+KINDS = ("sent", "answer", "failure", "given up", "invalid", "queue", "gone", "back", "renewed", "other model")
+
 events = st.lists(
     st.tuples(
-        st.sampled_from(["sent", "answer", "failure", "given up", "invalid", "queue", "gone", "back", "renewed"]),
+        st.sampled_from(
+            ["sent", "answer", "failure", "given up", "invalid", "queue", "gone", "back", "renewed", "other model"]
+        ),
         st.sampled_from([signer.peer_id for signer in PEERS]),
         st.integers(1, 50),
         st.integers(0, 30_000),
@@ -50,14 +56,21 @@ async def test_choices_are_those_of_the_snapshot(happened: list[tuple[str, str, 
             world.adverts.now = tuple(one for one in world.adverts.now if one.peer_id != peer)
         elif kind == "back":
             world.adverts.now = everybody
-        elif kind == "renewed":
-            (skill,) = everybody[0].skills
-            later = [
-                replace(one, sequence=one.sequence + 1, skills=(replace(skill, queued_items=count),))
-                for one in everybody
-            ]
+        elif kind in ("renewed", "other model"):
+            later = [_renewed(one, count, OTHER if kind == "other model" else None) for one in everybody]
             everybody = tuple(new if new.peer_id == peer else old for old, new in zip(everybody, later, strict=True))
             world.adverts.now = everybody
             await router.choose(SKILL)  # reads the advert
         expected = [each.view.peer_id for each in router.explain(SKILL, items).candidates if each.position]
         assert await world.order(items) == expected
+        for digest in (MODEL.digest, OTHER):
+            explained = router.explain(SKILL, items, model_digest=digest).candidates
+            expected = [each.view.peer_id for each in explained if each.position]
+            assert await world.order(items, model_digest=digest) == expected
+
+
+def _renewed(before: Advert, queued_items: int, model_digest: bytes | None) -> Advert:
+    (skill,) = before.skills
+    digest = skill.model_digest if model_digest is None else model_digest
+    skill = replace(skill, queued_items=queued_items, model_digest=digest)
+    return replace(before, sequence=before.sequence + 1, skills=(skill,))
