@@ -38,6 +38,7 @@ from swarmharness.owner.service import OwnerService
 from swarmharness.ports import Clock, Randomness
 from swarmharness.refusals import Refusals
 from swarmharness.registry.advert import DeviceInfo
+from swarmharness.registry.models import ModelKey
 from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.redemption import Redemption
 from swarmharness.registry.service import LanDiscovery, RegistryService
@@ -306,12 +307,14 @@ def _follow_demand(
     """Have what others ask of this node noted, as far as it is about skills that it advertises."""
     clock, own_id = ports.clock, ports.transport.peer_id
 
-    def served(peer_id: PeerId, skill: str, *, items: int, service_us: int, elapsed_us: int, found_items: int) -> None:
+    def served(
+        peer_id: PeerId, model: ModelKey, *, items: int, service_us: int, elapsed_us: int, found_items: int
+    ) -> None:
         load_reports.note_served(
-            peer_id, skill, items=items, service_us=service_us, elapsed_us=elapsed_us, found_items=found_items
+            peer_id, model, items=items, service_us=service_us, elapsed_us=elapsed_us, found_items=found_items
         )
         if peer_id != own_id:
-            demand.served(peer_id, skill, items, clock.monotonic_us())
+            demand.served(peer_id, model.skill, items, clock.monotonic_us())
 
     def told(peer_id: PeerId, request: ProbeRequest) -> None:
         standing = Standing(request.expected_us, request.best_us, request.why)

@@ -14,6 +14,7 @@ FAILING = "failing"
 SHUNNED = "shunned"
 EXCLUDED = "excluded"
 OTHER = "other"
+OTHER_MODEL = "other model"
 TERMS = {
     "time": "others are expected in {best_ms:.3g} ms against {expected_ms:.3g} ms here",
     "trust": "others' answers earned more trust than this node's",
@@ -24,6 +25,7 @@ TERMS = {
     CHOSEN: "this node is the first choice",
     FAILING: "this node failed several times in a row there",
     SHUNNED: "its answers were found wrong there, so it is not asked for a while",
+    OTHER_MODEL: "jobs there take another model of the skill",
     EXCLUDED: "an allow or deny list there excludes this node",
 }
 """What each word means, said to the provider; the first ones are the names of the terms of a utility."""
@@ -60,7 +62,7 @@ def standings(explanation: Explanation) -> dict[str, Standing]:
         if one.position and first is not None:
             why = CHOSEN if one is first else _loses_by(one.terms, first.terms)
             found[one.view.peer_id] = Standing(_time_us(one), _time_us(first), why)
-        elif why := _exclusion(one.view):
+        elif why := _exclusion(one.view, explanation.request.model_digest):
             found[one.view.peer_id] = Standing(0, 0 if first is None else _time_us(first), why)
     return found
 
@@ -75,11 +77,13 @@ def _loses_by(own: tuple[Term, ...], other: tuple[Term, ...]) -> str:
     return name if loss > 0 else CHOSEN
 
 
-def _exclusion(view: CandidateView) -> str:
+def _exclusion(view: CandidateView, model_digest: str) -> str:
     if not view.offers or not view.reachable or view.not_serving:
         return ""
     if not view.allowed:
         return EXCLUDED
     if view.shunned:
         return SHUNNED
+    if model_digest not in ("", view.model_digest):
+        return OTHER_MODEL
     return "" if view.breaker is BreakerState.CLOSED else FAILING

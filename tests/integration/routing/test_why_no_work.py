@@ -64,3 +64,13 @@ async def test_a_provider_without_a_swarm_says_that_nobody_is_connected(autojump
     async with memory_swarm(1) as (alone,):
         await alone.map("echo", [b"its own"])
         assert work(alone) == ("not reachable", "no other node is connected")
+
+
+async def test_a_provider_of_another_model_hears_that_jobs_take_another_one(autojump_clock: MockClock) -> None:
+    def models(number: int) -> list[MemorySkill]:
+        return [MemorySkill("echo", ItemOutput, 5_000 if number == 1 else 400_000, model=f"model {number}")]
+
+    async with memory_swarm(3, serving=2, skills=models, settings=SETTINGS) as (client, _, other):
+        await client.map("echo", [b"one"])
+        await trio.sleep(1)
+        assert work(other) == ("other model", "1 node asked: jobs there take another model of the skill")
