@@ -48,6 +48,16 @@ class InputError(SwarmError):
     kind = ErrorKind.INPUT
 
 
+class MistakesError(InputError):
+    """What a person wrote has mistakes: all that were found, each with the place where it is."""
+
+    def __init__(self, where: str, mistakes: Sequence[str] = ()) -> None:
+        count = f"{len(mistakes)} mistakes: " if len(mistakes) > 1 else ""
+        super().__init__(f"{where}: {count}{'; '.join(mistakes)}" if mistakes else where)
+        self.where = where
+        self.mistakes = tuple(mistakes)
+
+
 class InputChangedError(InputError):
     """A job's input is not what it was when the job first read it; `index` is the first item that differs."""
 

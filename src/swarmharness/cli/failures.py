@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 
-from swarmharness.errors import ErrorKind, SwarmError, leaf
+from swarmharness.errors import ErrorKind, MistakesError, SwarmError, leaf
 
 INTERRUPTED = 130
 _LOG = logging.getLogger("swarmharness")
@@ -22,6 +22,11 @@ def report(error: BaseException) -> int:
     verbose = _LOG.isEnabledFor(logging.DEBUG)
     if verbose:
         traceback.print_exception(error)
+    if isinstance(cause, MistakesError) and len(cause.mistakes) > 1:
+        print(f"error: {_one_line(cause.where)} has {len(cause.mistakes)} mistakes:", file=sys.stderr)
+        for mistake in cause.mistakes:
+            print(f"  {_one_line(mistake)}", file=sys.stderr)
+        return int(cause.kind)
     if isinstance(cause, SwarmError):
         print(f"error: {_one_line(str(cause))}", file=sys.stderr)
         return int(cause.kind)

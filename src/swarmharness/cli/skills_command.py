@@ -1,34 +1,43 @@
-"""`swarmharness skills`: lists, shows, adds and fetches skills; it needs no running node, and runs no model."""
+"""`swarmharness skills`: lists, shows, adds, fetches and tries skills; it needs no running node."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from swarmharness.cli.fetch_progress import fetch_progress
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_fields, print_json, print_table
 from swarmharness.cli.skill_reasons import reasons_of
+from swarmharness.cli.skill_view import (
+    details,
+    find_catalog,
+    megabytes,
+    model_store,
+    operators,
+    speed,
+    summary,
+    user_folder,
+    warn,
+)
+from swarmharness.errors import ConfigurationError
 from swarmharness.node.not_offered import not_offered_lines
 
-if TYPE_CHECKING:
-    from swarmharness.execution.catalog import Catalog, InstalledSkill
-    from swarmharness.execution.model_store import ModelStore, Progress
-    from swarmharness.execution.onnx_inspection import ModelFacts
-
 app = new_app("List, show, add and fetch skills.")
+
+OFFERED = "a running node offers it within seconds"
 
 
 @app.command("list")
 def list_skills(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List the skills on this machine, and why some are not offered; with --json one object a line."""
-    catalog, store = _catalog(data_dir), _store()
+    catalog, store = find_catalog(data_dir), model_store()
     reasons, runs = reasons_of(catalog, store, data_dir)
     rows = [
         {
-            **_summary(skill, store),
+            **summary(skill, store),
             "offered": name not in reasons if runs else None,
             "reason": reasons.get(name, ""),
         }
@@ -44,6 +53,7 @@ def list_skills(data_dir: DataDirOption = None, json: JsonOption = False) -> Non
             print(line)
     for folder, problem in sorted(catalog.problems.items()):
         print(f"skipped {folder}: {problem}", file=sys.stderr)
+    warn(catalog.skills.values())
 
 
 @app.command()
@@ -52,13 +62,14 @@ def show(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a skill's manifest: files, digests, sources, licence, and what of it is on this machine."""
-    skill, store = _catalog(data_dir).get(name), _store()
-    fields = _details(skill, store)
+    """Show a skill's manifest: files, digests, sources, licence, how to call it, and what of it is on this machine."""
+    skill, store = find_catalog(data_dir).get(name), model_store()
+    fields = details(skill, store)
+    warn([skill])
     if json:
         print_json(fields)
         return
-    files = fields.pop("files")
+    files, _ = fields.pop("files"), fields.pop("warnings")
     print_fields({key: value for key, value in fields.items() if value not in ("", [])})
     for file in files:
         state = "here" if file["here"] else "not here"
@@ -72,20 +83,64 @@ def show(
 
 @app.command()
 def add(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a skill.toml.")],
-    data_dir: DataDirOption = None,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An .onnx file, or a folder with a skill.toml.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What the skill is called.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to whatever would be asked.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a skill of the same name.")] = False,
+    data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check a skill and copy it into the data directory; a running node offers it from its next start."""
-    from swarmharness.execution.catalog import add_skill
+    """Make a skill of a model, or add a skill's folder: its models are fetched, inspected and tried before."""
+    from swarmharness.execution.adding import Target, add_path
 
-    skill = add_skill(folder, _user_folder(data_dir), force=force)
-    name = skill.manifest.name
+    store = model_store()
+    with fetch_progress(Path(path).name) as progress:
+        target = Target(user_folder(data_dir), store, name, force, lambda question: _agree(question, yes), progress)
+        added = add_path(Path(path), target)
+    skill, manifest = added.skill, added.skill.manifest
+    warn([skill])
     if json:
-        print_json(_details(skill, _store()))
-    else:
-        print(f"added {name} {skill.manifest.version}; `swarmharness skills pull {name}` brings its models")
+        measured = {"service_us": added.trial.service_us, "measured_microcredits": added.trial.work_microcredits}
+        print_json({**details(skill, store), **measured})
+        return
+    print(
+        f"added {manifest.name} {manifest.version}: it answers, {speed(added.trial.service_us)}"
+        f"{operators(added.facts)}; {manifest.work_microcredits} micro-credits an item, {manifest.comparison_class}"
+    )
+    shown = details(skill, store)
+    for tensor in shown["inputs"]:
+        print(f"  takes     {tensor}")
+    for tensor in shown["outputs"]:
+        print(f"  puts out  {tensor}")
+    print(f"{OFFERED}; call it:")
+    for line in shown["call"]:
+        print(f"  {line}")
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="A folder, or the .onnx file in it.")] = Path(),
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What the skill is called.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the skill.toml that is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a commented skill.toml, filled in from the .onnx file beside it if there is one."""
+    from swarmharness.execution.beginning import begin
+
+    begun = begin(path, name=name, force=force)
+    if json:
+        print_json(
+            {
+                "path": str(begun.manifest),
+                "filled_from": str(begun.model) if begun.model is not None else None,
+                "problem": begun.problem,
+            }
+        )
+        return
+    origin = f", filled in from {begun.model}" if begun.model is not None else ""
+    print(f"wrote {begun.manifest}{origin}; `swarmharness skills add {begun.manifest.parent}` adds the skill")
+    if begun.problem:
+        print(f"warning: {begun.problem}", file=sys.stderr)
 
 
 @app.command()
@@ -94,15 +149,16 @@ def pull(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch the models of skills, check their digests, and inspect them; with --json one object a file."""
+    """Fetch the models of skills, check their digests, inspect and try them; with --json one object a file."""
     from swarmharness.execution.model_check import check_models
+    from swarmharness.execution.trial import try_skill
 
-    catalog, store = _catalog(data_dir), _store()
+    catalog, store = find_catalog(data_dir), model_store()
     skills = [catalog.get(name) for name in dict.fromkeys(names)]
+    warn(skills)
     for skill in skills:
-        with _progress(skill.manifest.name) as progress:
+        with fetch_progress(skill.manifest.name) as progress:
             fetched = store.fetch(skill.manifest, skill.folder, progress)
-        facts = check_models(skill.manifest, store)
         for entry in fetched:
             if json:
                 print_json(
@@ -117,115 +173,18 @@ def pull(
                 )
             else:
                 origin = "was here already" if entry.origin == "cache" else f"from {entry.origin}"
-                print(f"{skill.manifest.name}: {entry.file.name} ({_megabytes(entry.file.size_bytes)}) {origin}")
+                print(f"{skill.manifest.name}: {entry.file.name} ({megabytes(entry.file.size_bytes)}) {origin}")
+        facts = check_models(skill.manifest, store)
+        trial = try_skill(skill, store)
         if not json:
-            print(f"{skill.manifest.name}: ready{_operators(facts)}")
+            print(f"{skill.manifest.name}: ready{operators(facts)}, {speed(trial.service_us)}")
 
 
-def _catalog(data_dir: Path | None) -> Catalog:
-    from swarmharness.execution.catalog import find_skills
-
-    return find_skills(_user_folder(data_dir))
-
-
-def _user_folder(data_dir: Path | None) -> Path:
-    from swarmharness.node.data_dir import DataDir
-
-    return DataDir.at(data_dir).path / "skills"
-
-
-def _store() -> ModelStore:
-    from swarmharness.execution.model_store import ModelStore
-    from swarmharness.node.data_dir import cache_dir
-
-    return ModelStore(cache_dir() / "models")
-
-
-def _summary(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
-    manifest, missing = skill.manifest, store.missing(skill.manifest)
-    missing_bytes = sum(file.size_bytes for file in missing)
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "kind": manifest.kind.value,
-        "models": f"{_megabytes(missing_bytes)} to pull" if missing else "here",
-        "description": manifest.description,
-        "runnable": not missing,
-        "shipped": skill.shipped,
-    }
-
-
-def _details(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
-    from swarmharness.execution.model_sources import describe
-
-    manifest = skill.manifest
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "description": manifest.description,
-        "tags": list(manifest.tags),
-        "kind": manifest.kind.value,
-        "license": manifest.license,
-        "attribution": manifest.attribution,
-        "folder": str(skill.folder),
-        "shipped": skill.shipped,
-        "model_digest": manifest.model_digest.hex(),
-        "comparison_class": manifest.comparison_class,
-        "batch_invariant": manifest.batch_invariant,
-        "batch_items": manifest.batch_items,
-        "work_microcredits": manifest.work_microcredits,
-        "timeout_secs": manifest.timeout_s,
-        "memory_limit_mib": manifest.memory_limit_mib,
-        "inputs": [f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in manifest.inputs],
-        "files": [
-            {
-                "name": file.name,
-                "sha256": file.sha256.hex(),
-                "size_bytes": file.size_bytes,
-                "license": file.license,
-                "here": store.has(file),
-                "path": str(store.path(file.sha256)),
-                "sources": [describe(source) for source in file.sources],
-            }
-            for file in manifest.files
-        ],
-    }
-
-
-def _progress(name: str) -> AbstractContextManager[Progress | None]:
-    """Show bars on a terminal, and nothing where the output is piped."""
-    return _Bars(name) if sys.stderr.isatty() else nullcontext()
-
-
-class _Bars(AbstractContextManager["Progress"]):
-    """One bar a file, on stderr."""
-
-    def __init__(self, skill: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._skill = skill
-        self._bars: dict[str, Any] = {}
-
-    def __enter__(self) -> Progress:
-        self._progress.start()
-        return self._advance
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def _advance(self, name: str, done_bytes: int, all_bytes: int) -> None:
-        if name not in self._bars:
-            self._bars[name] = self._progress.add_task(f"{self._skill}: {name}", total=all_bytes)
-        self._progress.update(self._bars[name], completed=done_bytes, total=all_bytes)
-
-
-def _operators(facts: dict[str, ModelFacts]) -> str:
-    nodes = sum(fact.nodes for fact in facts.values())
-    return f", {nodes} operators inspected" if nodes else ""
-
-
-def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.1f} MiB"
+def _agree(question: str, yes: bool) -> None:
+    """Return if the user agrees; raises ConfigurationError if not, or if there is nobody to ask."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{question} Say so with --yes")
+    if not typer.confirm(question, err=True):
+        raise ConfigurationError("not added")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
-from swarmharness.execution.manifest_table import suggestion
-from swarmharness.execution.model_store import disk_full
+from swarmharness.errors import ConfigurationError, InputError, MistakesError, SwarmError, UnavailableError
+from swarmharness.execution.manifest_table import Reading, suggestion
+from swarmharness.execution.model_store import digest_of, disk_full
 from swarmharness.execution.skill import (
     MANIFEST_BYTES_MAX,
     MANIFEST_NAME,
     FolderSource,
     SkillManifest,
-    parse_manifest,
+    read_manifest,
 )
 
 SHIPPED_FOLDER = Path(__file__).parent / "skills"
@@ -67,8 +69,8 @@ def find_skills(user_folder: Path) -> Catalog:
     return Catalog(skills, problems)
 
 
-def read_skill(folder: Path, *, shipped: bool = False) -> InstalledSkill:
-    """Return the skill in a folder; InputError says what is wrong with it."""
+def read_skill(folder: Path, *, shipped: bool = False, own_files: bool = False) -> InstalledSkill:
+    """Return the skill in a folder; MistakesError has every mistake, with `own_files` also about files beside it."""
     path = folder / MANIFEST_NAME
     try:
         with path.open("rb") as stream:
@@ -78,48 +80,81 @@ def read_skill(folder: Path, *, shipped: bool = False) -> InstalledSkill:
     if len(data) > MANIFEST_BYTES_MAX:
         raise InputError(f"{path}: more than {MANIFEST_BYTES_MAX // 1024} KiB")
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8") from None
-    return InstalledSkill(parse_manifest(text, str(path)), text, folder, shipped)
+    reading = Reading()
+    manifest = read_manifest(text, str(path), reading)
+    if own_files and manifest is not None:
+        _check_own_files(manifest, folder, reading)
+    if manifest is None or reading.mistakes:
+        raise MistakesError(str(path), reading.mistakes)
+    return InstalledSkill(manifest, text, folder, shipped)
 
 
-def add_skill(folder: Path, user_folder: Path, *, force: bool = False) -> InstalledSkill:
-    """Copy a validated skill folder to `user_folder/<name>`: the manifest and the files that it names, nothing else.
+def check_name(name: str, user_folder: Path, *, force: bool) -> None:
+    """Raise ConfigurationError when there is a skill of this name, and `force` is off."""
+    if force:
+        return
+    if (user_folder / name).exists():
+        raise ConfigurationError(f"a skill {name!r} is already in {user_folder}; --force replaces it")
+    if (SHIPPED_FOLDER / name).exists():
+        raise ConfigurationError(f"{name!r} is the name of a shipped skill; choose another, or replace it with --force")
 
-    Raises InputError (not a skill, or it names a file that is not there), ConfigurationError (the name is taken and
-    `force` is off, or the folder cannot be written).
+
+@contextmanager
+def staging(user_folder: Path) -> Iterator[Path]:
+    """Give a folder beside the skills in which one is prepared, and which is gone afterwards.
+
+    What the system says about the disk becomes ConfigurationError or UnavailableError.
     """
-    skill = read_skill(folder)
-    name = skill.manifest.name
-    target = user_folder / name
-    if not force:
-        if target.exists():
-            raise ConfigurationError(f"a skill {name!r} is already in {user_folder}; --force replaces it")
-        if (SHIPPED_FOLDER / name).exists():
-            raise ConfigurationError(
-                f"{name!r} is the name of a shipped skill; choose another, or replace it with --force"
-            )
     try:
         user_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".adding-", dir=user_folder) as temporary:
-            staged = Path(temporary) / name
-            staged.mkdir()
-            for relative in (MANIFEST_NAME, *_own_files(skill)):
-                _copy(folder, staged, relative)
-            if target.exists():
-                target.replace(Path(temporary) / "replaced")
-            staged.replace(target)
+            yield Path(temporary)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(user_folder) from None
         raise ConfigurationError(f"{user_folder} cannot be written: {error.strerror or error}") from None
+
+
+def copy_skill(skill: InstalledSkill, target: Path) -> None:
+    """Copy a skill's manifest and the files that it names, nothing else; InputError for a file that leads elsewhere."""
+    target.mkdir()
+    for relative in (MANIFEST_NAME, *_own_files(skill.manifest)):
+        _copy(skill.folder, target, relative)
+
+
+def install(staged: Path, user_folder: Path) -> InstalledSkill:
+    """Give a prepared folder its place, instead of a skill of the same name."""
+    target = user_folder / staged.name
+    if target.exists():
+        target.replace(staged.with_name(".replaced"))
+    staged.replace(target)
     return read_skill(target)
 
 
-def _own_files(skill: InstalledSkill) -> list[str]:
-    sources = [source for file in skill.manifest.files for source in file.sources]
+def _own_files(manifest: SkillManifest) -> list[str]:
+    sources = [source for file in manifest.files for source in file.sources]
     return [source.path for source in sources if isinstance(source, FolderSource)]
+
+
+def _check_own_files(manifest: SkillManifest, folder: Path, reading: Reading) -> None:
+    """Note where a file of the folder is not what the manifest says of it, and what would be right."""
+    for index, file in enumerate(manifest.files):
+        for source in file.sources:
+            path = folder / source.path if isinstance(source, FolderSource) and source.path else None
+            if path is None or not path.resolve().is_relative_to(folder.resolve()):
+                continue
+            key = f"model.files[{index}]"
+            if not path.is_file():
+                reading.mistakes.append(f"{key}.sources: there is no file {path}")
+                continue
+            size_bytes, digest = path.stat().st_size, digest_of(path)
+            if size_bytes != file.size_bytes:
+                reading.mistakes.append(f"{key}.size_bytes: {path} has {size_bytes}")
+            if digest != file.sha256:
+                reading.mistakes.append(f"{key}.sha256: that of {path} is {digest.hex()}")
 
 
 def _copy(folder: Path, staged: Path, relative: str) -> None:

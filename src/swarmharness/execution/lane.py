@@ -54,6 +54,11 @@ class SkillLane:
             return str(self._worker.unusable or "")
         return self._store.lacking(self._manifest)
 
+    @property
+    def work_microcredits(self) -> int:
+        """Measured work of an item; 0 while unmeasured."""
+        return self._worker.work_microcredits
+
     def info(self) -> SkillInfo:
         """Return what the node's advert says of this skill."""
         manifest = self._manifest

@@ -43,16 +43,26 @@ def check_models(
     return facts
 
 
+def noted_facts(file: ModelFile, store: ModelStore) -> ModelFacts | None:
+    """Return what an earlier inspection of a file found; None if there was none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return facts_from_json(_note(file, store).read_text())
+    return None
+
+
 def _facts(file: ModelFile, store: ModelStore, size_bytes_max: int) -> ModelFacts:
-    path = store.path(file.sha256)
-    note = path.with_name(f"{path.name}.facts.json")
-    if file.size_bytes <= size_bytes_max:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return facts_from_json(note.read_text())
-    facts = inspect_model(path, file.name, size_bytes_max=size_bytes_max)
+    noted = noted_facts(file, store)
+    if noted is not None and file.size_bytes <= size_bytes_max:
+        return noted
+    facts = inspect_model(store.path(file.sha256), file.name, size_bytes_max=size_bytes_max)
     with contextlib.suppress(OSError):  # a note saves the next inspection; its loss costs only that
-        _write(note, facts_to_json(facts))
+        _write(_note(file, store), facts_to_json(facts))
     return facts
+
+
+def _note(file: ModelFile, store: ModelStore) -> Path:
+    path = store.path(file.sha256)
+    return path.with_name(f"{path.name}.facts.json")
 
 
 def _write(path: Path, text: str) -> None:

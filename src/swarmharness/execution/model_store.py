@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,12 @@ class ModelStore:
             return self.path(file.sha256).stat().st_size == file.size_bytes
         except OSError:
             return False
+
+    def discard(self, files: Iterable[ModelFile]) -> None:
+        """Remove files that turned out to be of no use, with what was noted about them."""
+        for file in files:
+            for path in self._folder.glob(f"{file.sha256.hex()}*"):
+                path.unlink(missing_ok=True)
 
     def missing(self, manifest: SkillManifest) -> tuple[ModelFile, ...]:
         """Return the files of a skill that are not in the store."""

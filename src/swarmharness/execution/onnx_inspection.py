@@ -25,13 +25,23 @@ from swarmharness.execution.limits import forbid_core_dumps, limit_memory
 MODEL_BYTES_MAX = 2 * 1024**3 - 1
 """What one protobuf message can hold; the default limit of `inspect_model`."""
 INSPECTION_TIMEOUT_S = 120.0
-RULES = 1
+RULES = 2
 """Changes when the facts below do, so that facts on disk from an older program are not used."""
 
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _CONTRIB_DOMAIN = "com.microsoft"
 _READS_FILES = "com.microsoft::EPContext"
 _NAMES_MAX = 64
+_QUANTISED = (
+    "QLinear",
+    "QuantizeLinear",
+    "DynamicQuantize",
+    "MatMulInteger",
+    "ConvInteger",
+    "MatMulNBits",
+    "QAttention",
+)
+"""How the names of operators begin that compute in integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,20 @@ class ModelFacts:
     external_paths: tuple[str, ...]
     inputs: tuple[TensorFact, ...]
     outputs: tuple[TensorFact, ...]
+    dtypes: tuple[str, ...] = ()
+    """The element types of its tensors."""
+    quantised: bool = False
+    """Whether it computes in integers that stand for fractions; weights alone that are kept so do not count."""
+
+
+def comparison_class_of(facts: ModelFacts) -> str:
+    """Return the arithmetic of a model, as a manifest names it."""
+    if facts.quantised:
+        return "int8"
+    for dtype, name in (("bfloat16", "bf16"), ("float16", "fp16")):
+        if dtype in facts.dtypes:
+            return name
+    return "fp64" if "float64" in facts.dtypes and "float32" not in facts.dtypes else "fp32"
 
 
 def check_facts(facts: ModelFacts, name: str, *, contrib_operators: bool) -> None:
@@ -63,7 +87,7 @@ def check_facts(facts: ModelFacts, name: str, *, contrib_operators: bool) -> Non
     if facts.external_paths:
         raise InputError(
             f"{name} keeps tensors in other files ({facts.external_paths[0]!r}), which is refused; "
-            "save the model as one file (onnx.save(model, path, save_as_external_data=False))"
+            "`swarmharness skills add MODEL.onnx` puts them into one, as does onnx.save(onnx.load(path), path)"
         )
     for operator in facts.foreign_operators:
         domain = operator.partition("::")[0]
@@ -126,6 +150,8 @@ def facts_from_json(text: str) -> ModelFacts:
         external_paths=tuple(value["external_paths"]),
         inputs=tuple(_tensor(entry) for entry in value["inputs"]),
         outputs=tuple(_tensor(entry) for entry in value["outputs"]),
+        dtypes=tuple(value["dtypes"]),
+        quantised=value["quantised"],
     )
 
 
@@ -145,13 +171,20 @@ def parse(data: bytes) -> ModelFacts:
     defined = {(function.domain, function.name) for function in model.functions}
     foreign: dict[str, None] = {}
     external: dict[str, None] = {}
-    nodes = 0
+    types: set[int] = set()
+    nodes, quantised = 0, False
     for message in _messages(model):
         if isinstance(message, onnx.NodeProto):
             nodes += 1
+            quantised = quantised or message.op_type.startswith(_QUANTISED)
+            if message.op_type == "Cast":
+                types |= {attribute.i for attribute in message.attribute if attribute.name == "to"}
             if message.domain not in _STANDARD_DOMAINS and (message.domain, message.op_type) not in defined:
                 foreign[_clean(f"{message.domain}::{message.op_type}")] = None
+        elif isinstance(message, onnx.TypeProto.Tensor):
+            types.add(message.elem_type)
         elif isinstance(message, onnx.TensorProto):
+            types.add(message.data_type)
             is_external = message.data_location == onnx.TensorProto.EXTERNAL
             if is_external or message.external_data:
                 paths = [entry.value for entry in message.external_data if entry.key == "location"]
@@ -163,7 +196,9 @@ def parse(data: bytes) -> ModelFacts:
         foreign_operators=tuple(foreign)[:_NAMES_MAX],
         external_paths=tuple(external)[:_NAMES_MAX],
         inputs=tuple(_fact(value) for value in model.graph.input if value.name not in initialised)[:_NAMES_MAX],
-        outputs=tuple(_fact(value) for value in model.graph.output)[:_NAMES_MAX],
+        outputs=tuple(fact for value in model.graph.output for fact in _output_facts(value))[:_NAMES_MAX],
+        dtypes=tuple(sorted(map(_dtype, types))),
+        quantised=quantised,
     )
 
 
@@ -182,19 +217,36 @@ def _messages(root: Any) -> Iterator[Any]:
                 waiting.extend(value)
 
 
-def _fact(value: Any) -> TensorFact:
+def _dtype(number: int) -> str:
     import onnx
 
+    names: dict[int, str] = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+    name = names.get(number, "unknown")
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _output_facts(value: Any) -> Iterator[TensorFact]:
+    """Yield the tensors that an output is sent as: a map is a table and its labels (see `kinds.onnx_values`)."""
+    in_rows = value.type.WhichOneof("value") == "sequence_type"
+    inner = value.type.sequence_type.elem_type if in_rows else value.type
+    if inner.WhichOneof("value") != "map_type":
+        yield _fact(value)
+        return
+    table: tuple[int | str, ...] = ("rows", "labels") if in_rows else ("labels",)
+    name = _clean(value.name)
+    yield TensorFact(name, _dtype(inner.map_type.value_type.tensor_type.elem_type), table)
+    yield TensorFact(f"{name}.labels", _dtype(inner.map_type.key_type), ("labels",))
+
+
+def _fact(value: Any) -> TensorFact:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        return TensorFact(_clean(value.name), kind or "unknown", ())
+        return TensorFact(_clean(value.name), (kind or "unknown").removesuffix("_type"), ())
     tensor = value.type.tensor_type
-    names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
-    dtype = {"float": "float32", "double": "float64"}.get(names.get(tensor.elem_type, "unknown"))
     shape = tuple(
         size.dim_value if size.HasField("dim_value") else _clean(size.dim_param) or "?" for size in tensor.shape.dim
     )
-    return TensorFact(_clean(value.name), dtype or names.get(tensor.elem_type, "unknown"), shape[:_NAMES_MAX])
+    return TensorFact(_clean(value.name), _dtype(tensor.elem_type), shape[:_NAMES_MAX])
 
 
 def _clean(text: str) -> str:

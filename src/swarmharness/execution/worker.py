@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median_high
 from typing import TYPE_CHECKING
 
 from swarmharness.errors import InputError, SwarmError
@@ -123,12 +124,12 @@ class Worker:
         return Loaded()
 
     def _try(self, trial: Try) -> Tried:
-        service_us = measure(self._opened(), measure_s=trial.measure_ms / 1000)
-        if not trial.yardstick:
+        service_us, processor_us = measure(self._opened(), measure_s=trial.measure_ms / 1000)
+        if not trial.work:
             return Tried(service_us, 0)
-        from swarmharness.execution.kinds.yardstick import measure_yardstick
+        from swarmharness.execution.kinds.yardstick import REFERENCE_US, measure_yardstick
 
-        return Tried(service_us, measure_yardstick())
+        return Tried(service_us, max(1, processor_us * REFERENCE_US // measure_yardstick()))
 
     def _opened(self) -> Runner:
         if self._runner is None:
@@ -184,22 +185,23 @@ def runner_of(manifest: SkillManifest) -> Callable[[Mapping[str, Path], SessionF
         ) from None
 
 
-def measure(runner: Runner, *, measure_s: float) -> int:
-    """Return the median time of a made input in microseconds, after one to warm up.
+def measure(runner: Runner, *, measure_s: float) -> tuple[int, int]:
+    """Return the median time of a made input, and that of the processor, in microseconds, after one to warm up.
 
     Inputs are tried until the model answers one; InputError says why it answered none.
     """
     sample = answered_sample(runner)
     times_us: list[int] = []
+    processor_us: list[int] = []
     first_ns = time.monotonic_ns()
     while len(times_us) < MEASUREMENTS and (not times_us or time.monotonic_ns() - first_ns < measure_s * 1e9):
-        started_ns = time.monotonic_ns()
+        started_ns, processor_ns = time.monotonic_ns(), time.process_time_ns()
         (output,) = runner.run([sample])
         if output.error:
             raise InputError(f"it answered an input and failed when it came again: {output.error}")
         times_us.append((time.monotonic_ns() - started_ns) // 1000)
-    measured = sorted(times_us)
-    return max(1, measured[len(measured) // 2])
+        processor_us.append((time.process_time_ns() - processor_ns) // 1000)
+    return max(1, median_high(times_us)), max(1, median_high(processor_us))
 
 
 def answered_sample(runner: Runner) -> bytes:

@@ -91,8 +91,8 @@ class Try:
     """Run made inputs until the model answers one, and measure it for about `measure_ms`."""
 
     measure_ms: Count
-    yardstick: bool
-    """Measure the yardstick of `execution.kinds.yardstick` too."""
+    work: bool
+    """Measure the work of an item too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class Tried:
     """The model answers, in so much time an item."""
 
     service_us: Count
-    yardstick_us: Count
-    """0 when it was not asked for."""
+    work_microcredits: Count
+    """Its processor time on the reference core, in micro-seconds; 0 when that was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)

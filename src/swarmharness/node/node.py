@@ -227,7 +227,11 @@ def _offered_skills(
                 raise UnavailableError(f"the model of {name} is not on this machine: swarmharness skills pull {name}")
             chosen.add(name)
     problems = dict(catalog.problems) if "*" in wanted else {}
-    return [catalog.get(name) for name in sorted(chosen)], problems
+    served = [catalog.get(name) for name in sorted(chosen)]
+    for skill in served:
+        for warning in skill.manifest.warnings:
+            _log.warning("%s", warning)
+    return served, problems
 
 
 def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None) -> NetworkSettings:

@@ -199,6 +199,14 @@ def rigid() -> bytes:
     return serialized(model(nodes, floats, {"y": (TensorProto.FLOAT, [])}, initializers=[index]))
 
 
+def with_weight(weight: Any) -> bytes:
+    """`y = x + w` for `x` float32 [3]."""
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    floats: dict[str, Any] = {"x": (TensorProto.FLOAT, [3])}
+    initializers = [onnx.numpy_helper.from_array(weight, "w")]
+    return serialized(model(nodes, floats, {"y": (TensorProto.FLOAT, [3])}, initializers=initializers))
+
+
 def with_external_data(location: str) -> bytes:
     """A model whose one weight lies in another file."""
     weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL)

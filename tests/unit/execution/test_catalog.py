@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from swarmharness.errors import ConfigurationError, InputError, UnavailableError
-from swarmharness.execution.catalog import add_skill, find_skills, read_skill
+from swarmharness.errors import ConfigurationError, InputError, MistakesError, UnavailableError
+from swarmharness.execution.catalog import (
+    InstalledSkill,
+    check_name,
+    copy_skill,
+    find_skills,
+    install,
+    read_skill,
+    staging,
+)
 from tests.unit.execution import builders
 
 
@@ -20,29 +29,53 @@ def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
         find_skills(tmp_path).get("image-orc")
 
 
+def added(folder: Path, user: Path, *, force: bool = False) -> InstalledSkill:
+    """Give a skill its place, without its models."""
+    skill = read_skill(folder, own_files=True)
+    check_name(skill.manifest.name, user, force=force)
+    with staging(user) as workspace:
+        staged = workspace / skill.manifest.name
+        copy_skill(skill, staged)
+        return install(staged, user)
+
+
 def test_an_added_skill_is_found_and_only_what_it_names_is_copied(tmp_path: Path) -> None:
     folder = builders.skill_folder(tmp_path, builders.doubling())
     (folder / "private-notes.txt").write_text("x")
-    added = add_skill(folder, tmp_path / "user")
-    assert sorted(path.name for path in added.folder.iterdir()) == ["model.onnx", "skill.toml"]
-    assert find_skills(tmp_path / "user").get("toy") == added
+    skill = added(folder, tmp_path / "user")
+    assert sorted(path.name for path in skill.folder.iterdir()) == ["model.onnx", "skill.toml"]
+    assert find_skills(tmp_path / "user").get("toy") == skill
     assert [path.name for path in (tmp_path / "user").iterdir()] == ["toy"]
 
 
 def test_an_added_skill_is_replaced_only_by_force(tmp_path: Path) -> None:
     user = tmp_path / "user"
-    add_skill(builders.skill_folder(tmp_path / "a", builders.doubling()), user)
+    added(builders.skill_folder(tmp_path / "a", builders.doubling()), user)
     other = builders.skill_folder(tmp_path / "b", builders.filling())
     with pytest.raises(ConfigurationError, match=r"'toy' is already in .*; --force replaces it"):
-        add_skill(other, user)
-    add_skill(other, user, force=True)
+        added(other, user)
+    added(other, user, force=True)
     assert (user / "toy" / "model.onnx").read_bytes() == builders.filling()
+    assert [path.name for path in user.iterdir()] == ["toy"]
 
 
 def test_a_shipped_name_is_taken(tmp_path: Path) -> None:
     folder = builders.skill_folder(tmp_path, builders.doubling(), name="image-ocr")
     with pytest.raises(ConfigurationError, match="name of a shipped skill"):
-        add_skill(folder, tmp_path / "user")
+        added(folder, tmp_path / "user")
+
+
+def test_what_is_wrong_with_the_files_beside_a_manifest_is_named_with_what_would_be_right(tmp_path: Path) -> None:
+    folder = builders.skill_folder(tmp_path, builders.doubling(), size_bytes=1, batch_items=0)
+    data = builders.filling()
+    (folder / "model.onnx").write_bytes(data)
+    with pytest.raises(MistakesError) as caught:
+        read_skill(folder, own_files=True)
+    assert list(caught.value.mistakes) == [
+        "model.batch_items: expected a whole number from 1 to 4096, got 0",
+        f"model.files[0].size_bytes: {folder / 'model.onnx'} has {len(data)}",
+        f"model.files[0].sha256: that of {folder / 'model.onnx'} is {hashlib.sha256(data).hexdigest()}",
+    ]
 
 
 def test_a_broken_skill_is_reported_and_the_others_still_work(tmp_path: Path) -> None:
@@ -64,16 +97,16 @@ def test_a_manifest_that_is_no_text_or_too_long_is_refused(tmp_path: Path, conte
 
 def test_a_folder_without_a_manifest_is_no_skill(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no skill folder: skill\.toml: No such file"):
-        add_skill(tmp_path, tmp_path / "user")
+        read_skill(tmp_path)
 
 
 def test_a_file_that_the_manifest_names_must_be_there_and_inside(tmp_path: Path) -> None:
     folder = builders.skill_folder(tmp_path, builders.doubling())
     (folder / "model.onnx").unlink()
-    with pytest.raises(InputError, match="there is no such file"):
-        add_skill(folder, tmp_path / "user")
+    with pytest.raises(InputError, match="there is no file"):
+        added(folder, tmp_path / "user")
     (tmp_path / "elsewhere").write_bytes(builders.doubling())
     (folder / "model.onnx").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="leads out of the skill's folder"):
-        add_skill(folder, tmp_path / "user")
+        added(folder, tmp_path / "user")
     assert not (tmp_path / "user" / "toy").exists()

