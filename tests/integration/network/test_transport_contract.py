@@ -113,7 +113,7 @@ async def test_what_was_not_written_for_peers_stays_here(world: World, kind: typ
     left, right = await two(world)
 
     async def fails(_: Request) -> bytes:
-        raise kind("the database /home/ada/.local/share/swarmharness/swarm.sqlite is damaged (disk I/O error)")
+        raise kind("the database /home/some/.local/share/swarmharness/swarm.sqlite is damaged (disk I/O error)")
 
     right.handle("fails", fails)
     with pytest.raises(SwarmError) as caught:

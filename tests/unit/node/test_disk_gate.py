@@ -8,7 +8,7 @@ import trio.testing
 from swarmharness.errors import UnavailableError
 from swarmharness.simulation.memory_swarm import MemoryNode, memory_swarm
 
-SECRET = "/home/ada/swarm.sqlite"
+SECRET = "/home/some/swarm.sqlite"
 
 
 def has_room(node: MemoryNode, room: bool) -> None:
