@@ -101,12 +101,17 @@ def _end_the_last_line(path: Path) -> None:
             file.write("\n")
 
 
-def play_all(numbers: Iterable[int], jobs: int, state: Path, shrink_s: float) -> Iterator[Played]:
-    """Play the numbers that the state lacks, and yield each as it ends, when it is in the state."""
+def play_all(numbers: range, jobs: int, state: Path, shrink_s: float) -> Iterator[Played]:
+    """Play the numbers that the state lacks, and yield each as it ends, when it is in the state.
+
+    Those that broke another version of the program come first.
+    """
     program, version = program_digest(), commit()
-    here = [played for played in read_state(state) if played.program == program]
+    ever = read_state(state)
+    here = [played for played in ever if played.program == program]
     done, known = {played.number for played in here}, {played.verdict for played in here if played.kept}
-    waiting = (number for number in numbers if number not in done)
+    broke = sorted({played.number for played in ever if played.verdict != HELD and played.number in numbers} - done)
+    waiting = itertools.chain(broke, (number for number in numbers if number not in done and number not in broke))
     work = partial(play_number, program=program, commit=version, keep=state.parent / "failures", shrink_s=shrink_s)
     state.parent.mkdir(parents=True, exist_ok=True)
     _end_the_last_line(state)

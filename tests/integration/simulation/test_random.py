@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,12 @@ def test_a_night_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     state = tmp_path / "played.jsonl"
     assert "1 distinct numbers" in night("--state", str(state), "--numbers", "21")
     with state.open("a") as file:
-        file.write('{"number": 22, "prog')  # the power failed here
-    assert "2 distinct numbers were played with all versions, 2 with this one" in night(
-        "--state", str(state), "--numbers", "21-22", "--jobs", "2"
+        broken = overnight.Played(22, "another version", "its commit", "C-4: paid twice")
+        file.write(json.dumps(asdict(broken)) + '\n{"number": 22, "prog')  # the power failed here
+    assert "3 distinct numbers were played with all versions, 3 with this one" in night(
+        "--state", str(state), "--numbers", "20-22", "--jobs", "1"
     )
-    assert [played.number for played in overnight.read_state(state)] == [21, 22]
+    assert [played.number for played in overnight.read_state(state)] == [21, 22, 22, 20]
 
 
 def test_what_fails_in_a_night_is_shrunk_kept_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
