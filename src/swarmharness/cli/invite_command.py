@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from pathlib import Path
+from typing import Any
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json
 
@@ -19,10 +22,26 @@ def invite(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print_json(answer)
     else:
         print(answer["invite"])
-    if all(address.startswith(("/ip4/127.", "/ip6/::1/")) for address in answer["addresses"]):
-        option = f" --data-dir {data_dir}" if data_dir else ""
-        print(
-            "warning: this node listens on loopback only, so the invite works on this machine alone; to open it, stop "
-            f"it and run: swarmharness node start{option} --listen /ip4/0.0.0.0/tcp/4001",
-            file=sys.stderr,
-        )
+    hint = _hint(answer, data_dir)
+    if hint:
+        print(f"warning: {hint}", file=sys.stderr)
+
+
+def _hint(answer: dict[str, Any], data_dir: Path | None) -> str:
+    """Say for whom an invite does not work, and what would help; or nothing."""
+    from swarmharness.network.addresses import Reach, open_to_the_network
+
+    match Reach(answer["reach"]):
+        case Reach.NO_NETWORK:
+            return (
+                "this machine has no network address now, so the invite works on this machine alone; the node follows "
+                "by itself: connect the machine, then run `swarmharness invite` again"
+            )
+        case Reach.LOOPBACK:
+            option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
+            listen = open_to_the_network(answer["listening"])
+            return (
+                "this node listens on loopback only, so the invite works on this machine alone; to open it, stop it "
+                f"and run: swarmharness node start{option} --listen {listen}"
+            )
+    return ""

@@ -33,6 +33,8 @@ from swarmharness.protocol.frame import (
 )
 from swarmharness.protocol.handshake import Hello
 
+DUPLICATE = "duplicate"
+"""The farewell on a channel to a peer that has another one."""
 _READ_BYTES = 64 * 1024
 _REQUEST, _BULK_REQUEST = int(FrameKind.REQUEST), int(FrameKind.BULK_REQUEST)
 _RESPONSE = int(FrameKind.RESPONSE)
@@ -328,4 +330,4 @@ class Channel:
 
     def _close_if_idle(self) -> None:
         if not (self._calls.in_progress or self._serving.in_progress):
-            self.close("duplicate")
+            self.close(DUPLICATE)

@@ -63,7 +63,7 @@ class Libp2pDht:
         """The last look-ups that this node made, oldest first."""
 
     async def __aenter__(self) -> Self:
-        self._dht = KadDHT(self._host, DHTMode.SERVER if self._transport.addresses else DHTMode.CLIENT)
+        self._dht = KadDHT(self._host, DHTMode.SERVER if self._transport.listening else DHTMode.CLIENT)
         self._count_lookups()
         nursery = await self._background.open()
         await nursery.start(self._run)

@@ -27,10 +27,8 @@ from libp2p.security.pnet.psk_conn import PskConn
 from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from multiaddr import Multiaddr
-from multiaddr.utils import get_network_addrs
 
 from swarmharness.identity import Identity
-from swarmharness.network.addresses import concrete
 from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
 from swarmharness.network.libp2p_link import Link, Links, WatchedTcp, WatchedWebsocket
 from swarmharness.network.settings import NetworkSettings
@@ -122,9 +120,12 @@ def tune_libp2p(*, verbose: bool) -> None:
 
 
 def build_host(
-    identity: Identity, settings: NetworkSettings, permits: Callable[[str], bool]
+    identity: Identity,
+    settings: NetworkSettings,
+    permits: Callable[[str], bool],
+    addresses: Callable[[], tuple[str, ...]],
 ) -> tuple[BasicHost, Gate, Links]:
-    """Return a host that is not running yet, its gate, and its connections."""
+    """Return a host that is not running yet, its gate, and its connections; it announces what `addresses` returns."""
     tune_libp2p(verbose=settings.verbose)
     key_pair = create_new_key_pair(identity.seed)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
@@ -151,23 +152,9 @@ def build_host(
         psk=settings.psk_hex or None,
     )
     swarm.auto_connector = NoAutoConnector(swarm)
-    host = BasicHost(swarm, addrs_factory=_announcer(settings), disable_identify_address_discovery=True)
+    host = BasicHost(
+        swarm,
+        addrs_factory=lambda bound: [Multiaddr(address) for address in addresses()],
+        disable_identify_address_discovery=True,
+    )
     return host, gate, links
-
-
-def _announcer(settings: NetworkSettings) -> Callable[[list[Multiaddr]], list[Multiaddr]]:
-    """Return what makes announced addresses out of bound ones: only concrete ones, or the configured ones."""
-    fixed = [Multiaddr(address) for address in settings.announce]
-
-    def announce(bound: list[Multiaddr]) -> list[Multiaddr]:
-        if fixed:
-            return fixed
-        texts = [text for address in bound for text in concrete(str(address), _interfaces())]
-        return [Multiaddr(text) for text in dict.fromkeys(texts)]
-
-    return announce
-
-
-def _interfaces() -> list[str]:
-    found = [address.split("%", 1)[0] for version in (4, 6) for address in get_network_addrs(version)]
-    return list(dict.fromkeys(found)) or ["127.0.0.1"]

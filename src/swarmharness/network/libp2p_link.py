@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import trio
@@ -67,6 +68,8 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         self._start = 0
         self._writing = False
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) and tcp else None
+        self.local_host = _local_host(stream)
+        """This machine's own address on the connection; empty if nobody can tell."""
         self._on_close: list[Callable[[], None]] = []
 
     @classmethod
@@ -195,6 +198,12 @@ class Links:
         for link in list(self._open):
             await link.cut()
 
+    async def cut_strangers(self, hosts: Collection[str]) -> None:
+        """Close the connections by an address that is not among `hosts`: nothing arrives there any more."""
+        for link in list(self._open):
+            if link.local_host and link.local_host not in hosts:
+                await link.cut()
+
 
 class WatchedTcp(TCP):  # type: ignore[misc]
     """libp2p's TCP over `Link`s."""
@@ -245,6 +254,17 @@ def websocket_stream(connection: Any) -> trio.abc.AsyncResource | None:
     """Return the transport stream inside libp2p's WebSocket connection, or None if its insides changed."""
     stream = getattr(getattr(connection, "_ws_connection", None), "_stream", None)
     return stream if isinstance(stream, trio.abc.AsyncResource) else None
+
+
+def _local_host(stream: trio.abc.AsyncResource | None) -> str:
+    """Return the address of this end, in its shortest form."""
+    if not isinstance(stream, trio.SocketStream):
+        return ""
+    try:
+        host = ipaddress.ip_address(str(stream.socket.getsockname()[0]).split("%", 1)[0])
+    except (OSError, ValueError, IndexError):
+        return ""
+    return str(getattr(host, "ipv4_mapped", None) or host)
 
 
 async def _until_closed(handler: _Handler, link: Link) -> None:

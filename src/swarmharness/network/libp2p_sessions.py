@@ -12,7 +12,7 @@ from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError, Ref
 from swarmharness.identity import PeerId
 from swarmharness.network.background import Background
 from swarmharness.network.bulk import BulkExchange, BulkStream
-from swarmharness.network.channel import Channel
+from swarmharness.network.channel import DUPLICATE, Channel
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_lean import LeanStream
@@ -187,10 +187,13 @@ class Sessions:
     # -- losing -----------------------------------------------------------------------------------------------------
 
     def _on_end(self, channel: Channel) -> None:
-        gone = self.peers.end(channel)
-        if gone and channel.end is not None and channel.end.reason == _TWIN_FAREWELL:
+        gone, end = self.peers.end(channel), channel.end
+        if not gone or end is None or self.stopping:
+            return
+        if end.reason == _TWIN_FAREWELL:
             self._heard_of_twin(channel.peer_id)
-        if gone and channel.end is not None and not channel.end.farewell and not self.stopping:
+        # A peer that says "duplicate" of the only channel holds one for alive that is dead here.
+        if not end.farewell or end.reason == DUPLICATE:
             self.background.nursery.start_soon(self._reconnect, channel.peer_id)
 
     def _heard_of_twin(self, peer_id: PeerId) -> None:

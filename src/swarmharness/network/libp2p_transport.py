@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -13,17 +14,21 @@ from multiaddr import Multiaddr
 from swarmharness.errors import ConfigurationError, leaf
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
+from swarmharness.network.interfaces import read_hosts
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, build_host
 from swarmharness.network.libp2p_sessions import Sessions
 from swarmharness.network.local_calls import call_own_handler
+from swarmharness.network.own_addresses import OwnAddresses
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
 from swarmharness.network.settings import AccessRules, NetworkSettings
 from swarmharness.ports import Randomness, SystemClock, SystemRandomness
 from swarmharness.refusals import Reason, Refusals
 
+LOOK_S = 2.0
+"""How often the addresses of this machine are looked at; a look takes half a millisecond."""
+_LOG = logging.getLogger(__name__)
 _SHUTDOWN_S = 0.7
-_RETIRE_S = 1.0
 
 
 class Libp2pTransport:
@@ -46,7 +51,8 @@ class Libp2pTransport:
         self._handlers: dict[str, Handler] = {}
         self.refused = refusals or Refusals(SystemClock().monotonic_us)
         self._check_psk()
-        self._host, self._gate, self._links = build_host(identity, settings, self._permits)
+        self._own = OwnAddresses(settings.announce)
+        self._host, self._gate, self._links = build_host(identity, settings, self._permits, lambda: self._own.current)
         self._sessions = Sessions(
             Dialler(self._host, settings.dial_timeout_s),
             identity.peer_id,
@@ -57,7 +63,6 @@ class Libp2pTransport:
             refused=self.refused,
         )
         self._peers = self._sessions.peers
-        self._addresses: tuple[str, ...] = ()
 
     # -- the port -----------------------------------------------------------------------------------------------
 
@@ -69,7 +74,12 @@ class Libp2pTransport:
     @property
     def addresses(self) -> tuple[str, ...]:
         """See `Transport`."""
-        return self._addresses
+        return self._own.current
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """See `Transport`."""
+        return self._own.listening
 
     def handle(self, method: str, handler: Handler) -> None:
         """See `Transport`."""
@@ -114,6 +124,10 @@ class Libp2pTransport:
         """See `Transport`."""
         self._peers.watch(listener)
 
+    def watch_addresses(self, listener: Callable[[], None]) -> None:
+        """See `Transport`."""
+        self._own.watch(listener)
+
     # -- beyond the port ------------------------------------------------------------------------------------------
 
     @property
@@ -143,7 +157,9 @@ class Libp2pTransport:
         nursery = await self._sessions.background.open()
         try:
             await nursery.start(self._run_host)
-            self._addresses = self._bound_addresses()
+            self._own.update(self._bound(), read_hosts())
+            if self._own.listening:
+                nursery.start_soon(self._watch_hosts)
         except BaseException as error:
             await self._sessions.background.close(error)
             raise leaf(error) from None
@@ -167,14 +183,26 @@ class Libp2pTransport:
             task_status.started()
             await trio.sleep_forever()
 
-    def _bound_addresses(self) -> tuple[str, ...]:
+    def _bound(self) -> list[str]:
         bound = self._host.get_network().listeners
         for address in self._settings.listen:
             if str(Multiaddr(address)) not in bound:
                 raise ConfigurationError(f"cannot listen on {address}: choose another address or port")
-        addresses = {without_peer(str(address)) for address in self._host.get_addrs()}
-        # Plain TCP first: it is twice as fast as WebSocket.
-        return tuple(sorted(addresses, key=lambda address: (address.endswith("/ws"), address)))
+        return [without_peer(str(address)) for address in self._host.get_transport_addrs()]
+
+    async def _watch_hosts(self) -> None:
+        """Follow the addresses of this machine; what is connected by one that is gone is cut, and dialled again."""
+        while True:
+            await trio.sleep(LOOK_S)
+            try:
+                hosts = await trio.to_thread.run_sync(read_hosts, abandon_on_cancel=True)
+            except OSError as error:
+                _LOG.debug("the addresses of this machine cannot be read, so those from before stand: %s", error)
+                continue
+            if hosts.present:  # some sandboxes tell of none
+                await self._links.cut_strangers(hosts.present)
+            if self._own.update(self._own.listening, hosts):
+                _LOG.info("this node is reached at %s now", ", ".join(self._own.current) or "no address")
 
     def _drop(self, peer_id: PeerId, reason: str) -> None:
         self._peers.close(peer_id, reason)

@@ -1,7 +1,7 @@
 """The in-memory twin of the libp2p transport, with faults to inject; nothing of it leaves the process.
 
-Time passes only through `trio.sleep`, so a `MockClock` drives it. `kill`, `cut` and `set_delay` are the faults: a
-killed node's peers notice at once (the kernel resets its connections), a cut link only when the heartbeat gives up.
+Time passes only through `trio.sleep`, so a `MockClock` drives it. `kill`, `move`, `cut` and `set_delay` are the faults:
+a killed node's peers notice at once (the kernel resets its connections), a cut link only when the heartbeat gives up.
 """
 
 from __future__ import annotations
@@ -65,6 +65,14 @@ class MemoryNetwork:
     def revive(self, peer_id: PeerId) -> None:
         """Let a killed node take part again, without its connections."""
         self._dead.discard(peer_id)
+
+    def move(self, peer_id: PeerId) -> None:
+        """Give a node another address: its connections are lost, and nobody can dial it by the old one."""
+        node = self._nodes.get(peer_id)
+        if node is not None and node.listening:
+            node.move()
+            for link in self.links_of(peer_id):
+                link.end("the connection broke", lost=True)
 
     def cut(self, left: PeerId, right: PeerId) -> None:
         """Let nothing through between two nodes; their channel dies when the heartbeat notices."""

@@ -46,6 +46,7 @@ class MemoryDht:
         self._network: MemoryNetwork = transport.network
         self._place = _place(transport.peer_id)
         self._contact: _Contact = self._place, transport.peer_id, transport.addresses
+        transport.watch_addresses(self._moved)
         self._buckets: dict[int, dict[PeerId, _Contact]] = {}
         self._records: dict[bytes, dict[PeerId, tuple[float, tuple[str, ...]]]] = {}
         self._ttl_s = provider_ttl_s
@@ -100,6 +101,9 @@ class MemoryDht:
             return None
         other._note(self._contact)
         return other
+
+    def _moved(self) -> None:
+        self._contact = self._place, self._transport.peer_id, self._transport.addresses
 
     # -- what peers ask of this node ------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ import trio
 
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.network.addresses import ADDRESSES_MAX
 from swarmharness.network.background import Background
 from swarmharness.network.local_calls import call_own_handler, serve_call
+from swarmharness.network.own_addresses import Hosts, OwnAddresses
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
 from swarmharness.network.settings import AccessRules, NetworkSettings
 from swarmharness.refusals import Reason, Refusals
@@ -41,7 +43,10 @@ class MemoryTransport:
         self.network = network
         self.settings = settings
         self._peer_id = peer_id
-        self._addresses = (f"/memory/{peer_id}",) if settings.listen else ()
+        self._own = OwnAddresses()
+        if settings.listen:
+            self._own.update([f"/memory/{peer_id}"], Hosts())
+        self._moves = 0
         self._access = settings.access
         self._handlers: dict[str, Handler] = {}
         self._known: dict[PeerId, tuple[str, ...]] = {}
@@ -74,7 +79,12 @@ class MemoryTransport:
     @property
     def addresses(self) -> tuple[str, ...]:
         """See `Transport`."""
-        return self._addresses
+        return self._own.current
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """See `Transport`."""
+        return self._own.listening
 
     def handle(self, method: str, handler: Handler) -> None:
         """See `Transport`."""
@@ -86,7 +96,8 @@ class MemoryTransport:
         """See `Transport`."""
         known = self._known.get(peer.peer_id, ())
         if known != peer.addresses:
-            self._known[peer.peer_id] = tuple(dict.fromkeys((*peer.addresses, *known))) if known else peer.addresses
+            merged = tuple(dict.fromkeys((*peer.addresses, *known))) if known else peer.addresses
+            self._known[peer.peer_id] = merged[:ADDRESSES_MAX]
 
     async def connect(self, peer_id: PeerId, *, timeout_s: float) -> None:
         """See `Transport`."""
@@ -120,6 +131,10 @@ class MemoryTransport:
         """See `Transport`."""
         self._listeners.append(listener)
 
+    def watch_addresses(self, listener: Callable[[], None]) -> None:
+        """See `Transport`."""
+        self._own.watch(listener)
+
     # -- beyond the port, as the libp2p transport has it ------------------------------------------------------------
 
     def refusals(self) -> dict[str, int]:
@@ -139,6 +154,11 @@ class MemoryTransport:
         if link is not None:
             link.end(reason, lost=False)
 
+    def move(self) -> None:
+        """Have another address from now on, as in another network; see `MemoryNetwork.move`."""
+        self._moves += 1
+        self._own.update([f"/memory/{self._peer_id}/{self._moves}"], Hosts())
+
     # -- what the network does here -----------------------------------------------------------------------------------
 
     def tell(self, event: PeerEvent) -> None:
@@ -153,6 +173,11 @@ class MemoryTransport:
         text = f"{peer_id} is excluded by this node's allow or deny list (network.allow, network.deny)"
         self.refused.note(Reason.ACCESS, peer_id, text)
         return False
+
+    def is_at(self, addresses: tuple[str, ...]) -> bool:
+        """Tell whether this node listens at one of these."""
+        own = self._own.current
+        return own == addresses or any(address in addresses for address in own)
 
     async def answer(self, caller: PeerId, method: str, payload: bytes, timeout_s: float, deadline: float) -> bytes:
         """Have this node answer a call: a caller that gives up cancels the handler, and does not wait for its end."""
@@ -219,7 +244,7 @@ class MemoryTransport:
         with trio.move_on_after(self.settings.dial_timeout_s):
             await self.network.travel(self._peer_id, peer_id, "dial", DIAL_BYTES)
             target = self.network.reachable(peer_id)
-            if target is None or not target.settings.listen:
+            if target is None or not target.is_at(self._known[peer_id]):
                 raise PeerLostError(f"cannot reach {peer_id}: nobody listens there")
             if target.settings.psk_hex != self.settings.psk_hex:
                 await trio.sleep_forever()

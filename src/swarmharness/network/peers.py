@@ -11,11 +11,15 @@ from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
 from swarmharness.network.ports import PeerEvent
 
+BOTH_DIALLED_S = 16.0
+"""Two dials that began before either side had a channel end within so many seconds: 8 to dial, 8 to say hello."""
+
 
 @dataclass(slots=True)
 class _Entry:
     channel: Channel
     opened_here: bool
+    added_s: float
 
 
 class Peers:
@@ -54,19 +58,20 @@ class Peers:
         """Take a channel that has shaken hands; returns the one that has to go, which may be the new one itself.
 
         If both sides dialled at once, the stream opened by the smaller peer id stays, so both choose alike. If the
-        same side opens again, it has lost its older stream, and the newer one stays.
+        peer opens again, it has lost the older stream (its address may have changed), and the newer one stays.
         """
-        peer_id = channel.peer_id
+        peer_id, now_s = channel.peer_id, trio.current_time()
         self._all.setdefault(peer_id, set()).add(channel)
         present = self._current.get(peer_id)
         if present is None:
-            self._current[peer_id] = _Entry(channel, opened_here)
+            self._current[peer_id] = _Entry(channel, opened_here, now_s)
             self._tell(PeerEvent(peer_id, connected=True))
             return None
+        both_dialled = present.opened_here != opened_here and now_s - present.added_s < BOTH_DIALLED_S
         smaller_is_here = self._own_id < peer_id
-        if present.opened_here != opened_here and present.opened_here == smaller_is_here:
+        if both_dialled and present.opened_here == smaller_is_here:
             return channel
-        self._current[peer_id] = _Entry(channel, opened_here)
+        self._current[peer_id] = _Entry(channel, opened_here, now_s)
         return present.channel
 
     def end(self, channel: Channel) -> bool:

@@ -53,7 +53,11 @@ class Transport(Protocol):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The concrete multiaddrs on which others can reach this node; empty if it does not listen."""
+        """The concrete multiaddrs on which others can reach this node now; empty if nobody can."""
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """What it is bound to; 0.0.0.0 and :: stand for every interface. Empty if it does not listen."""
 
     def handle(self, method: str, handler: Handler) -> None:
         """Serve `method`; every method has exactly one handler, set before peers connect."""
@@ -82,6 +86,9 @@ class Transport(Protocol):
 
     def watch(self, listener: Callable[[PeerEvent], None]) -> None:
         """Call `listener`, which must not block, on every PeerEvent from now on."""
+
+    def watch_addresses(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, which must not block, whenever `addresses` changed: a machine moves between networks."""
 
 
 class Dht(Protocol):

@@ -14,6 +14,7 @@ import trio
 
 from swarmharness import __version__
 from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
+from swarmharness.network.addresses import open_to_the_network, reach
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
 from swarmharness.node.jobs_api import JobsApi
@@ -95,6 +96,8 @@ class NodeApi:
             "version": __version__,
             "uptime_s": (ports.clock.monotonic_us() - parts.started_us) // 1_000_000,
             "addresses": list(ports.transport.addresses),
+            "listening": list(ports.transport.listening),
+            "reach": reach(ports.transport.listening, ports.transport.addresses).value,
             "skills": [
                 {
                     "name": skill.name,
@@ -125,9 +128,15 @@ class NodeApi:
 
     async def _node_invite(self, _: Mapping[str, Any]) -> dict[str, Any]:
         ports = self._parts.ports
-        addresses = ports.transport.addresses
-        if not addresses:
+        addresses, listening = ports.transport.addresses, ports.transport.listening
+        if not listening:
             raise ConfigurationError("this node does not listen, so nobody can join it; start it with --listen")
+        if not addresses:
+            raise UnavailableError(
+                f"this node listens on {', '.join(listening)}, and its machine has no such address now, so nobody can "
+                "join it; it announces itself again when the address is back, and follows all changes with "
+                f"--listen {open_to_the_network(listening)}"
+            )
         invite = Invite(
             peer_id=ports.transport.peer_id,
             addresses=addresses,
@@ -136,7 +145,12 @@ class NodeApi:
             token=ports.randomness.token(TOKEN_BYTES),
             expires_unix_s=0,
         )
-        return {"invite": invite_text(invite, ports.signer), "addresses": list(addresses)}
+        return {
+            "invite": invite_text(invite, ports.signer),
+            "addresses": list(addresses),
+            "listening": list(listening),
+            "reach": reach(listening, addresses).value,
+        }
 
     async def _registry_join(self, params: Mapping[str, Any]) -> dict[str, Any]:
         outcomes = await self._parts.join([param(params, "target", str)])

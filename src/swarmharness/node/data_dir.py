@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
-import re
-import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,50 +192,6 @@ class DataDir:
         finally:
             os.close(handle)
         return None
-
-    def concrete_listen(self, listen: tuple[str, ...]) -> tuple[str, ...]:
-        """Replace port 0 in each address by the port chosen for it before, or by a free one that is remembered."""
-        path = self.path / "ports.json"
-        remembered = _read_ports(path)
-        chosen = dict(remembered)
-        with ExitStack() as held, _disk(path):
-            for address in listen:
-                if _port(address) == 0 and address not in chosen:
-                    chosen[address] = _free_port(address, held.enter_context)
-        if chosen != remembered:
-            self.write_secret(path.name, json.dumps(chosen, indent=1).encode())
-        return tuple(_with_port(address, chosen[address]) if _port(address) == 0 else address for address in listen)
-
-    def remembered_listen(self, listen: tuple[str, ...]) -> tuple[str, ...]:
-        """As `concrete_listen`, but chooses nothing: an address without a remembered port keeps its port 0."""
-        remembered = _read_ports(self.path / "ports.json")
-        return tuple(_with_port(a, remembered.get(a, 0)) if _port(a) == 0 else a for a in listen)
-
-
-def _port(address: str) -> int:
-    found = re.search(r"/tcp/(\d+)", address)
-    return int(found.group(1)) if found else -1
-
-
-def _with_port(address: str, port: int) -> str:
-    return re.sub(r"/tcp/\d+", f"/tcp/{port}", address, count=1)
-
-
-def _free_port(address: str, hold: Callable[[socket.socket], socket.socket]) -> int:
-    # Held until all are chosen, so that no two addresses get the same port.
-    host = address.split("/")[2]
-    probe = hold(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM))
-    probe.bind((host, 0))
-    port: int = probe.getsockname()[1]
-    return port
-
-
-def _read_ports(path: Path) -> dict[str, int]:
-    try:
-        table = json.loads(path.read_text())
-        return {str(address): int(port) for address, port in table.items() if 0 < int(port) < 65536}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # losing it costs a new port, nothing else
 
 
 def _read_pid(handle: int) -> int:

@@ -29,6 +29,7 @@ from swarmharness.node.doctor_machine import (
     python,
     space,
 )
+from swarmharness.node.doctor_network import addresses, ports
 from swarmharness.node.not_offered import by_reason
 from swarmharness.node.set_aside import find_set_aside
 from swarmharness.refusals import TWIN_REMEDY, Reason
@@ -64,7 +65,7 @@ def examine(directory: DataDir, config_file: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", "fail", mistake, "correct that line, then `swarmharness config check`")
         return
     yield Finding("configuration", "ok", str(config_file) if config_file else "the defaults (there is no file)")
-    yield from _ports(directory, config)
+    yield from ports(directory, config)
     yield from _bootstrap(config)
     yield from _models(directory)
 
@@ -116,6 +117,8 @@ def _node(directory: DataDir) -> Iterator[Finding]:
         yield Finding("node", "fail", detail, f"kill {pid}")
         return
     yield Finding("node", "ok", f"runs, pid {pid}, {status['registry']['connected']} peers connected")
+    if "reach" in status:  # else the node is of an older version
+        yield addresses(status)
     for reason in status["owner"]["reasons"]:
         yield Finding("owner", "warn", f"others are not served: {reason}", "`swarmharness node resume`, or see [owner]")
     for problem in status["registry"]["problems"]:
@@ -124,24 +127,6 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     for reason, names in by_reason(status.get("not_offered", {})).items():
         detail = f"not offered: {', '.join(names)}: {reason}"
         yield Finding("skill", "warn", detail, f"do so, or see `swarmharness skills show {names[0]}`")
-
-
-def _ports(directory: DataDir, config: Config) -> Iterator[Finding]:
-    if directory.holder_pid() is not None:
-        yield Finding("ports", "ok", "the running node listens on them")
-        return
-    for address in directory.remembered_listen(config.network.listen):
-        host, port = address.split("/")[2], int(address.split("/")[4])
-        if port == 0:
-            yield Finding("port", "ok", f"{address}: chosen by the first start")
-            continue
-        try:
-            with closing(socket.create_server((host, port), family=_family(host))):
-                yield Finding("port", "ok", f"{address} is free")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            remedy = f"end the program that uses port {port}, or listen elsewhere ([network] listen, or --listen)"
-            yield Finding("port", "fail", f"{address}: {reason}", remedy)
 
 
 def _bootstrap(config: Config) -> Iterator[Finding]:
@@ -183,7 +168,3 @@ def _models(directory: DataDir) -> Iterator[Finding]:
             yield Finding("model", "warn", f"{name} cannot run without {names}", f"swarmharness skills pull {name}")
         else:
             yield Finding("model", "ok", f"{name} is here")
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

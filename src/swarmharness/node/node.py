@@ -31,6 +31,7 @@ from swarmharness.network.libp2p_dht import Libp2pDht
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.settings import MIB, AccessRules, BulkSettings, ChannelSettings, NetworkSettings
 from swarmharness.node.api import InviteTerms, NodeApi
+from swarmharness.node.chosen_ports import concrete_listen
 from swarmharness.node.config import Config
 from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
@@ -135,7 +136,7 @@ async def open_node(
         models = ModelStore(cache_dir() / MODELS_FOLDER)
         offered, problems = _offered_skills(directory, config, skills, models)
         psk = swarm_psk(directory, config, join, now_unix_s=clock.unix_us() // 1_000_000)
-        network = _network_settings(config, directory.concrete_listen(tuple(listen)), psk)
+        network = _network_settings(config, concrete_listen(directory, tuple(listen)), psk)
         async with (
             open_sqlite_store(directory.database, owner=identity.peer_id, unix_us=clock.unix_us()) as receipts,
             open_journal(directory.jobs_database, _keeping(config)) as journal,

@@ -97,15 +97,16 @@ class AdvertExchange:
         heard = (self.receive(signed, sender=peer_id, due_us=later_us) for signed in response.adverts)
         return tuple(PeerId(advert.peer_id) for advert in heard if advert is not None and advert.skill(skill))
 
-    async def push(self, peer_id: PeerId, signed: SignedAdvert) -> None:
-        """Tell a node of a changed advert; whether it listens is its own affair."""
+    async def push(self, peer_id: PeerId, signed: SignedAdvert) -> bool:
+        """Tell a node of a changed advert; returns whether it heard. Whether it listens is its own affair."""
         async with self._push_slots:
             try:
                 await self._transport.call(
                     peer_id, METHOD_PUSH, encode(Push(signed)), timeout_s=self._settings.fetch_timeout_s
                 )
             except SwarmError:
-                return  # it is gone, or hears too much; it asks by itself
+                return False  # it is gone, or hears too much; it asks by itself
+            return True
 
     def receive(self, signed: SignedAdvert, *, sender: PeerId, due_us: int) -> Advert | None:
         """Take in an advert that a node sent unasked or relayed; returns it, or None if it was refused.

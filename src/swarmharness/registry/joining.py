@@ -46,7 +46,9 @@ class Joining:
         self._problems: dict[str, Problem] = {}
         self._attempting = 0
         self._tried = False
+        self._pause_s = settings.join_first_s
         self._wake = trio.Event()
+        self._retry = trio.Event()
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -88,6 +90,13 @@ class Joining:
         wake, self._wake = self._wake, trio.Event()
         wake.set()
 
+    def retry(self) -> None:
+        """Hear that the network is another one: who could not be reached is tried now, and often again."""
+        self._pause_s = self._settings.join_first_s
+        retry, self._retry = self._retry, trio.Event()
+        retry.set()
+        self.changed()
+
     def report(self, subject: str, text: str) -> None:
         """Keep a problem, or count it again."""
         old = self._problems.pop(subject, None)
@@ -104,9 +113,8 @@ class Joining:
 
     async def run(self) -> None:
         """Try the targets that are not connected, with growing pauses; while alone, remembered peers as well."""
-        pause_s = self._settings.join_first_s
         while True:
-            wake = self._wake
+            wake, retry = self._wake, self._retry
             await self._attempt_missing()
             if not self._transport.connected():
                 await self.attempt(self._some_remembered())
@@ -114,7 +122,7 @@ class Joining:
             connected = frozenset(self._transport.connected())
             alone = not connected and bool(self._targets or self._remembered)
             if not alone and connected.issuperset(self._targets):
-                pause_s = self._settings.join_first_s
+                self._pause_s = self._settings.join_first_s
                 self.solved(ALONE)
                 await wake.wait()
                 continue
@@ -122,8 +130,10 @@ class Joining:
                 self.report(ALONE, "no node is connected; see the other problems, or join with a fresh invite")
             else:
                 self.solved(ALONE)
-            await trio.sleep(pause_s * (0.75 + self._randomness.below(500) / 1000))
-            pause_s = min(pause_s * 2, self._settings.join_most_s)
+            with trio.move_on_after(self._pause_s * (0.75 + self._randomness.below(500) / 1000)):
+                await retry.wait()
+                continue
+            self._pause_s = min(self._pause_s * 2, self._settings.join_most_s)
 
     async def _attempt_missing(self) -> None:
         connected = frozenset(self._transport.connected())

@@ -41,7 +41,7 @@ OWN_LOOK_S = 15.0
 PUBLISH_CALM = 32
 """Provider records are renewed once in so many refresh periods: of the 20 nodes that hold one, some leave."""
 REASONS_SHOWN = 3
-_NUMBERS = "sequence numbers"
+_NUMBERS, _LAN = "sequence numbers", "mdns"
 
 LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
 
@@ -103,7 +103,9 @@ class RegistryService:
         self._saved_us, self._unsaved = clock.monotonic_us(), False
         self._nursery: trio.Nursery | None = None
         self._online, self._wake, self._publish_now = trio.Event(), trio.Event(), trio.Event()
+        self._moved = trio.Event()
         transport.watch(self._on_peer)
+        transport.watch_addresses(self._on_move)
 
     # -- what the router and the node ask -----------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class RegistryService:
         self._wake_up()
 
     def skills_changed(self) -> None:
-        """Hear that this node's skills changed, or whether it serves: others are told now."""
+        """Hear that this node's skills changed, its machine, or whether it serves: others are told now."""
         if self._nursery is not None:
             self._own.current(changed=True)
             self._publish_now.set()
@@ -265,12 +267,19 @@ class RegistryService:
                 await self._publish_now.wait()
 
     async def _look_on_lan(self, lan: LanDiscovery, nursery: trio.Nursery) -> None:
-        try:
-            async with lan(self._transport.peer_id, self._transport.addresses) as arrivals:
-                async for peer in arrivals:
-                    nursery.start_soon(self._joining.attempt, [peer])
-        except UnavailableError as error:
-            self._joining.report("mdns", str(error))
+        """Look, and be found, until the network changes; then begin anew, with what the machine has then."""
+        while True:
+            moved = self._moved
+            try:
+                with trio.CancelScope() as scope:
+                    nursery.start_soon(_cancel_when, moved, scope)
+                    async with lan(self._transport.peer_id, self._transport.addresses) as arrivals:
+                        self._joining.solved(_LAN)
+                        async for peer in arrivals:
+                            nursery.start_soon(self._joining.attempt, [peer])
+            except UnavailableError as error:
+                self._joining.report(_LAN, str(error))
+            await moved.wait()
 
     async def _reserve(self) -> None:
         try:
@@ -282,12 +291,20 @@ class RegistryService:
 
     # -- what happens -----------------------------------------------------------------------------------------
 
+    def _on_move(self) -> None:
+        """The addresses of this node changed: others are told, and whoever is out of reach is tried again."""
+        moved, self._moved = self._moved, trio.Event()
+        moved.set()
+        self.skills_changed()
+        self._joining.retry()
+
     def _on_peer(self, event: PeerEvent) -> None:
         if not event.connected:
             reason = event.reason or "its connection ended"
             self._directory.suspect(event.peer_id, reason, now_us=self._clock.monotonic_us())
             self._wake_up()
         elif self._nursery is not None:
+            self._serving.came(event.peer_id, self._nursery)
             entry = self._directory.get(event.peer_id)
             if entry is None or not entry.usable:
                 self._nursery.start_soon(self._exchange.fetch, event.peer_id)
@@ -376,3 +393,8 @@ def _counted(reasons: list[str]) -> str:
     shown = [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counts[:REASONS_SHOWN]]
     more = [f"{len(counts) - REASONS_SHOWN} other reasons"] if len(counts) > REASONS_SHOWN else []
     return "; ".join(shown + more)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

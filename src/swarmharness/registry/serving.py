@@ -72,18 +72,35 @@ class AdvertServing:
         self.looked_for: Callable[[PeerId, str], None] = lambda peer_id, skill: None
         """Hears that a node looks for a skill."""
         self._told: Advert | None = None
+        self._owed: set[PeerId] = set()
+        """Askers that were away when this node's advert changed; never more than there are askers."""
         transport.handle(METHOD_ADVERT, self._on_advert)
         transport.handle(METHOD_FIND, self._on_find)
         transport.handle(METHOD_PUSH, self._on_push)
 
     def push_own(self, nursery: trio.Nursery) -> None:
-        """Tell those who asked lately of this node's advert, if it changed in a way that matters."""
-        advert, signed = self._own.current()
+        """Tell those who asked lately of this node's advert, if it changed in a way that matters.
+
+        Who is away hears of it when it is back: what changed may be the very address by which it was connected.
+        """
+        advert, _ = self._own.current()
         if self._told is not None and changed_materially(self._told, advert):
-            self._push(self._askers.current(self._clock.monotonic_us()), signed, nursery)
+            self._owed = set(self._askers.current(self._clock.monotonic_us()))
+            for peer_id in sorted(self._owed.intersection(self._transport.connected())):
+                self.came(peer_id, nursery)
         elif self._told is not None:
             return
         self._told = advert
+
+    def came(self, peer_id: PeerId, nursery: trio.Nursery) -> None:
+        """Tell a connected node what it has not heard of this node's advert yet, if it asked for it lately."""
+        if peer_id in self._owed:
+            nursery.start_soon(self._push_own_to, peer_id)
+
+    async def _push_own_to(self, peer_id: PeerId) -> None:
+        told = self._told
+        if await self._exchange.push(peer_id, self._own.current()[1]) and self._told is told:
+            self._owed.discard(peer_id)  # it heard, and nothing changed meanwhile
 
     def relay(self, advert: Advert, signed: SignedAdvert, nursery: trio.Nursery) -> None:
         """Tell those who look for one of its skills of another node's advert; they do not pass it on."""
@@ -98,6 +115,7 @@ class AdvertServing:
     async def _on_advert(self, request: Request) -> bytes:
         wanted = decode(AdvertRequest, request.payload)
         self._askers.add(request.peer_id, self._clock.monotonic_us())
+        self._owed.discard(request.peer_id)
         self._asked(request.peer_id, wanted)
         signed = self._own.current()[1]
         return encode(AdvertAnswer(signed.advert, signed.signature, self._clock.unix_us() // 1_000_000))

@@ -14,8 +14,10 @@ import pytest
 import trio
 
 from swarmharness.errors import ConfigurationError, DeadlineError, PeerLostError
+from swarmharness.network import libp2p_transport
 from swarmharness.network.libp2p_host import CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_transport import Libp2pTransport
+from swarmharness.network.own_addresses import Hosts
 from swarmharness.network.ports import PeerAddress, PeerEvent, Request
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.protocol.codec import encode
@@ -92,16 +94,38 @@ async def test_a_proxy_in_the_environment_is_not_used(
     assert capsys.readouterr() == ("", "")
 
 
+async def test_addresses_follow_the_machine_and_what_was_connected_by_a_lost_one_is_dialled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home, elsewhere = Hosts(frozenset(), frozenset({"127.0.0.1"})), Hosts(frozenset(), frozenset({"192.0.2.9"}))
+    has = home
+    monkeypatch.setattr(libp2p_transport, "LOOK_S", 0.02)
+    monkeypatch.setattr(libp2p_transport, "read_hosts", lambda: has)
+    async with libp2p_world() as world:
+        left, right = await world.node("left"), await world.node("right")
+        right.handle("echo", echo)
+        left.add_addresses(address_of(right))
+        await left.connect(right.peer_id, timeout_s=5)
+        events: list[PeerEvent] = []
+        left.watch(events.append)
+        has = elsewhere  # loopback has gone, as far as the hosts know
+        with trio.fail_after(10):
+            while not events:
+                await trio.sleep(0.01)
+        has = home
+        with trio.fail_after(20):
+            while right.peer_id not in left.connected():
+                await trio.sleep(0.01)
+        assert await left.call(right.peer_id, "echo", b"again", timeout_s=5) == b"again"
+
+
 async def test_unspecified_addresses_are_never_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     # not bound here: binding to all interfaces is not for tests
-    from multiaddr import Multiaddr
-
-    from swarmharness.network import libp2p_host
-
-    monkeypatch.setattr(libp2p_host, "_interfaces", lambda: ["192.0.2.7", "127.0.0.1"])
-    announce = libp2p_host._announcer(NetworkSettings())
-    announced = [str(address) for address in announce([Multiaddr("/ip4/0.0.0.0/tcp/4001")])]
-    assert announced == ["/ip4/192.0.2.7/tcp/4001", "/ip4/127.0.0.1/tcp/4001"]
+    async with Libp2pTransport(NetworkSettings(), identity("left")) as node:
+        node._own.update(["/ip4/0.0.0.0/tcp/4001"], Hosts(frozenset({"192.0.2.7"}), frozenset({"127.0.0.1"})))
+        assert [str(address) for address in node.host.get_addrs()] == [
+            f"/ip4/192.0.2.7/tcp/4001/p2p/{node.peer_id}"  # what identify and the DHT tell others
+        ]
 
 
 async def test_configured_announcements_replace_the_bound_addresses() -> None:

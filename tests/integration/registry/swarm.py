@@ -17,7 +17,7 @@ from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.refusals import Refusals
 from swarmharness.registry.own_advert import OwnAdvert
-from swarmharness.registry.service import RegistryService
+from swarmharness.registry.service import LanDiscovery, RegistryService
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import MemoryPeerStore, MemorySequenceStore
 from tests.unit.registry.samples import DEVICE, NOW_UNIX_S, identity
@@ -87,6 +87,7 @@ class Member:
     queued: int = 0
     price: int = 20_000
     not_serving: str = ""
+    lan: LanDiscovery | None = None
     clock: VirtualClock = field(init=False)
     refusals: Refusals = field(init=False)
     transport: MemoryTransport = field(init=False)
@@ -98,7 +99,8 @@ class Member:
 
     @property
     def address(self) -> PeerAddress:
-        return PeerAddress(self.peer_id, (f"/memory/{self.peer_id}",))
+        started = hasattr(self, "transport")
+        return PeerAddress(self.peer_id, self.transport.addresses if started else (f"/memory/{self.peer_id}",))
 
     async def names(self, skill: str = "text-embedding") -> list[str]:
         return [advert.peer_id for advert in await self.registry.candidates(skill)]
@@ -132,6 +134,7 @@ class Member:
                 peers=self.peers,
                 settings=self.settings,
                 refusals=self.refusals,
+                lan=self.lan,
             )
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.registry.run)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -165,6 +166,75 @@ async def test_a_false_alarm_costs_a_node_only_a_moment(autojump_clock: MockCloc
             client.registry.note_failure(worker.peer_id, "one call failed")
             assert worker.peer_id not in client.usable()
             await seconds_until(lambda: worker.peer_id in client.usable(), 1)
+
+
+def addresses_known_to(client: Member, member: Member) -> tuple[str, ...]:
+    return client.registry.addresses_of(member.peer_id)
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+async def test_a_node_whose_address_changes_is_found_at_the_new_one_within_10_s(
+    in_use: bool, autojump_clock: MockClock
+) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[SKILL], [], []]) as (worker, client, idle):
+            if in_use:
+                await client.names()
+            await trio.sleep(30)  # nobody is about to ask again
+            network.move(worker.peer_id)
+            new = worker.transport.addresses
+            assert new != addresses_known_to(client, worker)
+            await seconds_until(lambda: addresses_known_to(client, worker) == new, 10)
+            await seconds_until(lambda: addresses_known_to(idle, worker) == new, 10)
+            async with Member(9).up(network, worker) as newcomer:  # as with an invite of now
+                assert await newcomer.names() == [worker.peer_id]
+                assert addresses_known_to(newcomer, worker) == new
+
+
+async def test_who_is_away_when_an_advert_changes_hears_of_it_when_it_is_back(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(delay_s=0.01) as network:
+        async with members(network, [[SKILL], []]) as (worker, client):
+            await client.names()
+            await trio.sleep(1)
+            link = network.link(worker.peer_id, client.peer_id)
+            assert link is not None
+            link.end("for a moment", lost=True)
+            worker.skills.append("another")
+            worker.registry.skills_changed()
+            await seconds_until(lambda: "another" in client.registry.status()["skills"], 10)
+
+
+async def test_who_looks_on_the_local_network_looks_anew_when_that_changes(autojump_clock: MockClock) -> None:
+    announced: list[tuple[str, ...]] = []
+
+    @asynccontextmanager
+    async def lan(peer_id: PeerId, addresses: Sequence[str]) -> AsyncIterator[trio.MemoryReceiveChannel[PeerAddress]]:
+        announced.append(tuple(addresses))
+        if len(announced) == 1:
+            raise UnavailableError("mDNS cannot start: the network is down")
+        send, receive = trio.open_memory_channel[PeerAddress](1)
+        with send, receive:
+            yield receive
+
+    async with MemoryNetwork() as network:
+        async with Member(1, [SKILL], lan=lan).up(network) as member:
+            await seconds_until(lambda: member.registry.problems(), 5)
+            for moves in (1, 2):
+                network.move(member.peer_id)
+                await seconds_until(lambda moves=moves: len(announced) == moves + 1, 5)
+                assert announced[-1] == member.transport.addresses
+                assert member.registry.problems() == ()
+
+
+async def test_who_could_not_be_reached_is_tried_at_once_in_another_network(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork() as network:
+        async with Member(1).up(network) as first:
+            network.kill(first.peer_id)
+            async with Member(2).up(network, first) as second:
+                await trio.sleep(200)  # attempts are rare now
+                network.revive(first.peer_id)
+                network.move(second.peer_id)
+                await seconds_until(lambda: second.transport.connected(), 1)
 
 
 async def test_nodes_in_use_stay_known_for_hours(autojump_clock: MockClock) -> None:

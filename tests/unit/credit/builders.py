@@ -136,3 +136,10 @@ class WireTransport:
 
     def watch(self, listener: Callable[[PeerEvent], None]) -> None:
         self.listeners.append(listener)
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        return self.addresses
+
+    def watch_addresses(self, listener: Callable[[], None]) -> None:
+        return

@@ -170,3 +170,20 @@ async def test_a_deadline_cancels_the_handler(
         await a.call(B, "slow", b"", timeout_s=1)
     with trio.fail_after(1):  # whoever called does not wait for its end
         await cancelled.wait()
+
+
+async def test_a_node_that_moves_comes_back_by_itself_and_is_dialled_by_its_new_address_only(
+    network: MemoryNetwork, autojump_clock: MockClock
+) -> None:
+    a, b, c = await nodes(network, A, B, C)
+    await a.connect(B, timeout_s=5)
+    heard: list[tuple[str, ...]] = []
+    b.watch_addresses(lambda: heard.append(b.addresses))
+    network.move(B)
+    assert heard == [b.addresses] == [("/memory/b/1",)]
+    await trio.sleep(5)
+    assert a.connected() == (B,)  # b dialled
+    with pytest.raises(PeerLostError, match="nobody listens there"):
+        await c.connect(B, timeout_s=5)
+    c.add_addresses(PeerAddress(B, b.addresses))
+    await c.connect(B, timeout_s=5)

@@ -146,21 +146,3 @@ def test_the_socket_directory_is_made_private(tmp_path: Path, monkeypatch: pytes
     assert mode(deep.control_socket.parent) == 0o700
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(deep.control_socket))
-
-
-def test_port_zero_becomes_a_port_that_is_remembered(directory: DataDir) -> None:
-    listen = ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/tcp/4001")
-    first = directory.concrete_listen(listen)
-    assert first[2] == "/ip4/127.0.0.1/tcp/4001"
-    assert first[1].endswith("/ws")
-    ports = [int(address.split("/")[4]) for address in first[:2]]
-    assert 0 not in ports
-    assert ports[0] != ports[1]
-    assert directory.concrete_listen(listen) == first
-
-
-def test_a_spoilt_port_file_costs_a_new_port_only(directory: DataDir) -> None:
-    directory.concrete_listen(("/ip4/127.0.0.1/tcp/0",))
-    (directory.path / "ports.json").write_text('["nonsense"]')
-    (address,) = directory.concrete_listen(("/ip4/127.0.0.1/tcp/0",))
-    assert not address.endswith("/0")

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from swarmharness.identity import Identity
+from swarmharness.network.addresses import reach
 from swarmharness.node.data_dir import DataDir
 from swarmharness.node.doctor import examine
 from swarmharness.node.doctor_machine import Finding, clock, space
+from swarmharness.node.doctor_network import addresses as judge_addresses
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +76,8 @@ def test_a_port_in_use_and_a_silent_bootstrap_peer_are_found(tmp_path: Path) -> 
         )
         found = findings(DataDir(tmp_path), config)
     assert [finding.verdict for finding in found["port"]] == ["fail", "ok"]
-    assert "Address already in use" in found["port"][0].detail
+    assert found["port"][0].detail == f"/ip4/127.0.0.1/tcp/{port}: the port is in use"
+    assert "/tcp/0" not in repr(found["port"])  # a port 0 is nothing that a person could use
     assert [finding.verdict for finding in found["bootstrap"]] == ["warn", "ok"]
 
 
@@ -86,6 +89,24 @@ def test_a_node_that_holds_the_directory_in_silence_is_found_and_its_ports_are_l
     assert found["node"][0].verdict == "fail"
     assert found["node"][0].remedy == f"kill {os.getpid()}"
     assert found["ports"][0].verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("listening", "addresses", "verdict"),
+    [
+        (["/ip4/0.0.0.0/tcp/4001"], ["/ip4/192.0.2.7/tcp/4001"], "ok"),
+        (["/ip4/127.0.0.1/tcp/4001"], ["/ip4/127.0.0.1/tcp/4001"], "ok"),
+        (["/ip4/0.0.0.0/tcp/4001"], ["/ip4/127.0.0.1/tcp/4001"], "warn"),
+        (["/ip4/192.0.2.7/tcp/4001"], [], "warn"),
+        ([], [], "warn"),
+    ],
+)
+def test_who_can_reach_the_running_node_is_said(listening: list[str], addresses: list[str], verdict: str) -> None:
+    status = {"listening": listening, "addresses": addresses, "reach": reach(listening, addresses).value}
+    finding = judge_addresses(status)
+    assert finding.verdict == verdict
+    assert (finding.verdict == "ok") == (finding.remedy == "")
+    assert all(address in finding.detail for address in (addresses if verdict == "ok" else listening))
 
 
 def test_a_broken_skill_folder_is_found(tmp_path: Path) -> None:
