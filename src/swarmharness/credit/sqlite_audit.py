@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swarmharness.allowance import usable_cores
 from swarmharness.credit.audit import (
     FINDINGS_KEPT,
     Chains,
@@ -99,7 +99,7 @@ def _audit(scan: ReceiptScan, progress: Progress) -> AuditReport:
     total, done, books = scan.count(), 0, EpochBooks()
     games = Games(scan.game_text)
     # Checking a signature lets other threads run, and is most of the work.
-    with ThreadPoolExecutor(min(_THREADS_MAX, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_THREADS_MAX, usable_cores())) as pool:
         for entries in scan.stored_entries():
             parts = [entries[start : start + _PART] for start in range(0, len(entries), _PART)]
             judged = [one for part in pool.map(_judge_all, parts) for one in part]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import time
+from collections.abc import Callable
 
 import trio
 
@@ -17,20 +19,28 @@ from swarmharness.execution.settings import ExecutorSettings
 from swarmharness.execution.skill_worker import SkillWorker
 from swarmharness.execution.worker_messages import to_outputs
 
+STORE_LOOK_S = 0.5
 _log = logging.getLogger(__name__)
 
 
 class SkillLane:
     """One skill: a queue, and at most one worker."""
 
-    def __init__(self, skill: InstalledSkill, store: ModelStore, settings: ExecutorSettings) -> None:
+    def __init__(
+        self, skill: InstalledSkill, store: ModelStore, settings: ExecutorSettings, threads: Callable[[], int]
+    ) -> None:
+        """`threads` returns how many threads a model may use now."""
+        self.skill = skill
         self._manifest = skill.manifest
         self._store = store
         self._settings = settings
         self._queue = CallQueue(skill.manifest, items_max=settings.queue_items, bytes_max=settings.queue_bytes)
-        self._worker = SkillWorker(skill, store, settings)
+        self._worker = SkillWorker(skill, store, settings, threads)
         self._busy = trio.Lock()
         self._wake = trio.Event()
+        self._leaving = False
+        self._digest = skill.manifest.model_digest
+        self._lacking, self._missing_bytes, self._look_again_s = "", 0, -math.inf
 
     @property
     def queued_items(self) -> int:
@@ -52,7 +62,8 @@ class SkillLane:
         """Why the skill cannot be run, for this node's user; empty if it can."""
         if self._worker.unusable is not None or self._settings.fetch_models:
             return str(self._worker.unusable or "")
-        return self._store.lacking(self._manifest)
+        self._look_at_store()
+        return self._lacking
 
     @property
     def work_microcredits(self) -> int:
@@ -62,11 +73,12 @@ class SkillLane:
     def info(self) -> SkillInfo:
         """Return what the node's advert says of this skill."""
         manifest = self._manifest
+        self._look_at_store()
         return SkillInfo(
             name=manifest.name,
             version=manifest.version,
             kind=manifest.kind.value,
-            model_digest=manifest.model_digest,
+            model_digest=self._digest,
             comparison_class=manifest.comparison_class,
             batch_invariant=manifest.batch_invariant,
             batch_items_max=manifest.batch_items,
@@ -74,8 +86,17 @@ class SkillLane:
             service_us=self._worker.service_us,
             provider=self._worker.provider,
             load_us=self._worker.load_us,
-            missing_bytes=sum(file.size_bytes for file in self._store.missing(manifest)),
+            missing_bytes=self._missing_bytes,
         )
+
+    def _look_at_store(self) -> None:
+        """See what is missing; every task asks, so the store is looked at now and then only."""
+        now_s = time.monotonic()
+        if self._look_again_s <= now_s:
+            self._look_again_s = now_s + STORE_LOOK_S
+            self._lacking = self._store.lacking(self._manifest)
+            missing = self._store.missing(self._manifest) if self._lacking else ()
+            self._missing_bytes = sum(file.size_bytes for file in missing)
 
     async def run(self, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()) -> Execution:
         """See `ports.Executor.run`."""
@@ -93,10 +114,9 @@ class SkillLane:
         return Execution(tuple(call.outputs), call.service_us)
 
     async def serve(self) -> None:
-        """Run what is queued, for ever."""
+        """Run what is queued, until told to leave."""
         try:
-            while True:
-                await self._work_or_idle()
+            while await self._work_or_idle():
                 await self._take_lock()
                 try:
                     await self._run_batch()
@@ -111,8 +131,28 @@ class SkillLane:
             async with self._busy:
                 await self._worker.ready()
         finally:
+            self._look_again_s = -math.inf  # files may have been fetched
             self._wake.set()  # how long to wait depends on whether there is a worker
         return self.info()
+
+    def leave(self) -> None:
+        """Stop serving once what is queued is answered; nothing may be asked of this lane any more."""
+        self._leaving = True
+        self._wake.set()
+
+    def mended(self) -> None:
+        """Hear that the model's files are others than when it was refused."""
+        self._worker.mended()
+        self._look_again_s = -math.inf
+
+    async def adapt(self) -> None:
+        """Have a worker that is loaded use as many threads as it may now, after the batch that runs."""
+        async with self._busy:
+            if self._worker.loaded:
+                try:
+                    await self._worker.ready()
+                except SwarmError as error:
+                    _log.warning("%s: %s", self._manifest.name, error)
 
     async def unload(self) -> None:
         """End the worker, after the batch that runs; the next call starts another."""
@@ -126,9 +166,14 @@ class SkillLane:
         except trio.WouldBlock:
             await self._busy.acquire()
 
-    async def _work_or_idle(self) -> None:
-        """Return when something is queued; end the worker if that takes long, and try again a model that was lost."""
+    async def _work_or_idle(self) -> bool:
+        """Return True when something is queued, and False when it is time to leave.
+
+        Meanwhile ends the worker if that takes long, and tries a model again that was lost.
+        """
         while not self._queue:
+            if self._leaving:
+                return False
             self._wake = trio.Event()
             idle_s = self._settings.idle_unload_s if self._settings.idle_unload_s > 0 else math.inf
             with trio.move_on_after(idle_s if self._worker.loaded else self._worker.retry_s) as scope:
@@ -140,6 +185,7 @@ class SkillLane:
             else:
                 _log.info("%s: unloaded after %g s without work", self._manifest.name, idle_s)
                 await self.unload()
+        return True
 
     def _cannot_run(self, error: SwarmError) -> None:
         """Fail every call with an error that blames this node and not the items: another node may run them."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import trio
 
+from swarmharness.allowance import usable_cores
 from swarmharness.errors import UnavailableError
 from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.lane import SkillLane
@@ -15,6 +16,7 @@ from swarmharness.execution.manifest_table import suggestion
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.ports import Execution, Priority, SkillInfo
 from swarmharness.execution.settings import ExecutorSettings
+from swarmharness.execution.worker_messages import THREADS_MAX
 
 
 class ProcessExecutor:
@@ -26,15 +28,17 @@ class ProcessExecutor:
     def __init__(
         self, skills: Iterable[InstalledSkill], store: ModelStore, settings: ExecutorSettings | None = None
     ) -> None:
-        chosen = settings or ExecutorSettings()
-        self._lanes = {skill.manifest.name: SkillLane(skill, store, chosen) for skill in skills}
-        self.problems: dict[str, str] = {}
+        self._store = store
+        self._settings = settings or ExecutorSettings()
+        self._cores = usable_cores(physical=True)
+        self._lanes = {skill.manifest.name: self._new_lane(skill) for skill in skills}
+        self.problems: Mapping[str, str] = {}
         """What is wrong with folders that should hold a skill, by name; told with the skills that are not offered."""
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery, bool | None] | None = None
 
     async def __aenter__(self) -> ProcessExecutor:
         manager = trio.open_nursery()
-        nursery = await manager.__aenter__()
+        self._nursery = nursery = await manager.__aenter__()
         self._scope = nursery.cancel_scope
         self._nursery_manager = manager
         for name, lane in self._lanes.items():
@@ -63,6 +67,29 @@ class ProcessExecutor:
         lanes = {name: reason.removeprefix(f"{name}: ") for name, reason in told if reason}
         return {**self.problems, **lanes}
 
+    def offer(self, skills: Iterable[InstalledSkill]) -> tuple[str, ...]:
+        """Serve these skills from now on, and no others; returns the names of those that are new or not as before.
+
+        Calls that a skill has taken are answered by the model that it had then.
+        """
+        before, self._lanes, changed = self._lanes, {}, []
+        for skill in sorted(skills, key=lambda skill: skill.manifest.name):
+            name = skill.manifest.name
+            lane = before.get(name)
+            if lane is not None and lane.skill == skill:
+                self._lanes[name] = before.pop(name)
+                continue
+            self._lanes[name] = lane = self._new_lane(skill)
+            self._nursery.start_soon(lane.serve, name=f"skill {name}")
+            changed.append(name)
+        for lane in before.values():
+            lane.leave()
+        return tuple(changed)
+
+    def mended(self, skill: str) -> None:
+        """Hear that the files of a skill's model are others than before: what was refused may be good now."""
+        self._lane(skill).mended()
+
     async def load(self, skill: str) -> SkillInfo:
         """Start the worker of a skill, so that the first call does not wait for it, and return what was measured.
 
@@ -70,6 +97,15 @@ class ProcessExecutor:
         ModelFailureError, DeadlineError.
         """
         return await self._lane(skill).load()
+
+    async def use_cores(self, cores: int) -> bool:
+        """Have models compute on so many cores from now on; returns whether that is news, once those in use do."""
+        if cores == self._cores:
+            return False
+        self._cores = cores
+        for lane in tuple(self._lanes.values()):
+            await lane.adapt()
+        return True
 
     async def unload(self, skill: str) -> None:
         """End the worker of a skill, after the batch that runs; a later call starts it again."""
@@ -94,6 +130,12 @@ class ProcessExecutor:
         """Return the process id of each worker by the name of its skill."""
         pids = {name: lane.worker_pid for name, lane in self._lanes.items()}
         return {name: pid for name, pid in pids.items() if pid is not None}
+
+    def _threads(self) -> int:
+        return min(self._settings.threads or self._cores, THREADS_MAX)
+
+    def _new_lane(self, skill: InstalledSkill) -> SkillLane:
+        return SkillLane(skill, self._store, self._settings, self._threads)
 
     def _lane(self, skill: str) -> SkillLane:
         lane = self._lanes.get(skill)

@@ -12,7 +12,7 @@ class ExecutorSettings:
     """How this machine runs skills."""
 
     threads: int = 1
-    """Threads that one model may use inside an operator; 0 lets ONNX Runtime take every core."""
+    """Threads that one model may use inside an operator; 0 means one for each core that this node may use."""
     cpu_share: float = 1.0
     """Share of the time that a model may compute; with 0.5 it rests for as long as it worked."""
     providers: tuple[str, ...] = ()

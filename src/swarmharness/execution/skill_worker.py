@@ -47,11 +47,15 @@ _OTHER_SAMPLES = " (it got zeros and ones; sample_shape and sample_value of [[mo
 class SkillWorker:
     """The worker of one skill, while there is one."""
 
-    def __init__(self, skill: InstalledSkill, store: ModelStore, settings: ExecutorSettings) -> None:
+    def __init__(
+        self, skill: InstalledSkill, store: ModelStore, settings: ExecutorSettings, threads: Callable[[], int]
+    ) -> None:
         self._skill = skill
         self._manifest = skill.manifest
         self._store = store
         self._settings = settings
+        self._threads = threads
+        self._threads_in_use = 0
         self._process: WorkerProcess | None = None
         self._provider = ""
         self._failures = 0
@@ -89,10 +93,14 @@ class SkillWorker:
     async def ready(self) -> WorkerProcess:
         """Return the worker, started and loaded if need be. See `ProcessExecutor.load` for what it raises."""
         if self._process is not None:
-            if self._process.alive:
+            alive, threads = self._process.alive, self._threads()
+            if alive and threads == self._threads_in_use:
                 return self._process
-            _log.warning("%s: its worker ended while idle", self._manifest.name)
-            self._failures += 1
+            if alive:
+                _log.info("%s: it may use %d threads now, and is loaded anew", self._manifest.name, threads)
+            else:
+                _log.warning("%s: its worker ended while idle", self._manifest.name)
+                self._failures += 1
             await self.end()
         await trio.sleep(restart_delay_us(self._failures) / 1e6)
         try:
@@ -104,6 +112,10 @@ class SkillWorker:
             raise
         self.unusable, self._trials_lost = None, 0
         return self._process
+
+    def mended(self) -> None:
+        """Hear that the model's files are others than before: whatever was wrong with them is forgotten."""
+        self.unusable, self._trials_lost, self._failures = None, 0, 0
 
     def _give_up(self, error: SwarmError) -> None:
         """Offer the model no longer; one that was lost, and not refused, is tried again, ever more rarely."""
@@ -208,11 +220,12 @@ class SkillWorker:
                 raise self._error(Lost(Cause.CRASHED, "it sent an answer that does not fit"))
 
     def _load_message(self) -> Load:
+        self._threads_in_use = self._threads()
         files = [FilePath(file.name, str(self._store.path(file.sha256)), file.sha256) for file in self._manifest.files]
         return Load(
             manifest=self._skill.text,
             files=tuple(files),
-            threads=self._settings.threads,
+            threads=self._threads_in_use,
             providers=self._settings.providers,
             memory_bytes=self._memory_bytes(),
         )

@@ -6,7 +6,6 @@ Started by `worker_process` as `python -m swarmharness.execution.worker FD PAREN
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import sys
@@ -110,8 +109,7 @@ class Worker:
 
         sessions = SessionFactory(threads=load.threads, wanted_providers=load.providers)
         if sessions.candidates == (CPU,):  # drivers of accelerators reserve far more than they use
-            threads = load.threads or os.cpu_count() or 1
-            limit_memory(load.memory_bytes + DATA_HEADROOM_BYTES + threads * THREAD_HEADROOM_BYTES)
+            limit_memory(load.memory_bytes + DATA_HEADROOM_BYTES + load.threads * THREAD_HEADROOM_BYTES)
         runner_type = runner_of(manifest)
         files = {file.name: Path(file.path) for file in load.files}
         self._names = {file.path: file.name for file in load.files}

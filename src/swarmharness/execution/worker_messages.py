@@ -18,6 +18,7 @@ from swarmharness.protocol.codec import Count, Digest, Range, Size, decode, enco
 FRAME_BYTES_MAX = 1024**3
 BATCH_BYTES_MAX = 256 * 1024**2
 """Item bytes in one RUN, unless a single item has more."""
+THREADS_MAX = 1024
 HEAD_BYTES = 5
 _ITEMS_MAX = 65_536
 _PATH_BYTES_MAX = 4096
@@ -63,7 +64,7 @@ class Load:
 
     manifest: Annotated[str, Size(256 * 1024)]
     files: Annotated[tuple[FilePath, ...], Size(64)]
-    threads: Annotated[int, Range(0, 1024)]
+    threads: Annotated[int, Range(1, THREADS_MAX)]
     providers: Annotated[tuple[Annotated[str, Size(64)], ...], Size(16)]
     memory_bytes: Count
 

@@ -187,12 +187,7 @@ class TaskServer:
             raise RefusedError("this node is stopping")
         if self._closed and peer_id != self._own_id:
             raise self._closed_error()
-        skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
-        if skill is None:
-            raise UnavailableError(f"this node does not serve {proposal.skill!r}").for_peers()
-        if proposal.model_digest != skill.model_digest:
-            problem = f"this node serves {skill.name!r} with another model; fetch its advert again"
-            raise UnavailableError(problem).for_peers()
+        skill = self._offered(proposal)
         price = self._price_of(skill) * len(proposal.items)
         if proposal.price_microcredits < price:
             raise RefusedError(
@@ -211,6 +206,16 @@ class TaskServer:
         if peer_id != self._own_id:
             self.refused(peer_id, skill, str(error))
 
+    def _offered(self, proposal: Proposal) -> SkillInfo:
+        """Return the skill that is proposed, if it is served with the model that is proposed."""
+        skill = next((skill for skill in self._executor.skills() if skill.name == proposal.skill), None)
+        if skill is None:
+            raise UnavailableError(f"this node does not serve {proposal.skill!r}").for_peers()
+        if proposal.model_digest != skill.model_digest:
+            problem = f"this node serves {skill.name!r} with another model; fetch its advert again"
+            raise UnavailableError(problem).for_peers()
+        return skill
+
     def _closed_error(self) -> RefusedError:
         reason = next(iter(self._closed.values()), "its owner needs it")
         return RefusedError(f"this node serves nobody now: {reason}; ask again later")
@@ -221,6 +226,7 @@ class TaskServer:
         started_us, found_items = self._clock.monotonic_us(), self._executor.queued_items(skill.name)
         self.began()
         try:
+            self._offered(proposal)  # skills may have been replaced while it was admitted
             execution = await self._executor.run(
                 skill.name, proposal.items, timeout_s=request.timeout_s, priority=ticket.priority
             )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+from swarmharness.allowance import usable_cores, usable_memory_bytes
 from swarmharness.registry.advert import DeviceInfo
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -13,9 +13,8 @@ _MIB = 2**20
 
 
 def describe_device() -> DeviceInfo:
-    """Return what this machine has; which execution providers its models run on, the advert adds by itself."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return DeviceInfo(os.cpu_count() or 1, memory_bytes // _MIB, _accelerators(), ())
+    """Return what this node may use of its machine now; the advert adds which providers its models run on."""
+    return DeviceInfo(usable_cores(), usable_memory_bytes() // _MIB, _accelerators(), ())
 
 
 def _accelerators() -> tuple[str, ...]:

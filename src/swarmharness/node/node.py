@@ -14,8 +14,6 @@ from typing import Any
 import trio
 
 from swarmharness.credit.sqlite_store import open_sqlite_store
-from swarmharness.errors import SwarmError, UnavailableError
-from swarmharness.execution.catalog import InstalledSkill, find_skills
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
 from swarmharness.execution.providers import AUTO
@@ -36,6 +34,8 @@ from swarmharness.node.config import Config
 from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
 from swarmharness.node.device import describe_device
+from swarmharness.node.machine_watch import watch_machine
+from swarmharness.node.offered_skills import Offer, OfferedSkills, keep_offering
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
 from swarmharness.node.pause_file import PauseFile
 from swarmharness.node.psk import swarm_psk
@@ -51,7 +51,6 @@ from swarmharness.registry.stores import FilePeerStore, FileSequenceStore
 
 DRAIN_TIMEOUT_S = 10.0
 MODELS_FOLDER = "models"
-SKILLS_FOLDER = "skills"
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +87,8 @@ async def run_node(
                     "not_offered": node.parts.unoffered(),
                 }
             )
-            nursery.start_soon(_load_models, node.parts, node.executor)
+            nursery.start_soon(keep_offering, node.skills, node.offer, node.parts, node.executor)
+            nursery.start_soon(watch_machine, node.parts, node.executor)
             nursery.start_soon(watch_config, config_file, config, node.apply)
             await stopping.wait()
             with trio.move_on_after(DRAIN_TIMEOUT_S):
@@ -103,6 +103,9 @@ class OpenNode:
     parts: NodeParts
     api: NodeApi
     executor: ProcessExecutor
+    skills: OfferedSkills
+    offer: Offer
+    """What is offered at the start."""
     transport: Libp2pTransport
     trace: TraceFile
 
@@ -134,7 +137,9 @@ async def open_node(
     with directory.lock():
         identity, clock, randomness = directory.identity(), SystemClock(), SystemRandomness()
         models = ModelStore(cache_dir() / MODELS_FOLDER)
-        offered, problems = _offered_skills(directory, config, skills, models)
+        wanted = config.execution.skills if skills is None else skills
+        installed = OfferedSkills(directory.skills_folder, models, wanted, fetch_models=config.execution.fetch_models)
+        offer = installed.first()
         psk = swarm_psk(directory, config, join, now_unix_s=clock.unix_us() // 1_000_000)
         network = _network_settings(config, concrete_listen(directory, tuple(listen)), psk)
         async with (
@@ -143,9 +148,9 @@ async def open_node(
             Libp2pTransport(network, identity, randomness=randomness) as transport,
             Libp2pDht(transport) as dht,
             Libp2pBroadcast(transport) as broadcast,
-            ProcessExecutor(offered, models, _executor_settings(config)) as executor,
+            ProcessExecutor(offer.skills, models, _executor_settings(config)) as executor,
         ):
-            executor.problems = problems
+            executor.problems = offer.problems
             trace = TraceFile()
             _switch(trace, config)
             ports = NodePorts(
@@ -173,7 +178,7 @@ async def open_node(
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trace.run)
                     await nursery.start(api.run)
-                    yield OpenNode(parts, api, executor, transport, trace)
+                    yield OpenNode(parts, api, executor, installed, offer, transport, trace)
                     nursery.cancel_scope.cancel()
 
 
@@ -196,43 +201,6 @@ async def _join_all(parts: NodeParts, targets: Sequence[str]) -> None:
     for peer_id, error in (await parts.join(targets)).items():
         if error is not None:
             _log.warning("cannot join %s yet: %s", peer_id, error)
-
-
-async def _load_models(parts: NodeParts, executor: ProcessExecutor) -> None:
-    """Load each model that is here, so that the advert can state a measured time; in turn, they share the cores."""
-    if parts.owner is not None:
-        await parts.owner.until_allowed()  # a paused machine does not even warm up
-    for skill in executor.skills():
-        if skill.missing_bytes:
-            continue
-        try:
-            await executor.load(skill.name)
-        except SwarmError as error:
-            _log.warning("the skill %s is not offered: %s", skill.name, error)
-        parts.registry.skills_changed()
-
-
-def _offered_skills(
-    directory: DataDir, config: Config, names: Sequence[str] | None, models: ModelStore
-) -> tuple[list[InstalledSkill], dict[str, str]]:
-    """Return the skills to serve, and what is wrong with others; one that was asked for by name must be runnable."""
-    catalog = find_skills(directory.path / SKILLS_FOLDER)
-    for folder, problem in catalog.problems.items():
-        _log.warning("the skill folder %s is left out: %s", folder, problem)
-    wanted = config.execution.skills if names is None else tuple(names)
-    chosen = set(catalog.skills) if "*" in wanted else set()
-    for name in wanted:
-        if name != "*":
-            skill = catalog.get(name)
-            if models.missing(skill.manifest) and not config.execution.fetch_models:
-                raise UnavailableError(f"the model of {name} is not on this machine: swarmharness skills pull {name}")
-            chosen.add(name)
-    problems = dict(catalog.problems) if "*" in wanted else {}
-    served = [catalog.get(name) for name in sorted(chosen)]
-    for skill in served:
-        for warning in skill.manifest.warnings:
-            _log.warning("%s", warning)
-    return served, problems
 
 
 def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None) -> NetworkSettings:

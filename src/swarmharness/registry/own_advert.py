@@ -49,7 +49,8 @@ class OwnAdvert:
         self._clock = clock
         self._sequences = sequences
         self._addresses = addresses
-        self._device = device
+        self.device = device
+        """The machine, as it is now; whoever watches it sets this."""
         self._skills = skills
         self._queued_items = queued_items
         self._price_of = price_of
@@ -118,7 +119,7 @@ class OwnAdvert:
             issued_unix_s=issued_unix_s,
             expires_unix_s=issued_unix_s + self._lifetime_s,
             addresses=self._addresses()[:ADDRESSES_MAX],
-            device=replace(self._device, providers=tuple(in_use)),
+            device=replace(self.device, providers=tuple(in_use)),
             skills=tuple(self._skill(info) for info in skills),
             not_serving=self._not_serving(),
         )

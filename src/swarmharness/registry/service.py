@@ -20,7 +20,7 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Dht, PeerAddress, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.refusals import Refusals
-from swarmharness.registry.advert import Advert, SignedAdvert, skill_key
+from swarmharness.registry.advert import Advert, DeviceInfo, SignedAdvert, skill_key
 from swarmharness.registry.directory import CALM_MOST, Directory
 from swarmharness.registry.entry import Known, Learned
 from swarmharness.registry.exchange import AdvertExchange
@@ -150,11 +150,16 @@ class RegistryService:
         self._wake_up()
 
     def skills_changed(self) -> None:
-        """Hear that this node's skills changed, its machine, or whether it serves: others are told now."""
+        """Hear that this node's skills changed, or whether it serves: others are told now."""
         if self._nursery is not None:
             self._own.current(changed=True)
             self._publish_now.set()
             self._wake_up()
+
+    def device_changed(self, device: DeviceInfo) -> None:
+        """Hear what this node's machine is now."""
+        self._own.device = device
+        self.skills_changed()
 
     async def join(self, targets: Iterable[str]) -> dict[PeerId, SwarmError | None]:
         """Connect to invites or full addresses, and keep trying those that fail; returns what went wrong with each.

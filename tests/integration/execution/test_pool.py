@@ -455,3 +455,74 @@ async def test_a_model_that_cannot_be_fetched_costs_its_caller_an_error_and_is_t
             await pool.run("toy", (item,), timeout_s=TIMEOUT_S)
         (tmp_path / "away").rename(model)
         assert value(await pool.run("toy", (item,), timeout_s=TIMEOUT_S)) == [2.0, 4.0, 6.0]
+
+
+async def test_a_model_uses_as_many_threads_as_the_node_may_use_cores_now(tmp_path: Path) -> None:
+    async with executor(tmp_path, builders.doubling(), ExecutorSettings(threads=0)) as pool:
+        await pool.use_cores(1)
+        assert (await pool.load("toy")).service_us
+        before = pool.worker_pids()["toy"]
+        alone = native_threads(before)
+        assert not await pool.use_cores(1)
+        assert pool.worker_pids()["toy"] == before
+        assert await pool.use_cores(3)
+        after = pool.worker_pids()["toy"]
+        assert (after != before, native_threads(after)) == (True, alone + 2)
+        assert await pool.run("toy", (builders.item(x=builders.floats([[1, 2, 3]])),), timeout_s=TIMEOUT_S)
+        assert pool.worker_pids()["toy"] == after
+
+
+async def test_a_configured_number_of_threads_stays_whatever_the_cores_are(tmp_path: Path) -> None:
+    async with executor(tmp_path, builders.doubling(), ExecutorSettings(threads=2)) as pool:
+        await pool.load("toy")
+        before = pool.worker_pids()
+        assert await pool.use_cores(5)
+        assert pool.worker_pids() == before
+
+
+def native_threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+async def test_skills_come_and_go_and_what_was_taken_is_answered_by_the_model_of_then(tmp_path: Path) -> None:
+    old, store = builders.installed(tmp_path / "old", builders.counting())
+    new, _ = builders.installed(tmp_path / "new", builders.doubling())
+    other, _ = builders.installed(tmp_path / "other", builders.doubling(), name="other")
+    for skill in (new, other):
+        store.fetch(skill.manifest, skill.folder)
+    async with ProcessExecutor([old], store) as pool:
+        assert pool.offer([old]) == ()
+        outcomes: dict[str, Any] = {}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outcome, one(pool, builders.item(n=2_000_000)), outcomes, "old")
+            await until(lambda: pool.queued_items("toy") == 1)
+            assert pool.offer([other, new]) == ("other", "toy")
+            assert [info.model_digest for info in pool.skills()] == [new.manifest.model_digest] * 2
+            nursery.start_soon(outcome, one(pool, builders.item(x=builders.floats([[1, 2, 3]]))), outcomes, "new")
+        assert to_json(Kind.TENSOR, outcomes["old"].outputs[0].data)["y"]["data"] == [2_000_000]
+        assert value(outcomes["new"]) == [2.0, 4.0, 6.0]
+        assert pool.offer([other]) == ()
+        with pytest.raises(UnavailableError, match="no skill 'toy'"):
+            await pool.load("toy")
+        await until(lambda: not worker_processes())
+
+
+def worker_processes() -> list[int]:
+    """The processes that this one started and that still live."""
+    listing = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [pid for pid in map(int, listing) if b"execution.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_a_model_that_was_refused_is_offered_once_its_files_are_mended(tmp_path: Path) -> None:
+    skill, store = builders.installed(tmp_path, builders.doubling())
+    path = store.path(skill.manifest.files[0].sha256)
+    good = path.read_bytes()
+    path.write_bytes(b"?" * len(good))
+    async with ProcessExecutor([skill], store) as pool:
+        with pytest.raises(InputError, match="not an ONNX model"):
+            await pool.load("toy")
+        assert pool.skills() == ()
+        path.write_bytes(good)
+        pool.mended("toy")
+        assert [info.name for info in pool.skills()] == ["toy"]
+        assert (await pool.load("toy")).service_us
