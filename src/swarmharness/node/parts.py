@@ -38,10 +38,11 @@ from swarmharness.owner.service import OwnerService
 from swarmharness.ports import Clock, Randomness
 from swarmharness.refusals import Refusals
 from swarmharness.registry.advert import DeviceInfo
+from swarmharness.registry.local_network import LanDiscovery
 from swarmharness.registry.models import ModelKey
 from swarmharness.registry.own_advert import OwnAdvert
 from swarmharness.registry.redemption import Redemption
-from swarmharness.registry.service import LanDiscovery, RegistryService
+from swarmharness.registry.service import RegistryService
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import PeerStore, SequenceStore
 from swarmharness.routing.demand import Demand

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any
@@ -26,6 +25,7 @@ from swarmharness.registry.entry import Known, Learned
 from swarmharness.registry.exchange import AdvertExchange
 from swarmharness.registry.invite import parse_join_target
 from swarmharness.registry.joining import ALONE, Joining, Problem
+from swarmharness.registry.local_network import LanDiscovery, LocalNetwork
 from swarmharness.registry.look_up import LookUp, LookUps
 from swarmharness.registry.messages import AdvertRequest
 from swarmharness.registry.own_advert import OwnAdvert
@@ -41,9 +41,7 @@ OWN_LOOK_S = 15.0
 PUBLISH_CALM = 32
 """Provider records are renewed once in so many refresh periods: of the 20 nodes that hold one, some leave."""
 REASONS_SHOWN = 3
-_NUMBERS, _LAN = "sequence numbers", "mdns"
-
-LanDiscovery = Callable[[PeerId, Sequence[str]], AbstractAsyncContextManager[trio.MemoryReceiveChannel[PeerAddress]]]
+_NUMBERS = "sequence numbers"
 
 
 class RegistryService:
@@ -70,7 +68,6 @@ class RegistryService:
         self._own = own
         self._clock = clock
         self._randomness = randomness
-        self._lan = lan
         directory = self._directory = Directory(settings.directory)
         self._unoffered = unoffered
         self.reasons = Reasons(transport.peer_id, clock, refusals or Refusals(clock.monotonic_us))
@@ -103,7 +100,7 @@ class RegistryService:
         self._saved_us, self._unsaved = clock.monotonic_us(), False
         self._nursery: trio.Nursery | None = None
         self._online, self._wake, self._publish_now = trio.Event(), trio.Event(), trio.Event()
-        self._moved = trio.Event()
+        self._lan = None if lan is None else LocalNetwork(lan, transport, self._joining)
         transport.watch(self._on_peer)
         transport.watch_addresses(self._on_move)
 
@@ -212,7 +209,7 @@ class RegistryService:
                 nursery.start_soon(self._publish)
                 nursery.start_soon(self._joining.run)
                 if self._lan is not None:
-                    nursery.start_soon(self._look_on_lan, self._lan, nursery)
+                    nursery.start_soon(self._lan.run, nursery)
                 for peer_id in self._transport.connected():
                     nursery.start_soon(self._exchange.fetch, peer_id)
                 task_status.started()
@@ -271,21 +268,6 @@ class RegistryService:
             with trio.move_on_after(renewal_s * (0.75 + self._randomness.below(250) / 1000)):
                 await self._publish_now.wait()
 
-    async def _look_on_lan(self, lan: LanDiscovery, nursery: trio.Nursery) -> None:
-        """Look, and be found, until the network changes; then begin anew, with what the machine has then."""
-        while True:
-            moved = self._moved
-            try:
-                with trio.CancelScope() as scope:
-                    nursery.start_soon(_cancel_when, moved, scope)
-                    async with lan(self._transport.peer_id, self._transport.addresses) as arrivals:
-                        self._joining.solved(_LAN)
-                        async for peer in arrivals:
-                            nursery.start_soon(self._joining.attempt, [peer])
-            except UnavailableError as error:
-                self._joining.report(_LAN, str(error))
-            await moved.wait()
-
     async def _reserve(self) -> None:
         try:
             await self._own.reserve()
@@ -298,8 +280,8 @@ class RegistryService:
 
     def _on_move(self) -> None:
         """The addresses of this node changed: others are told, and whoever is out of reach is tried again."""
-        moved, self._moved = self._moved, trio.Event()
-        moved.set()
+        if self._lan is not None:
+            self._lan.look_anew()
         self.skills_changed()
         self._joining.retry()
 
@@ -398,8 +380,3 @@ def _counted(reasons: list[str]) -> str:
     shown = [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counts[:REASONS_SHOWN]]
     more = [f"{len(counts) - REASONS_SHOWN} other reasons"] if len(counts) > REASONS_SHOWN else []
     return "; ".join(shown + more)
-
-
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()

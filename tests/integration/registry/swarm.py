@@ -16,8 +16,9 @@ from swarmharness.network.memory_dht import MemoryDht
 from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.refusals import Refusals
+from swarmharness.registry.local_network import LanDiscovery
 from swarmharness.registry.own_advert import OwnAdvert
-from swarmharness.registry.service import LanDiscovery, RegistryService
+from swarmharness.registry.service import RegistryService
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import MemoryPeerStore, MemorySequenceStore
 from tests.unit.registry.samples import DEVICE, NOW_UNIX_S, identity

@@ -22,7 +22,7 @@ async def invite(listening: list[str], hosts: Hosts) -> dict[str, Any] | SwarmEr
     async with memory_swarm(1) as (node,):
         transport: Any = node.parts.ports.transport
         transport._own.update(listening, hosts)
-        api = NodeApi(node.parts, InviteTerms(None, 0), refusals=dict, stop=lambda: None)
+        api = NodeApi(node.parts, InviteTerms(None, 0), stop=lambda: None)
         try:
             return dict(await api.call("node.invite", {}))
         except SwarmError as error:
