@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from enum import Enum
 
 from swarmharness.errors import ConfigurationError
@@ -55,8 +55,12 @@ def announced(listening: Collection[str], up: Collection[str], present: Collecti
     there = [address for address in listening if address not in every and _is_present(address, present)]
     found = [one for address in every for one in _at(address, up)[:most]]
     found = found or [one for address in every for one in _at(address, _LOOPBACK)]
-    # Plain TCP first: it is twice as fast as WebSocket.
-    return tuple(sorted({*found, *there}, key=lambda address: (address.endswith("/ws"), address)))[:ADDRESSES_MAX]
+    return plain_first({*found, *there})[:ADDRESSES_MAX]
+
+
+def plain_first(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Return the addresses in order, plain TCP first: it is twice as fast as WebSocket."""
+    return tuple(sorted(addresses, key=lambda address: (address.endswith("/ws"), address)))
 
 
 class Reach(Enum):
@@ -89,12 +93,12 @@ def is_loopback(address: str) -> bool:
     return match is not None and ipaddress.ip_address(match["host"]).is_loopback
 
 
-def open_to_the_network(listening: Sequence[str]) -> str:
+def open_to_the_network(listening: Iterable[str]) -> str:
     """Return what a node that is bound to `listening`, on loopback, would listen on to be reached from elsewhere.
 
     The port stays: when the node has stopped, it is free.
     """
-    match = next((match for match in map(_LISTEN.match, listening) if match), None)
+    match = next((match for match in map(_LISTEN.match, plain_first(listening)) if match), None)
     if match is None:
         return "/ip4/0.0.0.0/tcp/4001"
     every = "/ip4/0.0.0.0" if match["version"] == "4" else "/ip6/::"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from swarmharness.network.addresses import ADDRESSES_MAX, announced
+from swarmharness.network.addresses import ADDRESSES_MAX, announced, plain_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class OwnAddresses:
 
     def update(self, listening: Sequence[str], hosts: Hosts) -> bool:
         """Take in what the node is bound to and what the machine has now; tells the listeners if that is news."""
-        self.listening = tuple(listening)
+        self.listening = plain_first(listening)
         now = self._now(hosts)
         if now == self.current:
             return False

@@ -123,7 +123,7 @@ def test_who_can_reach_a_node(listening: tuple[str, ...], hosts: Hosts, expected
 
 
 def test_a_node_on_loopback_is_opened_on_the_port_that_it_has() -> None:
-    assert open_to_the_network(["/ip4/127.0.0.1/tcp/34567", "/ip4/127.0.0.1/tcp/2/ws"]) == "/ip4/0.0.0.0/tcp/34567"
+    assert open_to_the_network(["/ip4/127.0.0.1/tcp/2/ws", "/ip4/127.0.0.1/tcp/34567"]) == "/ip4/0.0.0.0/tcp/34567"
     assert open_to_the_network(["/ip6/::1/tcp/34567/ws"]) == "/ip6/::/tcp/34567/ws"
 
 
