@@ -173,9 +173,9 @@ async def test_a_deadline_cancels_the_handler(
 
 
 async def test_a_node_that_moves_comes_back_by_itself_and_is_dialled_by_its_new_address_only(
-    network: MemoryNetwork, autojump_clock: MockClock
+    network: MemoryNetwork, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    a, b, c = await nodes(network, A, B, C)
+    a, b, c = await nodes(network, nursery, A, B, C)
     await a.connect(B, timeout_s=5)
     heard: list[tuple[str, ...]] = []
     b.watch_addresses(lambda: heard.append(b.addresses))
