@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from swarmharness.cli.models_text import names_with_several, short
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 
 CLOCK_SKEW_S_MAX = 300
@@ -26,9 +27,10 @@ def peers(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print("this node knows no other peer yet; `swarmharness node start --join LINE` joins a swarm")
         for problem in call_node(data_dir, "node.status", {})["registry"]["problems"]:
             print(f"{problem['subject']}: {problem['text']}")
+    several = names_with_several(answer)
     for peer in answer:
         print(_headline(peer))
-        rows = [_row(skill) for skill in peer["skills"]]
+        rows = [_row(skill, named=skill["skill"] in several) for skill in peer["skills"]]
         if rows:
             print_table("", COLUMNS, rows)
 
@@ -46,9 +48,10 @@ def _headline(peer: dict[str, Any]) -> str:
     return f"{peer['peer']}  {state}" + ("" if peer["skills"] or not peer["usable"] else ", no skills")
 
 
-def _row(skill: dict[str, Any]) -> tuple[object, ...]:
+def _row(skill: dict[str, Any], *, named: bool) -> tuple[object, ...]:
+    """Return a skill as a row of the table; `named` says with which of several models."""
     return (
-        f"  {skill['skill']}",
+        f"  {skill['skill']}" + (f"@{short(skill['model_digest'])}" if named else ""),
         _ms(skill["measured_us"] or skill["advertised_us"]),
         skill["answers"],
         skill["failures"],

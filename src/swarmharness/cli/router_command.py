@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from swarmharness.cli.models_text import models_lines, short
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
 
 SNAPSHOT_BYTES_MAX = 64 * 2**20
@@ -15,7 +16,9 @@ INPUT_BYTES_MAX = 2**50
 
 app = new_app("Explain which peer would get a task, and why.")
 
-SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="The skill that a task would ask for.")]
+SkillArgument = Annotated[
+    str, typer.Argument(metavar="SKILL[@DIGEST]", help="The skill, or its model, that a task would ask for.")
+]
 ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="Items of the task.")]
 
 
@@ -162,16 +165,22 @@ def _print_explanation(answer: dict[str, Any], json: bool) -> None:
     if json:
         print_json(answer)
         return
+    models = answer.get("models", ())  # a snapshot has none
     print(f"{answer['skill']}, {answer['items']} item(s), form {answer['form']}; the best candidate first")
+    for text in models_lines(answer["skill"], models):
+        print(text)
     for candidate in answer["candidates"]:
-        _show(candidate)
+        _show(candidate, named=len(models) > 1)
     if not answer["candidates"]:
         print("no node is known that could be a candidate")
     print(f"\n{answer['note']}")
 
 
-def _show(candidate: dict[str, Any]) -> None:
+def _show(candidate: dict[str, Any], *, named: bool) -> None:
+    """Print a candidate; `named` says with which of several models."""
     name = candidate["peer"] + (" (this node)" if candidate["local"] else "")
+    if named and candidate["model_digest"]:
+        name = f"{name} with {short(candidate['model_digest'])}"
     if candidate["position"] is None:
         print(f"\n -  {name}: left out, {candidate['excluded']}")
         return

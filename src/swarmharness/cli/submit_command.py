@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,7 +56,13 @@ app = new_app()
 
 @app.command()
 def submit(
-    skill: Annotated[str, typer.Argument(metavar="SKILL", help="The skill to run; `swarmharness skills list`.")],
+    skill: Annotated[
+        str,
+        typer.Argument(
+            metavar="SKILL[@DIGEST]",
+            help="The skill to run (`swarmharness skills list`), or just one of the models that go by its name.",
+        ),
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[INPUT]...", help="Texts, or files and globs for a skill that takes files."),
@@ -87,6 +94,7 @@ def submit(
 ) -> None:
     """Run SKILL on inputs, somewhere in the swarm; results come in input order."""
     from swarmharness.cli.known_answers import read_known
+    from swarmharness.cli.models_text import taken_text
     from swarmharness.cli.submission import Submission
     from swarmharness.cli.submit_inputs import Inputs
     from swarmharness.cli.submit_outputs import OutputFile
@@ -125,6 +133,10 @@ def submit(
         async def run() -> None:
             async with open_session(data_dir, config, targets) as control:
                 opened = await open_job(control, {"skill": skill, **params}, bar)
+                if "@" not in skill and (
+                    text := taken_text(skill, opened.get("model_digest", ""), opened.get("models", ()))
+                ):
+                    print(text, file=sys.stderr)
                 if known is not None:
                     job = {"job": opened["job"]}
                     try:

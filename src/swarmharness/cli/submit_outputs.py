@@ -25,6 +25,7 @@ def json_line(kind: Kind, result: Mapping[str, Any]) -> dict[str, Any]:
         "index": result["index"],
         "output": to_json(kind, result["output"]),
         "peer": result["peer"],
+        "model_digest": result.get("model_digest", ""),
         "service_ms": result["service_ms"],
         "receipt": result["receipt"],
         "verified": bool(result.get("verified")),

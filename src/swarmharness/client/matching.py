@@ -121,4 +121,5 @@ def _result(kind: Kind, index: int, answer: Mapping[str, Any]) -> Result:
         receipt=answer["receipt"],
         verified=bool(answer.get("verified", False)),
         error=error,
+        model_digest=answer.get("model_digest", ""),
     )

@@ -28,6 +28,9 @@ class Result:
     verified: bool
     """Whether a second peer, or this node itself, confirmed this very output before it was delivered."""
     error: SwarmError | None = None
+    model_digest: str = ""
+    """Of the model that gave the output, in hexadecimal: all of a job's outputs are of one model. Empty when nobody
+    answered, and for results of jobs that an earlier release began."""
 
     def __repr__(self) -> str:
         what = f"error={self.error!r}" if self.error is not None else f"output={_shown(self.output)}"
@@ -60,6 +63,8 @@ class PeerSkill:
 
     name: str
     version: str
+    model_digest: str
+    """In hexadecimal; `name@digest` asks for just this model."""
     provider: str
     """What it runs on, for example `CPUExecutionProvider`."""
     price_microcredits: int
@@ -186,6 +191,7 @@ def _peer_skill(row: Mapping[str, Any]) -> PeerSkill:
     return PeerSkill(
         name=row["skill"],
         version=row["version"],
+        model_digest=row["model_digest"],
         provider=row["provider"],
         price_microcredits=row["price_microcredits"],
         item_ms=_ms(row["measured_us"] or row["advertised_us"] or None),

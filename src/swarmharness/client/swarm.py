@@ -62,6 +62,8 @@ class Swarm:
     ) -> Result:
         """Run the skill on one input and return its result; raises the error if there is none.
 
+        `skill` may be `name@digest`, with 8 to 64 hexadecimal digits of the model that is wanted, if several models go
+        by the name (`PeerSkill.model_digest`); otherwise this node picks one, and `Result.model_digest` tells which.
         `deadline_s` counts from now (None: as the node is configured). `budget_microcredits` is the most that the job
         may cost. `verify` and `replicas` are those of `swarmharness submit`. `client.values` says which inputs a task
         takes, and what it puts out.

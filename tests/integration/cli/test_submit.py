@@ -116,7 +116,7 @@ async def test_results_are_json_lines_in_input_order(tmp_path: Path) -> None:
     async with serving(node, tmp_path):
         done = await submit(tmp_path, "text-embedding", "one", "three", "--json", "--deadline", "9")
     assert (done.returncode, done.stderr) == (0, b"")
-    told = {"peer": "12D3KooWpeer", "service_ms": 2.5, "receipt": "rrrrrrrr", "verified": False}
+    told = {"peer": "12D3KooWpeer", "model_digest": "", "service_ms": 2.5, "receipt": "rrrrrrrr", "verified": False}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
         {"index": 0, "output": [3.0, 1.0], **told},
         {"index": 1, "output": [5.0, 1.0], **told},

@@ -22,7 +22,7 @@ def vector(*numbers: float) -> bytes:
 
 
 def result(index: int, output: bytes) -> dict[str, Any]:
-    told = {"peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab", "verified": True}
+    told = {"peer": "12D3KooW", "model_digest": "cd" * 32, "service_ms": 1.5, "receipt": "ab", "verified": True}
     return {"index": index, "output": output, **told, "error": ""}
 
 
@@ -32,8 +32,8 @@ def add(out: OutputFile, kind: Kind, index: int, output: bytes) -> None:
 
 def test_a_json_line_has_the_published_keys_in_order() -> None:
     line = json_line(TEXT, result(3, vector(1, 2)))
-    assert list(line) == ["index", "output", "peer", "service_ms", "receipt", "verified"]
-    told = {"peer": "12D3KooW", "service_ms": 1.5, "receipt": "ab", "verified": True}
+    assert list(line) == ["index", "output", "peer", "model_digest", "service_ms", "receipt", "verified"]
+    told = {"peer": "12D3KooW", "model_digest": "cd" * 32, "service_ms": 1.5, "receipt": "ab", "verified": True}
     assert line == {"index": 3, "output": [1.0, 2.0], **told}
     with pytest.raises(ProtocolError):
         json_line(TEXT, result(0, b"junk"))

@@ -3,12 +3,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 import trio
 
+from swarmharness.errors import ConfigurationError
+from swarmharness.identity import PeerId
 from swarmharness.jobs.verification.policy import VerificationSettings
 from swarmharness.jobs.verification.reputation import Reputation
-from swarmharness.jobs.verification.sqlite_reputations import SqliteReputationStore
-from swarmharness.jobs.verification.standings import Remembered, Standings
+from swarmharness.jobs.verification.sqlite_reputations import MIGRATIONS, SqliteReputationStore
+from swarmharness.jobs.verification.standings import MemoryReputationStore, Remembered, Standings
 from swarmharness.registry.models import model_key
 from swarmharness.routing.trust import Trust
 from tests.unit.credit.builders import HandClock
@@ -65,3 +68,46 @@ async def test_a_disk_that_fails_costs_only_memory(tmp_path: Path) -> None:
     standings.doubt(ROW.peer_id, ROW.model)  # type: ignore[arg-type]
     await standings.save()
     assert standings.get(ROW.peer_id, ROW.model).valid_in_a_row == 0
+
+
+async def test_a_file_of_the_first_release_opens_with_all_that_was_known_of_each_skill(tmp_path: Path) -> None:
+    path = tmp_path / "trust.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(MIGRATIONS[0][0])
+        connection.execute("INSERT INTO reputations VALUES ('p', 'embed', 12, 1, ?, ?, 5000000, 1000000)", (NOW, NOW))
+    connection.close()
+    store = SqliteReputationStore(path)
+    skill = model_key("embed", b"")
+    assert await store.load() == [Remembered("p", skill, Reputation(12, 1, NOW, NOW), Trust(5_000_000, 1_000_000))]
+    await store.save([ROW], [])
+    assert {row.model for row in await SqliteReputationStore(path).load()} == {skill, EMBED}
+
+
+async def test_what_was_known_of_a_skill_is_taken_over_by_the_first_model_that_is_judged() -> None:
+    clock = HandClock()
+    now_s = clock.unix_us() // 1_000_000
+    store = MemoryReputationStore()
+    skill, other = model_key("embed", b""), model_key("embed", b"\1" * 32)
+    old = Remembered("p", skill, Reputation(12, 1, 0, now_s), Trust(5_000_000, 1_000_000))
+    await store.save([old], [])
+    standings = Standings(clock, VerificationSettings(), store)
+    await standings._load()
+    assert standings.get("p", EMBED).valid_in_a_row == standings.get("p", other).valid_in_a_row == 12
+    standings.valid(PeerId("p"), EMBED)
+    assert standings.get("p", EMBED).valid_in_a_row == 13
+    assert standings.get("p", other).valid_in_a_row == 0, "else one row would prove every model that comes along"
+    assert standings.get("p", other).strikes == 1
+    await standings.save()
+    again = Standings(clock, VerificationSettings(), store)
+    await again._load()
+    assert again.get("p", EMBED).valid_in_a_row == 13
+    assert again.get("p", other).valid_in_a_row == 0
+
+
+async def test_a_file_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "trust.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="newer SwarmHarness"):
+        await SqliteReputationStore(path).load()
