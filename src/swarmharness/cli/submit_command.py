@@ -133,10 +133,9 @@ def submit(
         async def run() -> None:
             async with open_session(data_dir, config, targets) as control:
                 opened = await open_job(control, {"skill": skill, **params}, bar)
-                if "@" not in skill and (
-                    text := taken_text(skill, opened.get("model_digest", ""), opened.get("models", ()))
-                ):
-                    print(text, file=sys.stderr)
+                taken = taken_text(skill, opened.get("model_digest", ""), opened.get("models", ()))
+                if taken and "@" not in skill:
+                    print(taken, file=sys.stderr)
                 if known is not None:
                     job = {"job": opened["job"]}
                     try:

@@ -21,7 +21,11 @@ from swarmharness.jobs.journal_file import APPLICATION_ID, MIGRATIONS, Change
 from swarmharness.jobs.memory_journal import MemoryJournal
 from swarmharness.jobs.sqlite_journal import Keeping, open_journal, read_jobs
 
-JOB = JobRecord("j1", "echo", "tensor", JobOptions("none", 2, 1000), 60.0, {"files": ["a", "b"]}, "/o", created_us=5)
+JOB = JobRecord(
+    *("j1", "echo", "tensor", JobOptions("none", 2, 1000), 60.0, {"files": ["a", "b"]}, "/o"),
+    created_us=5,
+    model_digest=b"m" * 32,
+)
 TERMS = TaskTerms(b"t" * 16, "alice", "bob", 7, 30, b"m" * 32, b"i" * 32, b"o" * 32, "echo", 3, 9)
 
 
@@ -289,4 +293,4 @@ def test_a_journal_of_version_1_is_brought_up_to_date_with_its_jobs(tmp_path: Pa
         connection.execute("INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, '/o', 5, 0, 'open', '', 3, 2, 1, 20)", row)
     connection.close()
     expected = replace(JOB, source={"files": ["a"]}, items_fed=3, items_answered=2, input_ended=True)
-    assert read_jobs(path, 5) == [replace(expected, spent_microcredits=20)]
+    assert read_jobs(path, 5) == [replace(expected, spent_microcredits=20, model_digest=b"")]

@@ -52,3 +52,31 @@ async def test_a_job_that_is_said_to_be_done_is_noted_as_done_whatever_its_dispa
             await trio.sleep(1)
         assert len(api) == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_what_is_shown_of_a_job_names_its_model_and_those_that_it_did_not_take(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def skills(number: int) -> list[MemorySkill]:
+        return [MemorySkill("echo", ItemOutput, model=f"model {number}")]
+
+    async with memory_swarm(3, serving=2, skills=skills) as nodes, trio.open_nursery() as nursery:
+        parts = nodes[0].parts
+        parts.jobs.journal = MemoryJournal()
+        api = JobsApi(parts)
+        await nursery.start(api.run)
+        digests = {skills(number)[0].info.model_digest.hex() for number in (1, 2)}
+        for digest in sorted(digests):
+            opened = await api.methods["job.open"]({"skill": f"echo@{digest[:8]}"})
+            assert opened["model_digest"] == digest
+            assert {model["model_digest"] for model in opened["models"]} == digests
+            held = {"job": opened["job"], "reader": opened["reader"]}
+            await api.methods["job.feed"]({**held, "items": [b"a"], "last": True})
+            answer: dict[str, Any] = {"done": False}
+            while not answer["done"]:
+                answer = await api.methods["job.results"](held)
+                assert all(result["model_digest"] == digest for result in answer["results"])
+            shown = await api.methods["job.show"]({"job": opened["job"]})
+            assert shown["job"]["model_digest"] == digest
+            assert shown["chunks"][0]["why"]["model_digest"] == digest
+        nursery.cancel_scope.cancel()

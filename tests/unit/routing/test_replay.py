@@ -135,3 +135,22 @@ def test_draws_are_even_and_depend_on_every_argument() -> None:
     assert len(draws) == 300
     mean = sum(draw(1, number) % 1000 for number in range(4000)) / 4000
     assert mean == pytest.approx(500, rel=0.05)
+
+
+def test_no_task_is_replayed_on_another_model() -> None:
+    one, two = "aa" * 32, "bb" * 32
+    views = view("slow", measured_us=50_000, model_digest=one), view("fast", measured_us=1_000, model_digest=two)
+    tasks = [("slow", one, 50_000)] * 10 + [("fast", two, 1_000)] * 10
+    trace = Trace(
+        tuple(
+            record(
+                *(START_US + number * S, peer),
+                views=views,
+                model_digest=digest,
+                service_us=service_us,
+                elapsed_us=service_us + 1_000,
+            )
+            for number, (peer, digest, service_us) in enumerate(tasks)
+        )
+    )
+    assert run(trace, POLICY).items_by_peer == {"slow": 10, "fast": 10}

@@ -80,3 +80,14 @@ def test_a_wrong_line_is_named_by_its_number_in_one_printable_line(line: str, me
 def test_a_trace_without_a_record_is_an_input_error() -> None:
     with pytest.raises(InputError, match="no record"):
         read_trace([], "t")
+
+
+def test_a_record_of_the_first_version_is_of_the_model_of_its_chosen_candidate() -> None:
+    value = json.loads(to_line(RECORD))
+    del value["model_digest"]
+    value["version"] = 1
+    for one in value["views"]:
+        one["model_digest"] = "aa" * 32 if one["peer_id"] == value["chosen"] else "bb" * 32
+    (read,) = read_trace([json.dumps(value) + "\n"], "t").records
+    assert read.model_digest == "aa" * 32
+    assert json.loads(to_line(read))["version"] == 2
