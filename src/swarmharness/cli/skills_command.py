@@ -96,7 +96,7 @@ def add(
     store = model_store()
     with fetch_progress(Path(path).name) as progress:
         target = Target(user_folder(data_dir), store, name, force, lambda question: _agree(question, yes), progress)
-        added = add_path(Path(path), target)
+        added = add_path(path, target)
     skill, manifest = added.skill, added.skill.manifest
     warn([skill])
     if json:

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from swarmharness.errors import InputError
@@ -46,24 +47,25 @@ class Target:
     progress: Progress | None = None
 
 
-def add_path(path: Path, target: Target) -> Added:
-    """Add the skill at a path.
+def add_path(path: str, target: Target) -> Added:
+    """Add the skill that `path` names.
 
     Raises InputError (not a skill, or a model that cannot answer), ConfigurationError (the name is taken, the user does
     not agree, or a folder cannot be written), UnavailableError (a model cannot be fetched).
     """
-    return _preparer(path)(path, target)
+    return _preparer(Path(path))(target)
 
 
-def _preparer(path: Path) -> Callable[[Path, Target], Added]:
-    if path.is_dir():
-        return _add_folder
+def _preparer(path: Path) -> Callable[[Target], Added]:
+    """Return what adds a skill of this kind of path."""
     if not path.exists():
         raise InputError(f"there is no {path}")
+    if path.is_dir():
+        return partial(_add_folder, path)
     if path.name == MANIFEST_NAME:
-        return lambda path, target: _add_folder(path.parent, target)
+        return partial(_add_folder, path.parent)
     if path.suffix.lower() == ".onnx":
-        return _add_onnx
+        return partial(_add_onnx, path)
     raise InputError(f"{path} is neither an .onnx file nor a folder with a {MANIFEST_NAME}")
 
 

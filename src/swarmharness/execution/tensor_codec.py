@@ -35,6 +35,8 @@ ITEM_SIZES_BYTES = {
 """Bytes of one element of each type but strings, which have none in common."""
 DIMENSION_MAX = 2**40
 HEADER_BYTES_MAX = 64 * 1024
+TEXTS_MAX = 2**18
+"""Texts in all tensors of an item or output: each is looked at by itself, and a node must not be kept busy by them."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -70,7 +72,8 @@ class Tensor:
 
 
 def encode_tensors(tensors: tuple[Tensor, ...]) -> bytes:
-    """Return the bytes of some tensors; ValueError when the data does not fit the shape."""
+    """Return the bytes of some tensors; ValueError when the data does not fit the shape, InputError: too many texts."""
+    _count_texts(tensors)
     for tensor in tensors:
         if _data_bytes(tensor.name, tensor.dtype, tensor.shape, memoryview(tensor.data)) != len(tensor.data):
             raise ValueError(f"{tensor.name}: {len(tensor.data)} bytes for {tensor.dtype} {tensor.shape}")
@@ -88,6 +91,7 @@ def decode_tensors(data: bytes) -> tuple[Tensor, ...]:
         headers = decode(TensorHeaders, view[4 : 4 + header_bytes]).tensors
     except ProtocolError as error:
         raise InputError(f"not encoded tensors: {error}") from None
+    _count_texts(headers)
     tensors: list[Tensor] = []
     at = 4 + header_bytes
     for header in headers:
@@ -124,6 +128,12 @@ def strings_of(tensor: Tensor) -> list[str]:
     except UnicodeDecodeError:
         raise InputError(f"not encoded tensors: a text of {tensor.name!r} is not UTF-8") from None
     return texts
+
+
+def _count_texts(tensors: Sequence[Tensor | TensorHeader]) -> None:
+    texts = sum(math.prod(tensor.shape) for tensor in tensors if tensor.dtype == STRING)
+    if texts > TEXTS_MAX:
+        raise InputError(f"{texts} texts in tensors; an item or output has at most {TEXTS_MAX}")
 
 
 def _data_bytes(name: str, dtype: str, shape: tuple[int, ...], rest: memoryview) -> int:

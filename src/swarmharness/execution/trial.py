@@ -40,4 +40,4 @@ def try_skill(skill: InstalledSkill, store: ModelStore) -> Trial:
     try:
         return trio.run(run)
     except (DeadlineError, ModelFailureError) as error:
-        raise InputError(f"{error}; it is not added") from None
+        raise InputError(str(error)) from None

@@ -188,6 +188,7 @@ def _broken_tensors() -> list[dict[str, str]]:
         "data after the end": packed("float32", (1,), bytes(5)),
         "a shape of 2^80 elements": packed("float32", (2**40, 2**40), bytes(8)),
         "2^80 texts": packed("string", (2**40, 2**40), bytes(8)),
+        "262,145 texts": packed("string", (2**18 + 1,), b""),
         "a text cut off": packed("string", (1,), b"\x05\x00\x00\x00four"),
         "the length of a text cut off": packed("string", (2,), b"\x00\x00\x00\x00\x00\x00\x00"),
         "a text of four thousand million bytes": packed("string", (1,), b"\xff\xff\xff\xffx"),
