@@ -16,7 +16,7 @@ from pathlib import Path
 
 from swarmharness.errors import InputError
 from swarmharness.execution.catalog import InstalledSkill, check_name, copy_skill, install, read_skill, staging
-from swarmharness.execution.drafting import MODEL, Agree, Drafted, draft_of, measured, name_for, needs_contrib
+from swarmharness.execution.drafting import MODEL, Agree, draft_of, measured, name_for, needs_contrib
 from swarmharness.execution.model_check import check_models
 from swarmharness.execution.model_store import ModelStore, Progress
 from swarmharness.execution.onnx_inspection import ModelFacts, inspect_model
@@ -98,8 +98,7 @@ def _add_onnx(path: Path, target: Target) -> Added:
         (staged / MANIFEST_NAME).write_text(skill_text(draft), "utf-8")
 
         def describe(trial: Trial) -> None:
-            text = Drafted(measured(draft, trial), facts, trial).text
-            (staged / MANIFEST_NAME).write_text(text, "utf-8")
+            (staged / MANIFEST_NAME).write_text(skill_text(measured(draft, trial)), "utf-8")
 
         return _finish(read_skill(staged), target, describe)
 

@@ -36,15 +36,11 @@ def begin(path: Path, *, name: str | None, force: bool) -> Begun:
         raise ConfigurationError(f"{manifest} is there already; --force replaces it")
     model = _model(path)
     if model is None:
-        text, problem = (
-            skill_text(Draft(name=name_for(folder.resolve(), name))),
-            "sha256 and size_bytes are to be filled in",
-        )
+        draft, problem = Draft(name=name_for(folder.resolve(), name)), "sha256 and size_bytes are to be filled in"
     else:
-        found = drafted(folder, model.name, name_for(_named_after(model), name))
-        text, problem = found.text, found.problem
+        draft, problem = drafted(folder, model.name, name_for(_named_after(model), name))
     try:
-        manifest.write_text(text, "utf-8")
+        manifest.write_text(skill_text(draft), "utf-8")
     except OSError as error:
         raise ConfigurationError(f"{manifest} cannot be written: {error.strerror}") from None
     return Begun(manifest, model, problem)

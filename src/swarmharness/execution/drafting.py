@@ -6,7 +6,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from swarmharness.errors import ConfigurationError, InputError
@@ -24,22 +24,6 @@ _MIB = 2**20
 
 Agree = Callable[[str], None]
 """Asks the user, and returns if they agree; raises ConfigurationError if not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """A manifest, and what it was made from."""
-
-    draft: Draft
-    facts: ModelFacts
-    trial: Trial | None
-    problem: str = ""
-    """Why the model answered no input, where that is no reason to stop."""
-
-    @property
-    def text(self) -> str:
-        """The manifest."""
-        return skill_text(self.draft)
 
 
 def name_for(path: Path, wanted: str | None) -> str:
@@ -102,8 +86,8 @@ def rounded(number: int) -> int:
     return (number + zeros // 2) // zeros * zeros
 
 
-def drafted(folder: Path, file: str, name: str) -> Drafted:
-    """Return the manifest of a model that stays where it is; one that answers no input has the reason in `problem`."""
+def drafted(folder: Path, file: str, name: str) -> tuple[Draft, str]:
+    """Return the manifest of a model that stays where it is, and why it answered no input, or nothing."""
     facts = inspect_model(folder / file, str(folder / file))
     contrib = needs_contrib(facts, folder / file, lambda question: None)
     draft = draft_of(folder, file, name, facts, contrib=contrib)
@@ -115,5 +99,5 @@ def drafted(folder: Path, file: str, name: str) -> Drafted:
         try:
             trial = try_skill(skill, store)
         except InputError as error:
-            return Drafted(draft, facts, None, str(error))
-    return Drafted(measured(draft, trial), facts, trial)
+            return draft, str(error)
+    return measured(draft, trial), ""

@@ -41,6 +41,8 @@ class Session:
         self.outputs: tuple[Any, ...] = tuple(session.get_outputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self._bfloat16 = {value.name for value in (*self.inputs, *self.outputs) if value.type == "tensor(bfloat16)"}
+        if self._bfloat16 and not hasattr(onnxruntime.OrtValue, "ortvalue_from_numpy_with_onnx_type"):
+            raise InputError("it takes or puts out bfloat16, for which this onnxruntime is too old: upgrade it")
 
     def run(self, feeds: Mapping[str, Array]) -> list[Any]:
         """Return every output, in the order of `outputs`; bfloat16 goes in and comes out as float32."""
