@@ -80,8 +80,13 @@ def explain(snapshot: Snapshot, policy: RoutingPolicy, request: RouteRequest) ->
 
 
 def excluded_text(explanation: Explanation) -> str:
-    """Say why those were left out that offer the skill, the reason of most of them first."""
-    left_out = [one for one in explanation.candidates if not one.position and one.view.offers]
+    """Say why those were left out that offer the skill, or the model asked for, the reason of most of them first."""
+    digest = explanation.request.model_digest
+    left_out = [
+        one
+        for one in explanation.candidates
+        if not one.position and one.view.offers and digest in ("", one.view.model_digest)
+    ]
     counts = Counter(one.reason for one in left_out).most_common(REASONS_SHOWN)
     texts = [f"{reason} ({count} nodes)" if count > 1 else reason for reason, count in counts]
     return "; ".join(texts) or "each is tried by another task now"

@@ -193,6 +193,11 @@ async def test_digits_that_no_or_several_models_begin_with_are_refused(
 ) -> None:
     async with memory_swarm(3, skills=crew({1: skill("one"), 2: skill("two")}), settings=RICH) as nodes:
         assert set(models_in(await submit(nodes[0], name=f"think@{digest_of('two').hex()[:8].upper()}"))) == {b"two"}
+        nodes[1].kill()
+        await trio.sleep(20)
+        with pytest.raises(UnavailableError, match="can be asked now") as refusal:
+            await submit(nodes[0], name=f"think@{digest_of('one').hex()}")
+        assert "another one" not in str(refusal.value), "nobody asked for the other model"
         with pytest.raises(UnavailableError, match=r"served are .*1 node.*1 node"):
             await submit(nodes[0], name="think@00000000")
         for digits in ("", "1234567", "x" * 8, "0" * 65):
