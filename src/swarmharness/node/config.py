@@ -38,7 +38,8 @@ class NetworkConfig:
     listen: tuple[str, ...] = key(
         ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws"),
         "Where to listen. Port 0 is replaced by a free port on first start, which the data directory remembers. The\n"
-        'default is reachable from this machine only; "/ip4/0.0.0.0/tcp/4001" opens the node to every network.',
+        'default is reachable from this machine only; "/ip4/0.0.0.0/tcp/4001" opens the node to every network, and\n'
+        "what it tells others follows the addresses that the machine has.",
         complain=complain_about_listen,
     )
     announce: tuple[str, ...] = key(
@@ -91,7 +92,12 @@ class ExecutionConfig:
         'Skills to offer. "*" is every skill whose model is on this machine; with an empty list the node only asks.',
         complain=complain_about_skill,
     )
-    threads: int = key(0, "Threads that a model may use; 0 means one for each core.", least=0, most=1024)
+    threads: int = key(
+        0,
+        "Threads that a model may use; 0 means one for each core that this node may use (affinity, cgroups).",
+        least=0,
+        most=1024,
+    )
     cpu_share: float = key(
         1.0,
         "Share of the time that a model may compute: with 0.5 it rests for as long as it worked.",

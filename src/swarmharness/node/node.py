@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+import swarmharness.network.libp2p_names  # noqa: F401 - before anything of libp2p
 from swarmharness.credit.sqlite_store import open_sqlite_store
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
@@ -42,8 +43,9 @@ from swarmharness.node.psk import swarm_psk
 from swarmharness.node.reload import watch_config
 from swarmharness.node.set_aside import find_set_aside
 from swarmharness.node.trace_file import TraceFile
-from swarmharness.owner.machine import MachineSensors, SystemWallClock
+from swarmharness.owner.machine import MachineSensors
 from swarmharness.owner.ports import OwnerPorts
+from swarmharness.owner.time_zone import SystemWallClock
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.registry.mdns import discover_on_lan
 from swarmharness.registry.settings import RegistrySettings

@@ -15,7 +15,7 @@ import psutil
 
 from swarmharness.errors import cause_text
 from swarmharness.owner.nvidia import GpuMeter
-from swarmharness.owner.ports import LocalTime, Readings, Sensor
+from swarmharness.owner.ports import Readings, Sensor
 
 WINDOW_S_MIN = 0.5
 """Two looks at the CPU that are closer than this give the same answer: its counters tick in hundredths of seconds."""
@@ -108,23 +108,6 @@ class MachineSensors:
         shown = [_finite(entry.current) for name in chosen for entry in chips[name]]
         sane = [value for value in shown if value is not None and TEMPERATURES_C[0] <= value <= TEMPERATURES_C[-1]]
         return {"temperature_c": max(sane, default=None)}
-
-
-class SystemWallClock:
-    """The time zone of this machine, as it is now: a laptop travels."""
-
-    def local(self, unix_s: int) -> LocalTime:
-        """See `ports.WallClock`."""
-        time.tzset()
-        shown = time.localtime(unix_s)
-        return LocalTime(shown.tm_wday, shown.tm_hour * 60 + shown.tm_min)
-
-    def text(self, unix_s: int, *, now_unix_s: int) -> str:
-        """See `ports.WallClock`."""
-        time.tzset()
-        then, now = time.localtime(unix_s), time.localtime(now_unix_s)
-        same_day = then[:3] == now[:3]
-        return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", then)
 
 
 def _finite(value: float | None) -> float | None:

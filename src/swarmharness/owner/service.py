@@ -18,6 +18,8 @@ from swarmharness.owner.ports import Gate, OwnerPorts, Pause, Readings, Sensor
 from swarmharness.ports import Clock
 
 READ_TIMEOUT_S = 5.0
+SCHEDULE_LOOK_S = 30.0
+"""A schedule is held against the clock on the wall at least so often: hours begin, and time zones change."""
 UNREADABLE = "sensors"
 """Counts looks that failed as a whole."""
 
@@ -129,6 +131,8 @@ class OwnerService:
     def _patience_s(self) -> float:
         """Return how long nothing can be due."""
         waits = [self._settings.check_s]
+        if self._settings.limits.schedule:
+            waits.append(SCHEDULE_LOOK_S)
         if self._hand_back_us is not None:
             waits.append((self._hand_back_us - self._clock.monotonic_us()) / 1e6)
         if self._pause is not None and self._pause.until_unix_s is not None:

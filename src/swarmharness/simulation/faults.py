@@ -85,6 +85,14 @@ def _outage(swarm: Swarm, load: Load, fault: Fault, struck: _Struck) -> Iterator
 
 
 @contextmanager
+def _move(swarm: Swarm, load: Load, fault: Fault, struck: _Struck) -> Iterator[None]:
+    for node in struck:
+        if node.up:
+            swarm.network.move(node.peer_id)
+    yield
+
+
+@contextmanager
 def _slow_disk(swarm: Swarm, load: Load, fault: Fault, struck: _Struck) -> Iterator[None]:
     for node in struck:
         node.disk.slower_us += fault.amount * 1000
@@ -139,6 +147,7 @@ _FAULTS: dict[str, _Strike] = {
     "clog": _clog,
     "crash": _outage,
     "stop": _outage,
+    "move": _move,
     "restore": _outage,
     "slow-disk": _slow_disk,
     "slow-node": _slow_node,

@@ -30,7 +30,6 @@ from swarmharness.simulation.random_menus import (
 )
 from swarmharness.simulation.randomness import SeededRandomness
 from swarmharness.simulation.scenario import (
-    FAULTS,
     ROLES,
     Expectation,
     Fault,
@@ -154,7 +153,7 @@ class _Maker:
         faults: dict[str, Fault] = {}
         for position in range(1 + self._below("faults", FAULTS_MAX)):
             place = f"fault {position}"
-            kind = self._one(place, FAULTS)
+            kind = self._one(place, tuple(AMOUNTS))
             at_s = 20.0 + self._below(f"{place}/at", storm_s - 20)
             if faults and self._chance(f"{place}/overlaps", 700):
                 earlier = list(faults.values())[self._below(f"{place}/with", len(faults))]

@@ -50,6 +50,7 @@ FAULTS = (
     "clog",
     "crash",
     "stop",
+    "move",
     "restore",
     "slow-disk",
     "slow-node",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import subprocess
+import sys
 
 import libp2p.network.connection.swarm_connection as libp2p_connection
 import libp2p.network.swarm as libp2p_swarm
@@ -92,3 +94,16 @@ async def test_libp2p_logs_nothing_unless_asked() -> None:
         await world.node("left")
         for name in ("libp2p", "libp2p.network.swarm", "libp2p.network.auto_connector", "libp2p.stream_muxer.yamux"):
             assert logging.getLogger(name).getEffectiveLevel() == logging.CRITICAL
+
+
+def test_libp2p_loads_on_a_machine_without_a_name_server() -> None:
+    program = (
+        "import dns.resolver\n"
+        "def nobody(self, *_):\n"
+        "    raise dns.resolver.NoResolverConfiguration('no nameservers')\n"
+        "dns.resolver.Resolver.read_resolv_conf = nobody\n"  # as with an empty /etc/resolv.conf, before a network is up
+        "import swarmharness.node.node\n"
+        "from multiaddr.resolvers import DNSResolver\n"
+        "DNSResolver()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -102,6 +102,7 @@ FAULTS = {
     "crash": 0,
     "crash that loses writes": 2,
     "stop": 0,
+    "move": 0,
     "restore": 60,
     "slow-disk": 500,
     "slow-node": 10,

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from swarmharness.owner.machine import WINDOW_S_MIN, MachineSensors, SystemWallClock
-from swarmharness.owner.nvidia import GpuMeter
-from swarmharness.owner.ports import LocalTime, Readings, Sensor
+from swarmharness.owner.machine import WINDOW_S_MIN, MachineSensors
+from swarmharness.owner.nvidia import RETRY_S, GpuMeter
+from swarmharness.owner.ports import Readings, Sensor
 
 Battery = namedtuple("Battery", "percent secsleft power_plugged")
 ALL = frozenset(Sensor)
@@ -217,18 +217,32 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     assert GpuMeter().others_percent(frozenset()) is None
 
 
-def test_the_wall_clock_follows_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    wall, spring_unix_s = SystemWallClock(), 1_774_746_000  # 2026-03-29 01:00 UTC, a Sunday
-    try:
-        for zone, times in {
-            "UTC0": [LocalTime(6, 59), LocalTime(6, 60)],
-            # Central Europe, where 02:00 becomes 03:00 at that moment.
-            "CET-1CEST,M3.5.0,M10.5.0/3": [LocalTime(6, 119), LocalTime(6, 180)],
-        }.items():
-            monkeypatch.setenv("TZ", zone)
-            assert [wall.local(spring_unix_s - 1), wall.local(spring_unix_s)] == times
-        assert wall.text(spring_unix_s, now_unix_s=spring_unix_s - 7200) == "03:00"
-        assert wall.text(spring_unix_s, now_unix_s=spring_unix_s - 86_400) == "2026-03-29 03:00"
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+def test_a_driver_that_is_loaded_later_or_anew_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, now_s, begun = False, 0.0, 0
+
+    class Driver(FakeNvml):
+        def nvmlInit(self) -> None:  # noqa: N802
+            nonlocal begun
+            if not loaded:
+                raise FakeNvml.NVMLError("driver not loaded")
+            begun += 1
+
+        def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+            if not loaded:
+                raise FakeNvml.NVMLError("uninitialised")
+            return super().nvmlDeviceGetCount()
+
+    monkeypatch.setitem(sys.modules, "pynvml", Driver([40], [[7]], {7: 40}))
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    meter = GpuMeter()
+    assert meter.others_percent(frozenset()) is None
+    loaded = True
+    now_s += RETRY_S
+    assert meter.others_percent(frozenset()) == 40.0
+    loaded = False
+    with pytest.raises(FakeNvml.NVMLError):
+        meter.others_percent(frozenset())
+    loaded = True
+    now_s += RETRY_S
+    assert meter.others_percent(frozenset()) == 40.0
+    assert begun == 2

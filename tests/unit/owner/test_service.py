@@ -220,3 +220,18 @@ async def test_who_waits_until_others_are_served_waits_as_long_as_any_reason_hol
             sensors.readings = COOL
             with trio.fail_after(10):
                 await done.wait()
+
+
+async def test_a_schedule_follows_the_wall_within_a_minute_however_seldom_sensors_are_read(
+    autojump_clock: MockClock,
+) -> None:
+    wall = FakeWall()  # Monday noon
+    limits = replace(LIMITS, schedule=(parse_hours("mon 11:00-13:00"),))
+    async with running(owner_ports(wall=wall), OwnerSettings(limits, check_s=3600)) as (_, log):
+        await trio.sleep(1)
+        wall.time = LocalTime(0, 3 * 60)  # in another time zone
+        await trio.sleep(60)
+        assert log.told[:1] == ["close: schedule"]
+        wall.time = LocalTime(0, 12 * 60)
+        await trio.sleep(60)
+        assert log.told[-1] == "open"
