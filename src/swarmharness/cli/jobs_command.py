@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ from swarmharness.errors import ConfigurationError, InputError, UnavailableError
 
 if TYPE_CHECKING:
     from swarmharness.cli.submit_inputs import Inputs
+    from swarmharness.execution.skill import Kind
     from swarmharness.node.control import Control
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or its first letters.")]
@@ -152,25 +154,36 @@ def resume(
                 out_file = stack.enter_context(OutputFile(path)) if path else None
                 bar = stack.enter_context(progress_bar(record["skill"], progress))
                 call = {**params, "job": record["job"], "out": str(path or "")}
-                opened, inputs = await _reopen(control, call, record)
-                submissions.append(Submission(inputs, out_file, bar, as_json=json))
-                await submissions[0].run(control, opened, resumed=True)
+
+                async def begin(inputs: Inputs | None) -> Kind:
+                    submissions.append(Submission(inputs, out_file, bar, as_json=json))
+                    return await submissions[-1].begin(record["kind"])
+
+                opened, kind = await _reopen(control, call, record, begin)
+                await submissions[-1].run(control, opened, kind, resumed=True)
 
     run_async(run)
-    submissions[0].conclude()
+    submissions[-1].conclude()
 
 
 async def _reopen(
-    control: Control, call: dict[str, Any], record: dict[str, Any]
-) -> tuple[dict[str, Any], Inputs | None]:
-    """Take the job up again, with its inputs from their start if they can be had or are needed."""
+    control: Control,
+    call: dict[str, Any],
+    record: dict[str, Any],
+    begin: Callable[[Inputs | None], Awaitable[Kind]],
+) -> tuple[dict[str, Any], Kind]:
+    """Take the job up again, with its inputs from their start if they can be had or are needed.
+
+    `begin` checks them before anything changes.
+    """
     source = record["source"]
     if "-" not in source.get("files", ()) and source:
-        inputs = _inputs(record)
-        return await control.call("job.resume", {**call, "compare": True}, OPEN_TIMEOUT_S), inputs
+        kind = await begin(_inputs(record))
+        return await control.call("job.resume", {**call, "compare": True}, OPEN_TIMEOUT_S), kind
     if record["input_ended"]:
+        kind = await begin(None)
         try:  # the node may have all that it needs
-            return await control.call("job.resume", {**call, "compare": False}, OPEN_TIMEOUT_S), None
+            return await control.call("job.resume", {**call, "compare": False}, OPEN_TIMEOUT_S), kind
         except InputError as error:
             if not source:
                 raise InputError(f"{error}, and only the program that submitted them has them") from None
@@ -178,8 +191,8 @@ async def _reopen(
         raise InputError(
             f"job {record['job']} was not submitted by a command: its inputs cannot be read again from here"
         )
-    inputs = _inputs(record)
-    return await control.call("job.resume", {**call, "compare": True}, OPEN_TIMEOUT_S), inputs
+    kind = await begin(_inputs(record))
+    return await control.call("job.resume", {**call, "compare": True}, OPEN_TIMEOUT_S), kind
 
 
 def _inputs(record: dict[str, Any]) -> Inputs:
@@ -193,7 +206,8 @@ def _inputs(record: dict[str, Any]) -> Inputs:
             f"the inputs of job {record['job']} are named from {source['folder']}: {error.strerror}"
         ) from None
     try:
-        return Inputs(source["arguments"], source["files"])
+        # Earlier releases left blank lines out, and did not say so.
+        return Inputs(source["arguments"], source["files"], skip_blank=source.get("skip_blank", True))
     except (InputError, ConfigurationError) as error:
         if STDIN not in source["files"]:
             raise

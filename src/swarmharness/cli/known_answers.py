@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from swarmharness.errors import InputError
-from swarmharness.execution.items import item_from_text, items_from_file
+from swarmharness.execution.item_files import item_from_path
+from swarmharness.execution.items import item_from_text
 from swarmharness.execution.output_values import from_json
 from swarmharness.execution.skill import Kind
 
@@ -50,12 +51,4 @@ def _pair(path: Path, number: int, line: str, kind: Kind) -> list[bytes]:
 def _item(path: Path, given: str, kind: Kind) -> bytes:
     if kind is Kind.TEXT_EMBEDDING:
         return item_from_text(kind, given)
-    file = path.parent / given
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    items = items_from_file(kind, str(file), data)
-    if len(items) != 1:
-        raise InputError(f"{file} holds {len(items)} items; a known answer is for one")
-    return items[0]
+    return item_from_path(kind, path.parent / given)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from swarmharness.cli.submit_outputs import OutputFile
     from swarmharness.cli.submit_progress import ProgressBar
     from swarmharness.execution.skill import Kind
+    from swarmharness.jobs.journal import Item
     from swarmharness.node.control import Control
 
 FEED_ITEMS = 1024
@@ -70,23 +71,37 @@ class Submission:
         self._input_ended = inputs is None
         self._refusal: SwarmError | None = None
         self._answered = 0
+        self._truncated = 0
         self._missing = 0
         self._missing_shown: list[_Missing] = []
         self._first_missing: tuple[str, int] | None = None
 
-    async def run(self, control: Control, opened: Mapping[str, Any], *, resumed: bool = False) -> None:
-        """Feed an opened job and take its results; cancels it if anything goes wrong on this side."""
+    async def begin(self, kind_name: str) -> Kind:
+        """Check all that can be checked before there is a job, for a skill of this kind; returns the kind.
+
+        Raises InputError for inputs that do not exist, ConfigurationError for a kind or an output file that do not fit.
+        """
         import trio
 
         from swarmharness.execution.skill import Kind
 
+        try:
+            kind = Kind(kind_name)
+        except ValueError:
+            raise ConfigurationError(f"this command is too old for the kind {kind_name!r}: upgrade") from None
+        if self._out:
+            self._out.check(kind)
+        if self._inputs is not None:
+            await trio.to_thread.run_sync(self._inputs.begin, kind, abandon_on_cancel=True)
+        return kind
+
+    async def run(self, control: Control, opened: Mapping[str, Any], kind: Kind, *, resumed: bool = False) -> None:
+        """Feed an opened job and take its results; cancels it if anything goes wrong on this side."""
+        import trio
+
         self._job, self._reader, self._resumed = opened["job"], opened.get("reader", 1), resumed
         done = False
         try:
-            try:
-                kind = Kind(opened["kind"])
-            except ValueError:
-                raise ConfigurationError(f"this command is too old for the kind {opened['kind']!r}: upgrade") from None
             if self._out:
                 self._out.begin(kind, self._job)
             # Ctrl-C is taken here, or it might strike in the connection, through which the job is to be cancelled.
@@ -111,6 +126,7 @@ class Submission:
 
     def conclude(self) -> None:
         """Name what is missing on standard error, and raise the error that gives the exit status, if any."""
+        self._say_what_was_left_out()
         if not self._missing and self._refusal is None:
             return
         for run in self._missing_shown:
@@ -126,6 +142,18 @@ class Submission:
             raise self._refusal or SwarmError("the job ended without a result")
         reason, kind = self._first_missing
         raise error_from_kind(kind, f"none of {self._fed} inputs has a result: {reason}{unread}")
+
+    def _say_what_was_left_out(self) -> None:
+        from swarmharness.execution.items import TEXT_TOKENS_MAX
+
+        if self._inputs is not None and self._inputs.blank_skipped:
+            print(f"blank lines skipped: {self._inputs.blank_skipped}", file=sys.stderr)
+        if self._truncated:
+            print(
+                f"{self._truncated} of {self._fed} inputs have more than the {TEXT_TOKENS_MAX} tokens that the model"
+                " takes; the rest was left out: `--on-long error` refuses them, `--on-long split-mean` takes all",
+                file=sys.stderr,
+            )
 
     def _say_how_to_go_on(self) -> None:
         if self._answered:
@@ -175,7 +203,7 @@ class Submission:
                 self._refusal = error_from_kind(answer["reason_kind"], answer["reason"])
 
     def _accept(self, kind: Kind, result: Mapping[str, Any]) -> None:
-        from swarmharness.cli.submit_outputs import json_line, readable
+        from swarmharness.cli.submit_outputs import is_truncated, json_line, readable
 
         index = result["index"]
         if result["error"]:
@@ -190,6 +218,7 @@ class Submission:
             self._miss(index, f"{result['peer']} sent no valid output: {error}", error.kind)
             return
         self._answered += 1
+        self._truncated += is_truncated(result)
         if line is not None and self._as_json:
             print_json(line)
         elif line is not None and shown:
@@ -197,7 +226,14 @@ class Submission:
             print(readable(kind, line["output"], self._label(index), alone=alone))
 
     def _miss(self, index: int, reason: str, kind: int) -> None:
+        from swarmharness.cli.submit_outputs import error_line
+
         self._missing += 1
+        line = error_line(index, reason, kind)
+        if self._out:
+            self._out.miss(line)
+        if self._as_json:
+            print_json(line)
         self._first_missing = self._first_missing or (reason, kind)
         run = self._missing_shown[-1] if self._missing_shown else None
         if run is not None and run.last == index - 1 and run.reason == reason:
@@ -219,9 +255,9 @@ async def _interrupt(interrupts: AsyncIterator[int]) -> None:
         raise KeyboardInterrupt
 
 
-def _next_batch(items: Iterator[bytes]) -> tuple[list[bytes], bool]:
+def _next_batch(items: Iterator[Item]) -> tuple[list[Item], bool]:
     """Return the next items, by count and size, and whether they are the last."""
-    batch: list[bytes] = []
+    batch: list[Item] = []
     size_bytes = 0
     for item in items:
         batch.append(item)

@@ -28,6 +28,7 @@ DEADLINE_S_MAX = 30 * 86_400.0
 BUDGET_MAX = 2**53
 REPLICAS_MAX = 9
 VERIFY = ("none", "adaptive", "always")
+ON_LONG = ("truncate", "error", "split-mean")
 SOURCE_CHARS_MAX = 500_000
 MICRO = 1_000_000
 
@@ -82,6 +83,15 @@ def submit(
     replicas: Annotated[
         int | None, typer.Option("--replicas", metavar="N", help="How many peers answer what is checked.")
     ] = None,
+    on_long: Annotated[
+        str | None,
+        typer.Option(
+            "--on-long", metavar="|".join(ON_LONG), help="What becomes of a text that the model cannot take whole."
+        ),
+    ] = None,
+    skip_blank: Annotated[
+        bool, typer.Option("--skip-blank", help="Leave blank lines out, instead of an error for each.")
+    ] = False,
     known: Annotated[
         Path | None,
         typer.Option("--known", metavar="FILE", help="JSONL of inputs with known outputs, to spot-check workers with."),
@@ -99,7 +109,6 @@ def submit(
     from swarmharness.cli.submit_inputs import Inputs
     from swarmharness.cli.submit_outputs import OutputFile
     from swarmharness.cli.submit_progress import progress_bar
-    from swarmharness.execution.skill import Kind
     from swarmharness.node import config_values
 
     params = terms(deadline, budget)
@@ -109,13 +118,17 @@ def submit(
         if verify not in VERIFY:
             raise ConfigurationError(f"--verify {verify}: allowed is one of {', '.join(VERIFY)}")
         params["verify"] = verify
+    if on_long is not None:
+        if on_long not in ON_LONG:
+            raise ConfigurationError(f"--on-long {on_long}: allowed is one of {', '.join(ON_LONG)}")
+        params["parameters"] = {"on_long": on_long}
     if replicas is not None:
         if not 1 <= replicas <= REPLICAS_MAX:
             raise ConfigurationError(f"--replicas {replicas}: allowed is 1 to {REPLICAS_MAX}")
         params["replicas"] = replicas
     check_progress(progress)
     targets = checked("--join", join, config_values.complain_about_join)
-    found = Inputs(inputs or (), input or ())
+    found = Inputs(inputs or (), input or (), skip_blank=skip_blank)
     source = found.source
     if sum(map(len, source["arguments"])) <= SOURCE_CHARS_MAX:
         params["source"] = source
@@ -132,26 +145,29 @@ def submit(
 
         async def run() -> None:
             async with open_session(data_dir, config, targets) as control:
-                opened = await open_job(control, {"skill": skill, **params}, bar)
+                asked = {"skill": skill, **params}
+                prepared = await call_waiting(control, "job.prepare", asked, bar)
+                kind = await submission.begin(prepared["kind"])
+                pairs = None if known is None else read_known(known, kind)
+                opened = await call_waiting(control, "job.open", asked, bar)
                 taken = taken_text(skill, opened.get("model_digest", ""), opened.get("models", ()))
                 if taken and "@" not in skill:
                     print(taken, file=sys.stderr)
-                if known is not None:
+                if pairs is not None:
                     job = {"job": opened["job"]}
                     try:
-                        pairs = read_known(known, Kind(opened["kind"]))
                         await control.call("job.know", {**job, "known": pairs}, OPEN_TIMEOUT_S)
                     except SwarmError:
                         await control.call("job.cancel", job, OPEN_TIMEOUT_S)
                         raise
-                await submission.run(control, opened)
+                await submission.run(control, opened, kind)
 
         run_async(run)
     submission.conclude()
 
 
-async def open_job(control: Control, params: Mapping[str, Any], bar: ProgressBar) -> dict[str, Any]:
-    """Open a job; while it waits for a provider, say so."""
+async def call_waiting(control: Control, method: str, params: Mapping[str, Any], bar: ProgressBar) -> dict[str, Any]:
+    """Prepare or open a job; while it waits for a provider, say so."""
     import trio
 
     opened: dict[str, Any] = {}
@@ -164,10 +180,10 @@ async def open_job(control: Control, params: Mapping[str, Any], bar: ProgressBar
             )
 
     if not params.get("wait"):
-        return dict(await control.call("job.open", params, OPEN_TIMEOUT_S))
+        return dict(await control.call(method, params, OPEN_TIMEOUT_S))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(say)
-        opened.update(await control.call("job.open", params, WAIT_TIMEOUT_S))
+        opened.update(await control.call(method, params, WAIT_TIMEOUT_S))
         nursery.cancel_scope.cancel()
     return opened
 

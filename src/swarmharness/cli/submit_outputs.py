@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 from swarmharness.cli.array_files import RowFile, TensorArchive, wrap_rows
 from swarmharness.errors import ConfigurationError, InputError, ProtocolError
 from swarmharness.execution.items import to_json
+from swarmharness.execution.ports import TRUNCATED
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_codec import decode_tensors
+from swarmharness.execution.tensor_codec import decode_output
 
 SUFFIXES = (".jsonl", ".npy", ".npz")
 _SHOWN_NUMBERS = 6
@@ -29,7 +30,18 @@ def json_line(kind: Kind, result: Mapping[str, Any]) -> dict[str, Any]:
         "service_ms": result["service_ms"],
         "receipt": result["receipt"],
         "verified": bool(result.get("verified")),
+        "truncated": is_truncated(result),
     }
+
+
+def is_truncated(result: Mapping[str, Any]) -> bool:
+    """Tell whether a part of the input was left out, because the model takes no more."""
+    return bool(result.get("flags", 0) & TRUNCATED)
+
+
+def error_line(index: int, reason: str, kind: int) -> dict[str, Any]:
+    """Return the published form of an input without a result; `kind` is the exit status of its kind of error."""
+    return {"index": index, "error": reason, "error_kind": int(kind)}
 
 
 def readable(kind: Kind, output: Any, label: str, *, alone: bool) -> str:
@@ -86,11 +98,15 @@ class OutputFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def begin(self, kind: Kind, job: str) -> None:
-        """Refuse a format that cannot hold what the kind puts out; clear away what a killed command of the job left."""
+    def check(self, kind: Kind) -> None:
+        """Refuse a format that cannot hold what the kind puts out."""
         allowed = {Kind.TEXT_EMBEDDING: SUFFIXES, Kind.TENSOR: (".jsonl", ".npz")}.get(kind, (".jsonl",))
         if self.path.suffix not in allowed:
             raise ConfigurationError(f"--out {self.path}: {kind.value} can be written as {', '.join(allowed)}")
+
+    def begin(self, kind: Kind, job: str) -> None:
+        """Take results from now on; clear away what a killed command of the job left."""
+        self.check(kind)
         with _disk(self.path):
             own = self._temporary.with_name(f".{self.path.name}.{job}.tmp")
             self._temporary.replace(own)
@@ -106,16 +122,25 @@ class OutputFile:
         """Whether `add` needs the published form."""
         return self.path.suffix == ".jsonl"
 
+    def miss(self, line: Mapping[str, Any]) -> None:
+        """Take an input without a result, where there are lines."""
+        if self.takes_lines:
+            with _disk(self.path):
+                self._write_line(line)
+
+    def _write_line(self, line: Mapping[str, Any] | None) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+
     def add(self, index: int, output: bytes, line: Mapping[str, Any] | None) -> None:
         """Take one result, in input order; ProtocolError for an output that cannot be written."""
         with _disk(self.path):
             try:
                 if self._rows is not None:
-                    self._rows.add(index, decode_tensors(output)[0])
+                    self._rows.add(index, decode_output(output)[0])
                 elif self._archive is not None:
-                    self._archive.add(index, decode_tensors(output))
+                    self._archive.add(index, decode_output(output))
                 else:
-                    self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+                    self._write_line(line)
             except (InputError, IndexError) as error:
                 raise ProtocolError(f"not encoded tensors: {error}") from None
 

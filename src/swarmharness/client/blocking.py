@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swarmharness.client.connecting import connect
 from swarmharness.client.job_run import JobRun
@@ -72,6 +72,7 @@ class SyncSwarm:
         budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Result:
         """See `Swarm.submit`."""
 
@@ -83,6 +84,7 @@ class SyncSwarm:
                 budget_microcredits=budget_microcredits,
                 verify=verify,
                 replicas=replicas,
+                parameters=parameters,
             )
 
         return self._thread.call(ask)
@@ -97,10 +99,11 @@ class SyncSwarm:
         budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> list[Result]:
         """See `Swarm.map`."""
         check_on_error(on_error)
-        params = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
+        params = job_params(skill, deadline_s, budget_microcredits, verify, replicas, parameters)
         results: list[Result] = []
         try:
             results.extend(self._stream(params, inputs, MAP_WINDOW_ITEMS, "return"))
@@ -119,13 +122,14 @@ class SyncSwarm:
         budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Iterator[Result]:
         """See `Swarm.stream`. `inputs` is read in the thread of the caller, while it asks for results."""
         check_on_error(on_error)
         if window < 1:
             raise ConfigurationError(f"window={window}: at least 1 input must be on its way")
         return self._stream(
-            job_params(skill, deadline_s, budget_microcredits, verify, replicas), inputs, window, on_error
+            job_params(skill, deadline_s, budget_microcredits, verify, replicas, parameters), inputs, window, on_error
         )
 
     def peers(self) -> list[Peer]:
@@ -171,9 +175,7 @@ class SyncSwarm:
             window.end(error)
             run.end_input()
         else:
-            item = window.take(value)
-            if item is not None:
-                run.offer(item)
+            run.offer(window.take(value))
         self._thread.soon(run.wake, idempotent=True)
 
 

@@ -22,6 +22,7 @@ from swarmharness.errors import (
     error_from_kind,
 )
 from swarmharness.execution.skill import Kind
+from swarmharness.jobs.journal import Item
 from swarmharness.node.control import Control, NodeLostError
 
 FEED_ITEMS = 1024
@@ -40,7 +41,7 @@ class JobRun:
         self._control = control
         self._params = dict(params)
         self._slots = slots
-        self._unsent: deque[bytes] = deque()
+        self._unsent: deque[Item] = deque()
         self._input_ended = False
         self._refusal: SwarmError | None = None
         self._held: dict[str, Any] = {}
@@ -59,8 +60,8 @@ class JobRun:
 
     # -- any thread -------------------------------------------------------------------------------------------
 
-    def offer(self, item: bytes) -> None:
-        """Queue an item; call `wake` afterwards, in trio's thread."""
+    def offer(self, item: Item) -> None:
+        """Queue an item, or why it cannot be used; call `wake` afterwards, in trio's thread."""
         if self.over is None:
             self._unsent.append(item)
 
@@ -156,11 +157,11 @@ class JobRun:
                 with suppress(SwarmError):  # then the job is over already
                     await self._send([], last=True)
 
-    async def _send(self, batch: list[bytes], *, last: bool) -> None:
+    async def _send(self, batch: list[Item], *, last: bool) -> None:
         await self._control.call("job.feed", {**self._held, "items": batch, "last": last}, FEED_TIMEOUT_S)
 
-    def _next_batch(self) -> list[bytes]:
-        batch: list[bytes] = []
+    def _next_batch(self) -> list[Item]:
+        batch: list[Item] = []
         size_bytes = 0
         while self._unsent and len(batch) < FEED_ITEMS and size_bytes < FEED_BYTES:
             item = self._unsent.popleft()

@@ -1,7 +1,7 @@
 """Keeps the inputs of one job and their answers in one order, within a window; it sends nothing and waits for nothing.
 
 Whoever reads the inputs and hands out the results owns it; what the node answered is passed in. Every input that was
-read gets exactly one result: the node's answer, the reason why it could not be sent, or why the job ended before it.
+read gets exactly one result: the node's answer, the reason why it cannot be used, or why the job ended before it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from swarmharness.client.records import Result
 from swarmharness.client.values import item_of, output_of
 from swarmharness.errors import InputError, SwarmError, error_from_kind
+from swarmharness.execution.ports import TRUNCATED
 from swarmharness.execution.skill import Kind
+from swarmharness.jobs.journal import Item
 
 if TYPE_CHECKING:
     from swarmharness.client.values import Input
@@ -30,7 +32,7 @@ class InputWindow:
         self._window_items = window_items
         self._window_bytes = window_bytes
         self._waiting: deque[tuple[int, SwarmError | None]] = deque()
-        """Size of each item, and the reason if it was never sent."""
+        """Size of each item, and the reason if it cannot be used."""
         self._bytes = 0
         self._handed_out = 0
         self._input_ended = False
@@ -57,13 +59,13 @@ class InputWindow:
         """Whether every input has had its result, and no more come."""
         return self._input_ended and not self._waiting
 
-    def take(self, value: Input) -> bytes | None:
-        """Return the item to send for the next input; None if there is none, because its result is an error already."""
+    def take(self, value: Input) -> Item:
+        """Return the item to send for the next input, or why it cannot be used, which is then its result."""
         try:
             item = item_of(self._kind, value)
         except SwarmError as error:
             self._waiting.append((0, error))
-            return None
+            return str(error) or "it cannot be used"
         self._waiting.append((len(item), None))
         self._bytes += len(item)
         return item
@@ -81,12 +83,14 @@ class InputWindow:
         if not self._waiting:
             return None
         size_bytes, error = self._waiting[0]
-        if error is None and answers:
-            result = _result(self._kind, self._handed_out, answers.popleft())
-        elif error is not None or over is not None:
-            result = unanswered(self._handed_out, error or over)
-        else:
+        if answers:
+            answer = answers.popleft()
+            result = _result(self._kind, self._handed_out, answer) if error is None else None
+        elif over is None:
             return None
+        else:
+            result = None
+        result = result or unanswered(self._handed_out, error or over)
         self._waiting.popleft()
         self._bytes -= size_bytes
         self._handed_out += 1
@@ -120,6 +124,7 @@ def _result(kind: Kind, index: int, answer: Mapping[str, Any]) -> Result:
         service_ms=answer["service_ms"],
         receipt=answer["receipt"],
         verified=bool(answer.get("verified", False)),
+        truncated=bool(answer.get("flags", 0) & TRUNCATED),
         error=error,
         model_digest=answer.get("model_digest", ""),
     )

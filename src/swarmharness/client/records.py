@@ -31,6 +31,8 @@ class Result:
     model_digest: str = ""
     """Of the model that gave the output, in hexadecimal: all of a job's outputs are of one model. Empty when nobody
     answered, and for results of jobs that an earlier release began."""
+    truncated: bool = False
+    """Whether a part of the input was left out, because the model takes no more (see the parameter `on_long`)."""
 
     def __repr__(self) -> str:
         what = f"error={self.error!r}" if self.error is not None else f"output={_shown(self.output)}"

@@ -172,7 +172,5 @@ async def _room(window: InputWindow, run: JobRun) -> None:
 
 
 def _offer(value: Input, window: InputWindow, run: JobRun) -> None:
-    item = window.take(value)
-    if item is not None:
-        run.offer(item)
+    run.offer(window.take(value))
     run.wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -59,16 +59,18 @@ class Swarm:
         budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Result:
         """Run the skill on one input and return its result; raises the error if there is none.
 
         `skill` may be `name@digest`, with 8 to 64 hexadecimal digits of the model that is wanted, if several models go
         by the name (`PeerSkill.model_digest`); otherwise this node picks one, and `Result.model_digest` tells which.
         `deadline_s` counts from now (None: as the node is configured). `budget_microcredits` is the most that the job
-        may cost. `verify` and `replicas` are those of `swarmharness submit`. `client.values` says which inputs a task
+        may cost. `verify` and `replicas` are those of `swarmharness submit`, `parameters` what the skill's kind takes
+        (`swarmharness skills show`), such as `{"on_long": "error"}`. `client.values` says which inputs a task
         takes, and what it puts out.
         """
-        options = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
+        options = job_params(skill, deadline_s, budget_microcredits, verify, replicas, parameters)
         async with self._stream(options, (input,), 1, "return") as stream:
             result = await anext(stream)
         if result.error is not None:
@@ -85,6 +87,7 @@ class Swarm:
         budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> list[Result]:
         """Run the skill on every input and return all results in input order.
 
@@ -92,7 +95,7 @@ class Swarm:
         results; if there is no output at all, the first error. With "return" such results carry their error.
         """
         check_on_error(on_error)
-        options = job_params(skill, deadline_s, budget_microcredits, verify, replicas)
+        options = job_params(skill, deadline_s, budget_microcredits, verify, replicas, parameters)
         results: list[Result] = []
         try:
             async with self._stream(options, inputs, MAP_WINDOW_ITEMS, "return") as stream:
@@ -113,6 +116,7 @@ class Swarm:
         budget_microcredits: int | None = None,
         verify: Verify | None = None,
         replicas: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> ResultStream:
         """Run the skill on inputs as they come, and yield results in input order.
 
@@ -124,7 +128,7 @@ class Swarm:
         if window < 1:
             raise ConfigurationError(f"window={window}: at least 1 input must be on its way")
         return self._stream(
-            job_params(skill, deadline_s, budget_microcredits, verify, replicas), inputs, window, on_error
+            job_params(skill, deadline_s, budget_microcredits, verify, replicas, parameters), inputs, window, on_error
         )
 
     async def peers(self) -> list[Peer]:
@@ -164,7 +168,12 @@ class Swarm:
 
 
 def job_params(
-    skill: str, deadline_s: float | None, budget_microcredits: int | None, verify: Verify | None, replicas: int | None
+    skill: str,
+    deadline_s: float | None,
+    budget_microcredits: int | None,
+    verify: Verify | None,
+    replicas: int | None,
+    parameters: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the parameters of `job.open`; the node checks their values."""
     options = {
@@ -172,6 +181,7 @@ def job_params(
         "budget_microcredits": budget_microcredits,
         "verify": verify,
         "replicas": replicas,
+        "parameters": None if parameters is None else dict(parameters),
     }
     return {"skill": skill, **{name: value for name, value in options.items() if value is not None}}
 

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 import msgpack
 
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, ITEM_BYTES_MAX, items_from_file, shorten_file
+from swarmharness.execution.item_files import item_from_path, read_file
+from swarmharness.execution.items import item_bytes_max, item_from_bytes
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_codec import decode_tensors, encode_tensors
+from swarmharness.execution.tensor_codec import decode_output, decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -65,16 +66,14 @@ def item_of(kind: Kind, value: Input) -> bytes:
     match kind:
         case Kind.TEXT_EMBEDDING:
             item = _text(value)
-        case Kind.IMAGE_OCR:
-            (item,) = items_from_file(kind, *_file(kind, value))
-        case Kind.FILE_TYPE:
-            item = _ends_of_file(value)
+        case Kind.IMAGE_OCR | Kind.FILE_TYPE:
+            item = _file(kind, value)
         case Kind.TENSOR:
             item = _tensors(value)
         case _:
             assert_never(kind)
-    if len(item) > ITEM_BYTES_MAX:
-        raise InputError(f"{len(item)} bytes; an item has at most {ITEM_BYTES_MAX}")
+    if len(item) > item_bytes_max(kind):
+        raise InputError(f"{len(item)} bytes; an item has at most {item_bytes_max(kind)}")
     return item
 
 
@@ -102,7 +101,7 @@ def output_of(kind: Kind, data: bytes) -> Any:
 
 def _text(value: object) -> bytes:
     if isinstance(value, PathLike):
-        value = _read(Path(value), ITEM_BYTES_MAX)
+        value = read_file(Path(value), item_bytes_max(Kind.TEXT_EMBEDDING))
     if isinstance(value, str):
         try:
             item = value.encode()
@@ -121,38 +120,18 @@ def _text(value: object) -> bytes:
     return item
 
 
-def _file(kind: Kind, value: object) -> tuple[str, bytes]:
-    """Return the name and the content of a file."""
+def _file(kind: Kind, value: object) -> bytes:
+    """Return the item for a file, or for what one would hold."""
     if isinstance(value, PathLike):
-        path = Path(value)
-        return str(path), _read(path, ITEM_BYTES_MAX)
+        return item_from_path(kind, Path(value))
     if isinstance(value, bytes):
-        return "the bytes", value
+        return item_from_bytes(kind, "the bytes", value)
     raise _not_a_file(kind, value)
-
-
-def _ends_of_file(value: object) -> bytes:
-    """Return what the file-type model looks at; of a long file no more than that is read."""
-    if isinstance(value, bytes):
-        return shorten_file(value)
-    if not isinstance(value, PathLike):
-        raise _not_a_file(Kind.FILE_TYPE, value)
-    path = Path(value)
-    try:
-        with path.open("rb") as file:
-            start = file.read(2 * FILE_TYPE_BLOCK_BYTES + 1)
-            if len(start) <= 2 * FILE_TYPE_BLOCK_BYTES:
-                return start
-            file.seek(-FILE_TYPE_BLOCK_BYTES, 2)
-            return start[:FILE_TYPE_BLOCK_BYTES] + file.read(FILE_TYPE_BLOCK_BYTES)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
 
 
 def _tensors(value: object) -> bytes:
     if isinstance(value, bytes | PathLike):
-        (item,) = items_from_file(Kind.TENSOR, *_file(Kind.TENSOR, value))
-        return item
+        return _file(Kind.TENSOR, value)
     if isinstance(value, str):
         raise _not_a_file(Kind.TENSOR, value)
     import numpy as np
@@ -166,21 +145,6 @@ def _tensors(value: object) -> bytes:
         return item
     except (ValueError, TypeError, ProtocolError) as error:
         raise InputError(f"not arrays: {error}") from None
-
-
-def _read(path: Path, size_bytes_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(size_bytes_max + 1)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    if len(data) > size_bytes_max:
-        raise InputError(f"{path} has more than {size_bytes_max} bytes, the most that an item can have")
-    return data
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
 
 
 def _not_a_file(kind: Kind, value: object) -> InputError:
@@ -205,9 +169,7 @@ def _arrays(data: bytes) -> dict[str, Array]:
     from swarmharness.execution.tensor_arrays import to_arrays
 
     # Copies, so that a program can write to them, and keeping one array does not keep a whole message.
-    return {
-        name: array.astype(array.dtype.newbyteorder("=")) for name, array in to_arrays(decode_tensors(data)).items()
-    }
+    return {name: array.astype(array.dtype.newbyteorder("=")) for name, array in to_arrays(decode_output(data)).items()}
 
 
 def _text_line(line: object) -> TextLine:

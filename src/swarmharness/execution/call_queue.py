@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import trio
@@ -21,6 +22,7 @@ class Call:
 
     items: tuple[bytes, ...]
     priority: Priority = ()
+    parameters: bytes = b""
     outputs: list[ItemOutput] = field(default_factory=list)
     service_us: int = 0
     alone: bool = False
@@ -47,7 +49,7 @@ def _priority(call: Call) -> Priority:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is run at once: how many items of which calls."""
+    """What is run at once: how many items of which calls, all with the same parameters."""
 
     parts: tuple[tuple[Call, int], ...]
 
@@ -57,6 +59,11 @@ class Batch:
         return tuple(
             item for call, count in self.parts for item in call.items[len(call.outputs) : len(call.outputs) + count]
         )
+
+    @property
+    def parameters(self) -> bytes:
+        """The parameters of every call."""
+        return self.parts[0][0].parameters
 
     @property
     def size(self) -> int:
@@ -72,7 +79,8 @@ class Batch:
 class CallQueue:
     """The smallest priority is served first, and within it who came first; a call keeps its place until it is answered.
 
-    A batch that runs is not interrupted. Nobody is promoted for having waited: each call has its own deadline.
+    A batch that runs is not interrupted. Nobody is promoted for having waited: each call has its own deadline. A batch
+    begins with the first call, and calls with other parameters than that are passed over.
     """
 
     def __init__(self, manifest: SkillManifest, *, items_max: int, bytes_max: int) -> None:
@@ -89,7 +97,7 @@ class CallQueue:
         """Items that wait or run."""
         return sum(call.left for call in self._calls)
 
-    def join(self, items: tuple[bytes, ...], priority: Priority = ()) -> Call:
+    def join(self, items: tuple[bytes, ...], priority: Priority = (), parameters: bytes = b"") -> Call:
         """Put a call into its place; InputError (no items, or one too large), RefusedError (the queue is full)."""
         name = self._manifest.name
         if not items:
@@ -107,7 +115,7 @@ class CallQueue:
         fits = admits(queued_bytes, sum(map(len, items)), most=self._bytes_max)
         if not fits or not admits(self.queued_items, len(items), most=self._items_max):
             raise RefusedError(f"the queue of {name} is full ({self.queued_items} items); try again later or elsewhere")
-        call = Call(items, priority)
+        call = Call(items, priority, parameters)
         insort_right(self._calls, call, key=_priority)
         return call
 
@@ -120,9 +128,13 @@ class CallQueue:
     def next_batch(self) -> Batch:
         """Return what to run now, by the policy in `batching`; it has no parts when nobody waits."""
         most = self._manifest.batch_items
-        waiting = (Waiting(call.sizes_bytes(most), call.alone) for call in self._calls)
+        waiting = (Waiting(call.sizes_bytes(most), call.alone) for call in self._alike())
         taken = fill(waiting, batch_items=most, batch_bytes=BATCH_BYTES_MAX, merge=self._manifest.batch_invariant)
-        return Batch(tuple(zip(self._calls, taken, strict=False)))
+        return Batch(tuple(zip(self._alike(), taken, strict=False)))
+
+    def _alike(self) -> Iterator[Call]:
+        """Yield the first call and those with its parameters, in the order of the queue."""
+        return (call for call in self._calls if call.parameters == self._calls[0].parameters)
 
     def answer(self, batch: Batch, outputs: tuple[ItemOutput, ...], service_us: int) -> None:
         """Give each call its outputs and its share of the time; wake those that are complete."""

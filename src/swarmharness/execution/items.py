@@ -17,10 +17,15 @@ import msgpack
 
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.skill import Kind
-from swarmharness.execution.tensor_codec import FLOATS, Tensor, decode_tensors, encode_tensors
+from swarmharness.execution.tensor_codec import FLOATS, Tensor, decode_output, encode_tensors
 from swarmharness.execution.tensor_values import values_of
 
 ITEM_BYTES_MAX = 64 * 1024 * 1024
+TEXT_BYTES_MAX = 256 * 1024
+TEXT_TOKENS_MAX = 256
+"""What a text-embedding model sees of a text; the parameter `on_long` says what becomes of more."""
+TEXT_SPLIT_TOKENS_MAX = 32 * TEXT_TOKENS_MAX
+"""With `on_long` at `split-mean`: an item has one price, however many pieces it has."""
 FILE_TYPE_BLOCK_BYTES = 4096
 """The file-type model looks at no more than this at either end, so the middle of a long file is left at home."""
 
@@ -32,29 +37,39 @@ def item_from_text(kind: Kind, text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def items_from_file(kind: Kind, name: str, data: bytes) -> tuple[bytes, ...]:
-    """Return the items in a file's bytes: a line each of a text, one of everything else; InputError names the file."""
+def item_from_bytes(kind: Kind, name: str, data: bytes) -> bytes:
+    """Return the item in a file's bytes; InputError names the file and says why there is none."""
     if len(data) > ITEM_BYTES_MAX and kind is not Kind.FILE_TYPE:
         raise InputError(f"{name}: {len(data)} bytes; an item has at most {ITEM_BYTES_MAX}")
     match kind:
         case Kind.TEXT_EMBEDDING:
-            lines = [line.strip() for line in data.splitlines()]
-            items = tuple(line for line in lines if line)
-            if not items:
-                raise InputError(f"{name}: there is no text in it")
-            return items
+            raise InputError(f"{name}: {kind.value} takes texts, and files of them by the line")
         case Kind.IMAGE_OCR:
             if not data:
                 raise InputError(f"{name}: the file is empty")
-            return (data,)
+            return data
         case Kind.FILE_TYPE:
-            return (shorten_file(data),)
+            return shorten_file(data)
         case Kind.TENSOR:
             from swarmharness.execution.tensor_arrays import read_npz
 
-            return (encode_tensors(read_npz(data, name, size_bytes_max=ITEM_BYTES_MAX)),)
+            try:
+                return encode_tensors(read_npz(data, name, size_bytes_max=ITEM_BYTES_MAX))
+            except (ProtocolError, ValueError) as error:
+                raise InputError(f"{name}: {error}") from None
         case _:
             assert_never(kind)
+
+
+def item_bytes_max(kind: Kind) -> int:
+    """Return how many bytes an item of this kind has at most."""
+    return TEXT_BYTES_MAX if kind is Kind.TEXT_EMBEDDING else ITEM_BYTES_MAX
+
+
+def limits_of(kind: Kind) -> dict[str, int]:
+    """Return what people are told of the limits of a kind."""
+    limits = {"item_bytes_max": item_bytes_max(kind)}
+    return {**limits, "tokens_max": TEXT_TOKENS_MAX} if kind is Kind.TEXT_EMBEDDING else limits
 
 
 def shorten_file(data: bytes) -> bytes:
@@ -69,7 +84,7 @@ def to_json(kind: Kind, data: bytes) -> Any:
     try:
         match kind:
             case Kind.TEXT_EMBEDDING:
-                (tensor,) = decode_tensors(data)
+                (tensor,) = decode_output(data)
                 return numbers(tensor)
             case Kind.IMAGE_OCR:
                 return [
@@ -85,7 +100,7 @@ def to_json(kind: Kind, data: bytes) -> Any:
                     "group": str(group),
                 }
             case Kind.TENSOR:
-                return {tensor.name: tensor_to_json(tensor) for tensor in decode_tensors(data)}
+                return {tensor.name: tensor_to_json(tensor) for tensor in decode_output(data)}
             case _:
                 assert_never(kind)
     except (InputError, ValueError, TypeError) as error:

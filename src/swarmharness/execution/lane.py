@@ -14,6 +14,7 @@ from swarmharness.execution.batching import occupation_us
 from swarmharness.execution.call_queue import CallQueue
 from swarmharness.execution.catalog import InstalledSkill
 from swarmharness.execution.model_store import ModelStore
+from swarmharness.execution.parameters import parameter_names
 from swarmharness.execution.ports import Execution, Priority, SkillInfo
 from swarmharness.execution.settings import ExecutorSettings
 from swarmharness.execution.skill_worker import SkillWorker
@@ -87,6 +88,7 @@ class SkillLane:
             provider=self._worker.provider,
             load_us=self._worker.load_us,
             missing_bytes=self._missing_bytes,
+            parameters=parameter_names(manifest.kind),
         )
 
     def _look_at_store(self) -> None:
@@ -98,9 +100,11 @@ class SkillLane:
             missing = self._store.missing(self._manifest) if self._lacking else ()
             self._missing_bytes = sum(file.size_bytes for file in missing)
 
-    async def run(self, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()) -> Execution:
+    async def run(
+        self, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = (), parameters: bytes = b""
+    ) -> Execution:
         """See `ports.Executor.run`."""
-        call = self._queue.join(items, priority)
+        call = self._queue.join(items, priority, parameters)
         self._wake.set()
         try:
             with trio.move_on_after(timeout_s):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import trio
 
 from swarmharness.errors import DeadlineError, RefusedError, UnavailableError
+from swarmharness.execution.parameters import parameter_names
 from swarmharness.execution.ports import Execution, ItemOutput, Priority, SkillInfo
 
 QUEUE_ITEMS_MAX = 4096
@@ -26,6 +27,11 @@ class MemorySkill:
     work_microcredits: int = 1000
     model: str = ""
     """What its digest is made of; by itself its name."""
+    kind: str = "memory"
+
+    def answer(self, item: bytes, parameters: bytes) -> ItemOutput:
+        """Return the output for an item; who derives from this may heed the parameters."""
+        return self.function(item)
 
     @property
     def info(self) -> SkillInfo:
@@ -33,7 +39,7 @@ class MemorySkill:
         return SkillInfo(
             name=self.name,
             version="1",
-            kind="memory",
+            kind=self.kind,
             model_digest=hashlib.sha256((self.model or self.name).encode()).digest(),
             comparison_class="exact",
             batch_invariant=True,
@@ -41,6 +47,7 @@ class MemorySkill:
             work_microcredits=self.work_microcredits,
             service_us=self.service_us,
             provider="memory",
+            parameters=parameter_names(self.kind),
         )
 
 
@@ -92,7 +99,13 @@ class MemoryExecutor:
         return tuple(skill.info for skill in self._skills.values())
 
     async def run(
-        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+        self,
+        skill: str,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        priority: Priority = (),
+        parameters: bytes = b"",
     ) -> Execution:
         """See `Executor`."""
         found = self._skills.get(skill)
@@ -106,7 +119,7 @@ class MemoryExecutor:
             with trio.move_on_after(timeout_s):
                 async with self._slots.turn(priority):
                     await trio.sleep(service_us / 1e6)
-                    return Execution(tuple(found.function(item) for item in items), service_us)
+                    return Execution(tuple(found.answer(item, parameters) for item in items), service_us)
             raise DeadlineError(f"{skill!r} was not done within {timeout_s:g} s")
         finally:
             self._queued[skill] -= len(items)

@@ -112,10 +112,16 @@ class ProcessExecutor:
         await self._lane(skill).unload()
 
     async def run(
-        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+        self,
+        skill: str,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        priority: Priority = (),
+        parameters: bytes = b"",
     ) -> Execution:
         """See `ports.Executor`."""
-        return await self._lane(skill).run(items, timeout_s=timeout_s, priority=priority)
+        return await self._lane(skill).run(items, timeout_s=timeout_s, priority=priority, parameters=parameters)
 
     def queued_items(self, skill: str) -> int:
         """See `ports.Executor`."""

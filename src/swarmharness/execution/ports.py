@@ -13,6 +13,10 @@ MODEL_FAILED = "the model failed on this item: "
 """Begins an item's error that quotes a library: the name of its exception, a colon, its text."""
 
 
+TRUNCATED = 1
+"""A part of the item was left out, because the model takes no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class ItemOutput:
     """What became of one item: its encoded output, or why this item (and only this one) could not be processed."""
@@ -20,6 +24,8 @@ class ItemOutput:
     data: bytes
     """The output in the skill's encoding (see `execution.items`); empty when there is an error."""
     error: str = ""
+    flags: int = 0
+    """What is to be known of the output beside it: a set of bits such as `TRUNCATED`."""
 
     @property
     def public_error(self) -> str:
@@ -63,6 +69,8 @@ class SkillInfo:
     """Measured time of opening the model; 0 while unmeasured."""
     missing_bytes: int = 0
     """Model files that would be fetched before the first call is answered; 0 if all are here."""
+    parameters: tuple[str, ...] = ()
+    """What a call may be told beside its items (see `execution.parameters`)."""
 
 
 class Executor(Protocol):
@@ -75,11 +83,18 @@ class Executor(Protocol):
         """The skills that are here and cannot be run now, with the reason of each for this node's user."""
 
     async def run(
-        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+        self,
+        skill: str,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        priority: Priority = (),
+        parameters: bytes = b"",
     ) -> Execution:
-        """Run the skill on encoded items, merging concurrent calls into micro-batches.
+        """Run the skill on encoded items, merging concurrent calls with equal parameters into micro-batches.
 
-        An item that cannot be used has an error in its output. Raises UnavailableError (no such skill), InputError
+        The parameters are those of `execution.parameters`, checked. An item that cannot be used has an error in its
+        output. Raises UnavailableError (no such skill), InputError
         (no items, or a model that cannot be opened), ModelFailureError (the worker crashed or exceeded its memory),
         DeadlineError, RefusedError (its queue is full).
         """

@@ -128,7 +128,7 @@ class SkillWorker:
 
     async def run(self, process: WorkerProcess, batch: Batch) -> Done | SwarmError:
         """Run a batch and return its outputs, or what to tell its callers; the worker is gone then."""
-        answer = await process.exchange(Run(batch.items), self._overdue(batch))
+        answer = await process.exchange(Run(batch.items, batch.parameters), self._overdue(batch))
         match answer:
             case Done(outputs) if len(outputs) == batch.size:
                 self._failures = 0

@@ -69,16 +69,27 @@ def _tensor(name: str, array: Array, *, narrow: bool) -> Tensor:
 def read_npz(data: bytes, where: str, *, size_bytes_max: int) -> tuple[Tensor, ...]:
     """Return the tensors of a `.npz` file, or of one `.npy` named `x`; InputError names `where` and the problem."""
     try:
-        if zipfile.is_zipfile(io.BytesIO(data)):
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                unpacked_bytes = sum(info.file_size for info in archive.infolist())
-            if unpacked_bytes > size_bytes_max:
-                raise InputError(f"{where}: {unpacked_bytes} bytes unpacked; at most {size_bytes_max} are allowed")
-            with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-                return from_arrays({name: loaded[name] for name in loaded.files})
-        return from_arrays({"x": np.load(io.BytesIO(data), allow_pickle=False)})
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{where}: not an .npz file of numbers and texts: {error}") from None
+        return from_arrays(_load_npz(data, size_bytes_max))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except Exception as error:  # numpy, zipfile and zlib raise whatever they stumble over
+        problem = str(error) or type(error).__name__
+        raise InputError(f"{where}: not an .npz file of numbers and texts: {problem}") from None
+
+
+def _load_npz(data: bytes, size_bytes_max: int) -> dict[str, Array]:
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return {"x": np.load(io.BytesIO(data), allow_pickle=False)}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked_bytes = sum(info.file_size for info in archive.infolist())
+    if unpacked_bytes > size_bytes_max:
+        raise InputError(f"{unpacked_bytes} bytes unpacked; at most {size_bytes_max} are allowed")
+    with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{name} in it is no array")
+    return arrays
 
 
 def bfloat16_bits(array: Array) -> npt.NDArray[np.uint16]:

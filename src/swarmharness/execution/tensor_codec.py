@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,6 +33,7 @@ ITEM_SIZES_BYTES = {
     "uint64": 8,
 }
 """Bytes of one element of each type but strings, which have none in common."""
+_NAN_STEP = 4096
 DIMENSION_MAX = 2**40
 HEADER_BYTES_MAX = 64 * 1024
 TEXTS_MAX = 2**18
@@ -79,6 +80,43 @@ def encode_tensors(tensors: tuple[Tensor, ...]) -> bytes:
             raise ValueError(f"{tensor.name}: {len(tensor.data)} bytes for {tensor.dtype} {tensor.shape}")
     header = encode(TensorHeaders(tuple(TensorHeader(each.name, each.dtype, each.shape) for each in tensors)))
     return b"".join((len(header).to_bytes(4, "big"), header, *(tensor.data for tensor in tensors)))
+
+
+def decode_output(data: bytes) -> tuple[Tensor, ...]:
+    """Return the tensors of an output; InputError as `decode_tensors`, and for one that says nothing."""
+    tensors = decode_tensors(data)
+    if nothing_but_nan(tensors):
+        raise InputError(NOTHING_BUT_NAN)
+    return tensors
+
+
+NOTHING_BUT_NAN = "every number in it is NaN (not a number)"
+
+
+def nothing_but_nan(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether there are floating-point numbers in these tensors, and each of them is NaN."""
+    floats = [tensor for tensor in tensors if tensor.dtype in FLOATS and tensor.data]
+    return bool(floats) and all(map(_is_nan, floats))
+
+
+def _is_nan(tensor: Tensor) -> bool:
+    size, step = ITEM_SIZES_BYTES[tensor.dtype], 1  # the first element decides nearly always
+    code, is_nan = _NAN_TESTS[tensor.dtype]
+    at = 0
+    while at < len(tensor.data):
+        piece = tensor.data[at : at + step * size]
+        if not all(map(is_nan, struct.unpack(f"<{len(piece) // size}{code}", piece))):
+            return False
+        at, step = at + len(piece), _NAN_STEP
+    return True
+
+
+_NAN_TESTS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "float16": ("e", math.isnan),
+    "bfloat16": ("H", lambda bits: int(bits) & 0x7FFF > 0x7F80),
+    "float32": ("f", math.isnan),
+    "float64": ("d", math.isnan),
+}
 
 
 def decode_tensors(data: bytes) -> tuple[Tensor, ...]:

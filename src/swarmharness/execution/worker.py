@@ -15,11 +15,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median_high
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swarmharness.errors import InputError, SwarmError
 from swarmharness.execution.limits import die_with_parent, forbid_core_dumps, limit_memory, lower_priority
 from swarmharness.execution.model_store import digest_of
+from swarmharness.execution.parameters import decode_parameters
 from swarmharness.execution.ports import MODEL_FAILED, ItemOutput
 from swarmharness.execution.providers import CPU
 from swarmharness.execution.skill import Kind, SkillManifest, parse_manifest
@@ -137,24 +138,26 @@ class Worker:
     def _run(self, run: Run) -> Done:
         runner = self._opened()
         started_ns = time.monotonic_ns()
-        outputs = run_items(runner, run.items)
+        outputs = run_items(runner, run.items, decode_parameters(run.parameters))
         service_us = (time.monotonic_ns() - started_ns) // 1000
-        return Done(tuple(Output(output.data, output.error[:_REASON_MAX]) for output in outputs), service_us)
+        return Done(
+            tuple(Output(output.data, output.error[:_REASON_MAX], output.flags) for output in outputs), service_us
+        )
 
 
-def run_items(runner: Runner, items: Sequence[bytes]) -> list[ItemOutput]:
+def run_items(runner: Runner, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:
     """Return an output for each item; when a batch raises, its items are run singly, so that one spoils no other.
 
     A refused allocation is raised on: the process may be near its limit, and the parent decides.
     """
     try:
-        return runner.run(items)
+        return runner.run(items, parameters)
     except Exception as error:
         if is_memory(error):
             raise
         if len(items) == 1:
             return [ItemOutput(b"", f"{MODEL_FAILED}{_line(error)}")]
-    return [output for item in items for output in run_items(runner, [item])]
+    return [output for item in items for output in run_items(runner, [item], parameters)]
 
 
 def runner_of(manifest: SkillManifest) -> Callable[[Mapping[str, Path], SessionFactory], Runner]:
@@ -194,7 +197,7 @@ def measure(runner: Runner, *, measure_s: float) -> tuple[int, int]:
     first_ns = time.monotonic_ns()
     while len(times_us) < MEASUREMENTS and (not times_us or time.monotonic_ns() - first_ns < measure_s * 1e9):
         started_ns, processor_ns = time.monotonic_ns(), time.process_time_ns()
-        (output,) = runner.run([sample])
+        (output,) = runner.run([sample], {})
         if output.error:
             raise InputError(f"it answered an input and failed when it came again: {output.error}")
         times_us.append((time.monotonic_ns() - started_ns) // 1000)
@@ -206,7 +209,7 @@ def answered_sample(runner: Runner) -> bytes:
     """Return the first of the runner's made inputs that it answers; InputError has the reason against the first."""
     problem = "there is no input of a size that can be sent"
     for number, sample in enumerate(runner.samples()):
-        (output,) = run_items(runner, [sample])
+        (output,) = run_items(runner, [sample], {})
         if not output.error:
             return sample
         problem = problem if number else output.error

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 from swarmharness.errors import ProtocolError
+from swarmharness.execution.parameters import PARAMETERS_BYTES_MAX
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.protocol.codec import Count, Digest, Range, Size, decode, encode
 
@@ -107,9 +108,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run these items."""
+    """Run these items, all with these parameters (see `execution.parameters`)."""
 
     items: Annotated[tuple[Annotated[bytes, Size(FRAME_BYTES_MAX)], ...], Size(_ITEMS_MAX)]
+    parameters: Annotated[bytes, Size(PARAMETERS_BYTES_MAX)] = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Output:
 
     data: Annotated[bytes, Size(FRAME_BYTES_MAX)]
     error: Annotated[str, Size(4000)]
+    flags: Annotated[int, Range(0, 2**32 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,4 +181,4 @@ def parse_body(kind: Kind, body: bytes | memoryview) -> Message:
 
 def to_outputs(outputs: tuple[Output, ...]) -> tuple[ItemOutput, ...]:
     """Return outputs as the port states them."""
-    return tuple(ItemOutput(output.data, output.error) for output in outputs)
+    return tuple(ItemOutput(output.data, output.error, output.flags) for output in outputs)

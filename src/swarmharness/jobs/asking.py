@@ -38,13 +38,15 @@ def blames_items(failure: SwarmError) -> bool:
 class RoutedTasks:
     """The lowest layer above the wire: what is sent is noted, and so is every end that it can come to.
 
-    It reserves the price of every task before it is sent, and releases it unless there is an answer.
+    It reserves the price of every task before it is sent, and releases it unless there is an answer. All tasks of its
+    job have the same parameters.
     """
 
-    def __init__(self, router: Router, tasks: TaskRequester, purse: Purse) -> None:
+    def __init__(self, router: Router, tasks: TaskRequester, purse: Purse, parameters: bytes = b"") -> None:
         self._router = router
         self._tasks = tasks
         self._purse = purse
+        self._parameters = parameters
 
     async def run(
         self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
@@ -55,7 +57,7 @@ class RoutedTasks:
             raise BudgetError(f"{len(items)} items cost {price} micro-credits there, more than the budget has left")
         prediction = self._router.note_sent(peer_id, skill.model, len(items), input_bytes=sum(map(len, items)))
         try:
-            answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s)
+            answer = await self._tasks.run(peer_id, skill, items, timeout_s=timeout_s, parameters=self._parameters)
         except SwarmError as failure:
             self._purse.release(price)
             self._note_failure(peer_id, skill.model, len(items), failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from swarmharness.execution.parameters import decode_parameters
 from swarmharness.jobs.asking import TaskRunner
 from swarmharness.jobs.purse import Purse
 
@@ -22,6 +23,13 @@ class JobOptions:
     budget_microcredits: int | None = None
     wait: bool = False
     """Whether it waits for a provider until its deadline, even if nobody has served it yet."""
+    parameters: bytes = b""
+    """What all of its tasks are told beside their items, see `execution.parameters`."""
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """What a peer must take to be asked."""
+        return tuple(decode_parameters(self.parameters))
 
 
 def _nothing(_: Collection[str]) -> None:

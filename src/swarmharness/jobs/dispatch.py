@@ -98,20 +98,21 @@ class Dispatcher:
         begun: bool,
         waits: bool,
         begun_s: float | None = None,
+        takes: Sequence[str] = (),
         copies: int = 1,
     ) -> None:
         """`explained` keeps the router's reasons; `begun` says that the job goes on with what it was fed before.
 
         Its deadline counts from `begun_s` in trio's time, or from `run`. It `waits` for a peer until the deadline, as
-        it does once somebody has served it. `pinning` picks a model where `model` has no digest. `copies` of a task
-        are paid.
+        it does once somebody has served it. `pinning` picks a model where `model` has no digest. `takes` are the
+        parameters that a peer must take. `copies` of a task are paid.
         """
         self.plan = JobPlan(settings.plan)
         self._model, self._pinning = model, pinning
         self._router, self._tasks, self._clock = router, tasks, clock
         self._settings, self._purse, self._bell, self._job = settings, purse, bell, dispatch
         self._explained = explained
-        self._begun, self._waits, self._begun_s = begun, waits, begun_s
+        self._begun, self._waits, self._begun_s, self._takes = begun, waits, begun_s, takes
         self._copies = copies
         self._hopeless: NoCheckerError | None = None
         self._flying: dict[ChunkId, trio.CancelScope] = {}
@@ -197,6 +198,7 @@ class Dispatcher:
                 self._model.skill,
                 exclude=resting,
                 model_digest=self._model.digest,
+                takes=self._takes,
                 input_bytes=self.plan.next_bytes,
             )
         except UnavailableError as error:

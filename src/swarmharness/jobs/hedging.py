@@ -80,7 +80,10 @@ class HedgedTasks:
             await second.end(self._drop)
 
     async def _next_best(self, peer_id: PeerId, skill: SkillAdvert, items: int) -> Choice | None:
-        """Return whom to send a second copy to, if one may be sent: the same model, at no more than twice the price."""
+        """Return whom to send a second copy to, if one may be sent.
+
+        It has the same model, takes what the first takes, and costs no more than twice as much.
+        """
         try:
             choices = await self._router.choose(
                 skill.name, items, exclude=frozenset((peer_id,)), model_digest=skill.model_digest
@@ -88,7 +91,8 @@ class HedgedTasks:
         except SwarmError:
             return None
         for choice in choices:
-            if choice.skill.price_microcredits <= 2 * skill.price_microcredits:
+            cheap = choice.skill.price_microcredits <= 2 * skill.price_microcredits
+            if cheap and choice.skill.takes(skill.parameters):
                 load_milli = self._router.load_milli(skill.model)
                 allowed = self._budget.take(self._router.policy, items=items, load_milli=load_milli)
                 return choice if allowed else None

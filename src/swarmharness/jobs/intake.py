@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmharness.errors import InputChangedError
-from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, Journal, input_digest
+from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, Item, Journal, input_digest
 
-Numbered = list[tuple[int, bytes]]
+Numbered = list[tuple[int, Item]]
 
 
 class Intake:
@@ -31,7 +31,7 @@ class Intake:
         """Expect the input from its start."""
         self.cursor, self.reading_again = 0, True
 
-    async def compare(self, items: Sequence[bytes], *, last: bool) -> tuple[Numbered, Numbered]:
+    async def compare(self, items: Sequence[Item], *, last: bool) -> tuple[Numbered, Numbered]:
         """Return the next items as those that were fed before and those that are new.
 
         Raises InputChangedError if one differs, or if the input ends elsewhere than it did.
@@ -54,13 +54,14 @@ class Intake:
             raise InputChangedError(f"the input ends after {end} items now, and had {self.fed} before", end)
         return known, new
 
-    def take_in(self, items: Sequence[bytes], wanted: Numbered, new: Numbered, *, last: bool) -> None:
-        """Go on behind `items`, which `compare` judged; hold those that are `wanted`."""
+    def take_in(self, items: Sequence[Item], wanted: Numbered, new: Numbered, *, last: bool) -> None:
+        """Go on behind `items`, which `compare` judged; hold those that are `wanted` and can be used."""
         self.cursor += len(items)
         self.fed += len(new)
         for index, item in wanted:
-            self._held[index] = item
-            self.held_bytes += len(item)
+            if isinstance(item, bytes):
+                self._held[index] = item
+                self.held_bytes += len(item)
         if last:
             self.ended, self.reading_again = True, False
 

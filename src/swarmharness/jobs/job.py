@@ -18,7 +18,16 @@ from swarmharness.jobs.bell import Bell
 from swarmharness.jobs.context import JobContext
 from swarmharness.jobs.dispatch import Dispatch, Dispatcher, JobSettings, Why
 from swarmharness.jobs.intake import Intake
-from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Journal, input_digest
+from swarmharness.jobs.journal import (
+    AnsweredChunk,
+    Counts,
+    Item,
+    ItemResult,
+    JobRecord,
+    JobState,
+    Journal,
+    input_digest,
+)
 from swarmharness.jobs.pinning import Pinning
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.jobs.shelf import Shelf
@@ -26,6 +35,7 @@ from swarmharness.ports import Clock
 from swarmharness.routing.router import Router
 
 VOIDABLE_MAX = 1024
+REASON_CHARS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,7 @@ class Job:
             begun_s=context.begun_s,
             begun=record.items_fed > 0,
             waits=record.items_answered > 0 or record.options.wait,
+            takes=record.options.parameter_names,
             copies=max(2, record.options.replicas) if record.options.verify == "always" else 1,
         )
         self._handed_out = 0
@@ -96,8 +107,8 @@ class Job:
 
     # -- the caller's side ------------------------------------------------------------------------------------
 
-    async def feed(self, items: Sequence[bytes], *, last: bool) -> None:
-        """Add items in order; waits while too many were fed and not handed out.
+    async def feed(self, items: Sequence[Item], *, last: bool) -> None:
+        """Add items in order, in place of one that cannot be used the reason; waits while too many were not handed out.
 
         InputError: items after `last`. InputChangedError: an input that is read again is another one now. Whatever
         ended the job is raised if it has ended.
@@ -114,10 +125,13 @@ class Job:
         known, new = await intake.compare(items, last=last)
         wanted = [pair for pair in known if pair[0] not in self._shelf and pair[0] not in self._traffic.plan] + new
         intake.take_in(items, wanted, new, last=last)
-        self._traffic.plan.feed((index, len(item)) for index, item in wanted)
+        self._traffic.plan.feed((index, len(item)) for index, item in wanted if isinstance(item, bytes))
         if journal is not None and (new or last):
             digests = b"".join(input_digest(item) for _, item in new)
             journal.fed(self.job_id, intake.fed - len(new), digests, self.counts)
+        for index, item in wanted:
+            if isinstance(item, str):
+                self._give_up(index, InputError(item[:REASON_CHARS_MAX]))
         self._bell.ring()
 
     async def results(self) -> AsyncIterator[ItemResult]:
@@ -279,8 +293,11 @@ class Job:
         service_us = answer.service_us // len(answer.outputs)
         results = [
             ItemResult(
-                *(index, output.data, output.error, ErrorKind.INPUT if output.error else None),
-                *(answer.peer_id, service_us, answer.receipt, answer.verified),
+                *(index, output.data, output.error, ErrorKind.INPUT if output.error else None, answer.peer_id),
+                service_us=service_us,
+                receipt=answer.receipt,
+                verified=answer.verified,
+                flags=output.flags,
             )
             for index, output in zip(indices, answer.outputs, strict=True)
         ]
@@ -313,7 +330,7 @@ class Job:
         self._world.journal.answered(self.job_id, results, note, answer.terms, self.counts, on_kept, why=why)
 
     def _give_up(self, index: int, failure: SwarmError) -> None:
-        """Take the failure as the item's answer: it broke every worker that tried it."""
+        """Take the failure as the item's answer: it cannot be used, or broke every worker that tried it."""
         result = ItemResult(index, b"", str(failure) or "unknown failure", failure.kind, "", 0, "")
         self._shelf.put([result])
         if self._world.journal is not None:

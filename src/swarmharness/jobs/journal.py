@@ -14,8 +14,13 @@ from typing import Any, Protocol
 
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ErrorKind
+from swarmharness.execution.parameters import decode_parameters
+from swarmharness.execution.ports import TRUNCATED
 from swarmharness.jobs.context import JobOptions
 from swarmharness.registry.models import ModelKey, model_key
+
+Item = bytes | str
+"""An item, or why what the submitter named cannot be one: that is its result, and nobody is asked."""
 
 DIGEST_BYTES = 8
 """Enough to notice a file that changed; whoever could forge it owns the file."""
@@ -23,8 +28,10 @@ UNKNOWN_DIGEST = bytes(DIGEST_BYTES)
 """Stands for an input whose digest was lost with a damaged journal."""
 
 
-def input_digest(item: bytes) -> bytes:
-    """Return what tells an item from another one."""
+def input_digest(item: Item) -> bytes:
+    """Return what tells an item from another one; all inputs that cannot be used are alike."""
+    if isinstance(item, str):
+        return blake2b(digest_size=DIGEST_BYTES, person=b"unusable").digest()
     return blake2b(item, digest_size=DIGEST_BYTES).digest()
 
 
@@ -93,6 +100,7 @@ class JobRecord:
             "verify": self.options.verify,
             "replicas": self.options.replicas,
             "wait": self.options.wait,
+            "parameters": decode_parameters(self.options.parameters),
             "source": dict(self.source),
             "out": self.out,
         }
@@ -111,6 +119,22 @@ class ItemResult:
     receipt: str
     verified: bool = False
     """Whether a second node confirmed this answer before it was handed up, or this node gave it itself."""
+    flags: int = 0
+    """What the answer says beside the output, see `messages.Output`."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a part of the item was left out, because the model takes no more."""
+        return bool(self.flags & TRUNCATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcomings:
+    """How many answers of a job are not what was hoped for."""
+
+    items_failed: int = 0
+    """An error is their answer."""
+    items_truncated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +230,9 @@ class Journal(Protocol):
 
     async def results(self, job_id: str, first_index: int, *, count: int, size_bytes: int) -> list[ItemResult]:
         """Return answers from an index on that follow each other, as many as these limits allow, or at least one."""
+
+    async def shortcomings(self, job_id: str) -> Shortcomings:
+        """Return how many of a job's answers are errors, or of items that were truncated."""
 
     async def owed(self) -> list[TaskTerms]:
         """Return what was owed and not noted as settled."""

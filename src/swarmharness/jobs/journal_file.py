@@ -14,8 +14,17 @@ from typing import Any
 
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ConfigurationError, ErrorKind, ProtocolError
+from swarmharness.execution.ports import TRUNCATED
 from swarmharness.jobs.context import JobOptions
-from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, AnsweredChunk, ItemResult, JobRecord, JobState
+from swarmharness.jobs.journal import (
+    DIGEST_BYTES,
+    UNKNOWN_DIGEST,
+    AnsweredChunk,
+    ItemResult,
+    JobRecord,
+    JobState,
+    Shortcomings,
+)
 from swarmharness.protocol.codec import decode
 from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
@@ -50,6 +59,8 @@ MIGRATIONS: Migrations = (
         """ALTER TABLE jobs ADD COLUMN model_digest BLOB NOT NULL DEFAULT x''""",
         # What an answer says of itself, see `messages.Output`.
         """ALTER TABLE answers ADD COLUMN flags INTEGER NOT NULL DEFAULT 0""",
+        # The few answers that `Journal.shortcomings` counts.
+        """CREATE INDEX answers_short ON answers (id, kind, flags) WHERE kind IS NOT NULL OR flags <> 0""",
     ),
 )
 
@@ -69,8 +80,8 @@ COUNTS = "UPDATE jobs SET fed = ?, answered = ?, input_ended = ?, spent = ? WHER
 END = "UPDATE jobs SET state = ?, reason = ?, ended_us = ? WHERE id = ?"
 FED = "INSERT OR REPLACE INTO inputs SELECT number, ?, ? FROM jobs WHERE id = ?"
 ANSWERED = (
-    "INSERT OR REPLACE INTO answers (id, output, error, kind, peer, service_us, receipt, verified)"
-    f" SELECT number << {INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
+    "INSERT OR REPLACE INTO answers (id, output, error, kind, peer, service_us, receipt, verified, flags)"
+    f" SELECT number << {INDEX_BITS} | ?, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
 )
 CHUNK = "INSERT INTO chunks SELECT NULL, number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs WHERE id = ?"
 VOIDED = f"DELETE FROM answers WHERE id = (SELECT number << {INDEX_BITS} | ? FROM jobs WHERE id = ?)"
@@ -92,13 +103,23 @@ def job_row(record: JobRecord) -> Row:
 
 def options_text(options: JobOptions) -> str:
     """Return options as JSON."""
-    return json.dumps(
-        {
-            "verify": options.verify,
-            "replicas": options.replicas,
-            "budget": options.budget_microcredits,
-            "wait": options.wait,
-        }
+    values = {
+        "verify": options.verify,
+        "replicas": options.replicas,
+        "budget": options.budget_microcredits,
+        "wait": options.wait,
+    }
+    return json.dumps({**values, "parameters": options.parameters.hex()} if options.parameters else values)
+
+
+def _options(text: str) -> JobOptions:
+    said = json.loads(text)
+    return JobOptions(
+        said["verify"],
+        said["replicas"],
+        said["budget"],
+        said.get("wait", False),
+        bytes.fromhex(said.get("parameters", "")),
     )
 
 
@@ -106,7 +127,6 @@ def record_of(row: Row) -> JobRecord:
     """Return the job of a row of `_JOB_COLUMNS`; raises ValueError, TypeError or KeyError for one that is none."""
     job_id, skill, kind, options, deadline_s, source, out, created_us, ended_us, state, reason, *counts = row
     fed, answered, input_ended, spent, model_digest = counts[:5]
-    said = json.loads(options)
     if not all(isinstance(text, str) for text in (job_id, skill, kind, out, reason)):
         raise TypeError("a text of a job is none")
     if not isinstance(model_digest, bytes) or len(model_digest) not in (0, MODEL_DIGEST_BYTES):
@@ -115,7 +135,7 @@ def record_of(row: Row) -> JobRecord:
         job_id=job_id,
         skill=skill,
         kind=kind,
-        options=JobOptions(said["verify"], said["replicas"], said["budget"], said.get("wait", False)),
+        options=_options(options),
         deadline_s=float(deadline_s),
         source=dict(json.loads(source)),
         out=out,
@@ -251,19 +271,29 @@ class JournalFile(SqliteConnection):
         found: list[ItemResult] = []
         with self.translated():
             rows = self.connection.execute(
-                "SELECT id, output, error, kind, peer, service_us, receipt, verified FROM answers"
+                "SELECT id, output, error, kind, peer, service_us, receipt, verified, flags FROM answers"
                 " WHERE id >= ? AND id < ? ORDER BY id",
                 (base + first_index, base + first_index + count),
             )
-            for row_id, output, error, kind, peer, service_us, receipt, verified in rows:
+            for row_id, output, error, kind, peer, service_us, receipt, verified, flags in rows:
                 index = row_id - base
                 size_bytes -= len(output)
                 if index != first_index + len(found) or (found and size_bytes < 0):
                     break
                 problem = None if kind is None else ErrorKind(kind)
-                result = ItemResult(index, output, error, problem, peer, service_us, receipt.hex(), bool(verified))
-                found.append(result)
+                told = (peer, service_us, receipt.hex(), bool(verified), flags)
+                found.append(ItemResult(index, output, error, problem, *told))
         return found
+
+    def shortcomings(self, job_id: str) -> Shortcomings:
+        """See `Journal.shortcomings`."""
+        base = self._number(job_id) << INDEX_BITS
+        row = self._one(
+            "SELECT count(kind), total(flags & ? <> 0) FROM answers"
+            " WHERE (kind IS NOT NULL OR flags <> 0) AND id >= ? AND id < ?",
+            *(TRUNCATED, base, base + (1 << INDEX_BITS)),
+        )
+        return Shortcomings() if row is None else Shortcomings(row[0], round(row[1]))
 
     def owed(self) -> list[TaskTerms]:
         """See `Journal.owed`."""

@@ -143,7 +143,10 @@ def _is_job(row: Row) -> bool:
 
 
 def _is_answer(row: Row) -> bool:
-    return _has_types(row, _ANSWER_TYPES) and (row[3] is None or _reads(lambda: ErrorKind(row[3])))
+    if not _has_types(row, _ANSWER_TYPES) or not (row[3] is None or _reads(lambda: ErrorKind(row[3]))):
+        return False
+    # SQLite reads a page behind the end of a file that was cut off as zeros. One that ends an output has the peer too.
+    return "\x00" not in row[4]
 
 
 def _is_owed(row: Row) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.jobs.journal import DIGEST_BYTES, AnsweredChunk, Counts, ItemResult, JobRecord, JobState
+from swarmharness.jobs.journal import DIGEST_BYTES, AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Shortcomings
 
 
 @dataclass(slots=True)
@@ -191,6 +191,12 @@ class MemoryJournal:
                 break
             found.append(result)
         return found
+
+    async def shortcomings(self, job_id: str) -> Shortcomings:
+        """See `Journal`."""
+        results = self._jobs[job_id].results.values()
+        failed, truncated = (result.error_kind is not None for result in results), (each.truncated for each in results)
+        return Shortcomings(sum(failed), sum(truncated))
 
     async def owed(self) -> list[TaskTerms]:
         """See `Journal`."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import trio
 
-from swarmharness.credit.receipt import SALT_BYTES, TASK_ID_BYTES, salted_digest
+from swarmharness.credit.receipt import SALT_BYTES, TASK_ID_BYTES
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import ProtocolError, SwarmError
+from swarmharness.errors import ProtocolError, SwarmError, UnavailableError
+from swarmharness.execution.parameters import decode_parameters
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
     Commitment,
@@ -19,6 +20,7 @@ from swarmharness.jobs.messages import (
     Reveal,
     RevealRequest,
     commitment_of,
+    input_digest,
     output_digest,
 )
 from swarmharness.network.ports import Transport
@@ -65,13 +67,21 @@ class TaskRequester:
         self._randomness = randomness
 
     async def run(
-        self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
+        self,
+        peer_id: PeerId,
+        skill: SkillAdvert,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        parameters: bytes = b"",
     ) -> TaskAnswer:
         """Return the peer's answer; it is paid when it is given to `settle`, and not before.
 
         Raises what the worker raised, PeerLostError, DeadlineError, or ProtocolError for an answer that does not
         open its commitment or does not fit the items.
         """
+        if not skill.takes(decode_parameters(parameters)):
+            raise UnavailableError(f"{peer_id} does not take the parameters of this task; ask another peer")
         started_us = self._clock.monotonic_us()
         proposal = Proposal(
             task_id=self._randomness.token(TASK_ID_BYTES),
@@ -80,6 +90,7 @@ class TaskRequester:
             price_microcredits=skill.price_microcredits * len(items),
             salt=self._randomness.token(SALT_BYTES),
             items=items,
+            parameters=parameters,
         )
         commitment, reveal = await self._exchange(peer_id, proposal, timeout_s)
         digest = output_digest(proposal.salt, reveal.outputs)
@@ -123,7 +134,7 @@ class TaskRequester:
                 early.append(await self._reveal(peer_id, proposal, timeout_s))
 
         async with trio.open_nursery() as nursery:
-            if sum(map(len, proposal.items)) <= EARLY_BYTES_MAX:
+            if sum(map(len, proposal.items)) + len(proposal.parameters) <= EARLY_BYTES_MAX:
                 nursery.start_soon(ask)
             try:
                 commitment = await self._transport.call(peer_id, "task.run", encode(proposal), timeout_s=timeout_s)
@@ -160,7 +171,7 @@ class TaskRequester:
             epoch=commitment.epoch,
             share_microcredits=proposal.price_microcredits,
             model_digest=proposal.model_digest,
-            input_digest=salted_digest(proposal.salt, proposal.items),
+            input_digest=input_digest(proposal.salt, proposal.items, proposal.parameters),
             output_digest=digest,
             skill=proposal.skill,
             items=len(proposal.items),

@@ -12,6 +12,7 @@ import trio
 from swarmharness.credit.receipt import ReceiptBody, epoch_of
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import BudgetError, InputError, UnavailableError
+from swarmharness.execution.parameters import encode_parameters
 from swarmharness.identity import PeerId
 from swarmharness.jobs.context import JobContext, JobOptions, TaskLayers
 from swarmharness.jobs.dispatch import ALONE_LOOK_S_MAX, JobSettings, prices_text
@@ -51,6 +52,18 @@ class JobService:
         self._settle = settle
         self.journal = journal
 
+    async def prepare(
+        self, skill: str, options: JobOptions, parameters: Mapping[str, Any], *, deadline_s: float
+    ) -> str:
+        """Return the kind of the skill, without opening a job of it.
+
+        Raises UnavailableError if nobody serves the skill: at once, or with `options.wait` when the deadline passes;
+        and if nobody takes the parameters. Raises BudgetError if nobody can be paid, and ConfigurationError for a
+        parameter that the skill's kind does not take, or for digits that several models begin with.
+        """
+        first, _ = await self._prepare(skill, options, parameters, trio.current_time() + deadline_s)
+        return first.skill.kind
+
     @asynccontextmanager
     async def open(
         self,
@@ -58,19 +71,20 @@ class JobService:
         settings: JobSettings | None = None,
         *,
         options: JobOptions | None = None,
+        parameters: Mapping[str, Any] | None = None,
         job_id: str = "",
         source: Mapping[str, Any] | None = None,
         out: str = "",
     ) -> AsyncIterator[Job]:
         """Run a job for as long as the block lasts; it is journalled if it has a `job_id`, unique on this node.
 
-        `skill` is SKILL or SKILL@DIGEST. Of several models that go by the name, the job picks one and stays with it
-        (`pinning`). Raises UnavailableError if nobody serves it: at once, or with `options.wait` when the deadline
-        passes. Raises BudgetError if nobody can be paid, ConfigurationError for digits that several models begin with.
+        Of several models that go by the skill's name, the job picks one and stays with it (`pinning`). `parameters` are
+        those of the skill's kind (see `execution.parameters`). Raises what `prepare` raises.
         """
-        options, settings, begun_s = options or JobOptions(), settings or self._settings, trio.current_time()
-        choices = await self._first_choices(skill, begun_s + settings.deadline_s, waits=options.wait)
-        first = pinning(options, self._trusts).pick(_payable(options.budget_microcredits, choices))
+        settings, begun_s = settings or self._settings, trio.current_time()
+        first, options = await self._prepare(
+            skill, options or JobOptions(), parameters or {}, begun_s + settings.deadline_s
+        )
         record = JobRecord(
             job_id=job_id,
             skill=first.skill.name,
@@ -87,6 +101,20 @@ class JobService:
             journal.begin(record)
         async with self._running(record, settings, journal, begun_s=begun_s) as job:
             yield job
+
+    async def _prepare(
+        self, skill: str, options: JobOptions, parameters: Mapping[str, Any], ends_s: float
+    ) -> tuple[Choice, JobOptions]:
+        """Return the choice whose model the job is pinned to, and the job's options."""
+        choices = await self._first_choices(skill, ends_s, waits=options.wait)
+        options = replace(options, parameters=encode_parameters(choices[0].skill.kind, parameters))
+        takers = tuple(choice for choice in choices if choice.skill.takes(options.parameter_names))
+        if not takers:
+            raise UnavailableError(
+                f"no node that serves {skill!r} takes the parameter {', '.join(options.parameter_names)}: they are of"
+                " an earlier release; leave it out, or wait for another node"
+            )
+        return pinning(options, self._trusts).pick(_payable(options.budget_microcredits, takers)), options
 
     async def _first_choices(self, text: str, ends_s: float, *, waits: bool) -> tuple[Choice, ...]:
         """Return who serves SKILL or SKILL@DIGEST, the best first.

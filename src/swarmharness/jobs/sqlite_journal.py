@@ -17,7 +17,7 @@ import trio
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import DamagedFileError, SwarmError, UnavailableError
 from swarmharness.jobs import journal_file as sql
-from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState
+from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Shortcomings
 from swarmharness.jobs.journal_file import Change, JournalFile
 from swarmharness.jobs.journal_files import JournalFiles
 from swarmharness.protocol.codec import encode
@@ -101,7 +101,8 @@ class SqliteJournal:
             (
                 *(result.index, result.output, result.error),
                 None if result.error_kind is None else int(result.error_kind),
-                *(result.peer, result.service_us, bytes.fromhex(result.receipt), result.verified, job_id),
+                *(result.peer, result.service_us, bytes.fromhex(result.receipt), result.verified),
+                *(result.flags, job_id),
             )
             for result in results
         ]
@@ -281,6 +282,10 @@ class SqliteJournal:
     async def results(self, job_id: str, first_index: int, *, count: int, size_bytes: int) -> list[ItemResult]:
         """See `Journal`."""
         return await self._read(lambda reader: reader.results(job_id, first_index, count, size_bytes))
+
+    async def shortcomings(self, job_id: str) -> Shortcomings:
+        """See `Journal`."""
+        return await self._read(lambda reader: reader.shortcomings(job_id))
 
     async def owed(self) -> list[TaskTerms]:
         """See `Journal`."""

@@ -16,10 +16,11 @@ from typing import Protocol
 import trio
 
 from swarmharness.credit.gate import Ticket
-from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX, epoch_of, salted_digest
+from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX, epoch_of
 from swarmharness.credit.service import CreditService
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import InputError, RefusedError, SwarmError, UnavailableError
+from swarmharness.execution.parameters import read_parameters
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
@@ -29,6 +30,7 @@ from swarmharness.jobs.messages import (
     Reveal,
     RevealRequest,
     commitment_of,
+    input_digest,
     output_digest,
 )
 from swarmharness.network.ports import Request, Transport
@@ -188,6 +190,10 @@ class TaskServer:
         if self._closed and peer_id != self._own_id:
             raise self._closed_error()
         skill = self._offered(proposal)
+        try:
+            read_parameters(skill.kind, proposal.parameters)
+        except SwarmError as error:
+            raise error.for_peers() from None
         price = self._price_of(skill) * len(proposal.items)
         if proposal.price_microcredits < price:
             raise RefusedError(
@@ -228,14 +234,18 @@ class TaskServer:
         try:
             self._offered(proposal)  # skills may have been replaced while it was admitted
             execution = await self._executor.run(
-                skill.name, proposal.items, timeout_s=request.timeout_s, priority=ticket.priority
+                skill.name,
+                proposal.items,
+                timeout_s=request.timeout_s,
+                priority=ticket.priority,
+                parameters=proposal.parameters,
             )
         except (RefusedError, UnavailableError):
             self._credit.undo(ticket)  # it never began
             raise
         own = request.peer_id == self._own_id
         outputs = tuple(
-            Output(output.data, (output.error if own else output.public_error)[:ERROR_CHARS_MAX])
+            Output(output.data, (output.error if own else output.public_error)[:ERROR_CHARS_MAX], output.flags)
             for output in execution.outputs
         )
         nonce = self._randomness.token(_NONCE_BYTES)
@@ -251,7 +261,7 @@ class TaskServer:
                     epoch=epoch,
                     share_microcredits=proposal.price_microcredits,
                     model_digest=proposal.model_digest,
-                    input_digest=salted_digest(proposal.salt, proposal.items),
+                    input_digest=input_digest(proposal.salt, proposal.items, proposal.parameters),
                     output_digest=digest,
                     skill=skill.name,
                     items=len(proposal.items),

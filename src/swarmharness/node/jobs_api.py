@@ -4,17 +4,18 @@ Parameters and answers are maps of plain values; items and outputs are bytes in 
 
 | method | parameters | answer |
 |---|---|---|
+| `job.prepare` | as `job.open` | kind; raises what `job.open` would, and opens nothing |
 | `job.open` | skill (SKILL or SKILL@DIGEST); optional: deadline_s, budget_microcredits, verify, replicas, wait (for a \
-provider, until the deadline), source (a map of plain values, kept for whoever resumes the job), out (a path, \
-likewise) | job (its id), kind, reader, model_digest (which the job is pinned to), models (that go by the skill's \
-name: model_digest, nodes, usable, local) |
-| `job.feed` | job, items (in order), last; reader | {}; or, while an input is read again: differs (the index of the \
-first item that is another one), problem |
+provider, until the deadline), parameters (a map, see `execution.parameters`), source (a map of plain values, kept for \
+whoever resumes the job), out (a path, likewise) | job (its id), kind, reader, model_digest (which the job is pinned \
+to), models (that go by the skill's name: model_digest, nodes, usable, local) |
+| `job.feed` | job, items (in order; a text in place of one says why it cannot be used), last; reader \
+| {}; or, while an input is read again: differs (the index of the first item that is another one), problem |
 | `job.know` | job, known: pairs (item, output) whose outputs are certain | {} |
 | `job.results` | job; reader | results (index, output, error, error_kind, peer, model_digest, service_ms, receipt, \
-verified; in input order), done, state, reason, reason_kind (of the error that ended it), progress (items_total: fed \
-so far, items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on with it, or \
-nothing) |
+verified, flags; in input order), done, state, reason, reason_kind (of the error that ended it), progress \
+(items_total: fed so far, items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on \
+with it, or nothing) |
 | `job.cancel` | job | {} |
 | `job.resume` | job; compare: whether the input will be fed again from its start; optional: deadline_s, \
 budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answered |
@@ -41,7 +42,7 @@ import trio
 
 from swarmharness.errors import ConfigurationError, InputChangedError, InputError, SwarmError, UnavailableError
 from swarmharness.jobs.context import VERIFY, JobOptions
-from swarmharness.jobs.journal import JobRecord, JobState
+from swarmharness.jobs.journal import JobRecord, JobState, Shortcomings
 from swarmharness.jobs.service import ItemResult, Job
 from swarmharness.node.call_params import param
 from swarmharness.node.parts import NodeParts
@@ -75,6 +76,7 @@ class JobsApi:
         self._held: dict[str, _HeldJob] = {}
         self._nursery: trio.Nursery | None = None
         self.methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
+            "job.prepare": self._prepare,
             "job.open": self._open,
             "job.feed": self._feed,
             "job.know": self._know,
@@ -102,6 +104,13 @@ class JobsApi:
 
     # -- opening ----------------------------------------------------------------------------------------------
 
+    async def _prepare(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        options = _options(params, JobOptions())
+        kind = await self._parts.jobs.prepare(
+            param(params, "skill", str), options, _parameters(params), deadline_s=self._deadline_s(params)
+        )
+        return {"kind": kind}
+
     async def _open(self, params: Mapping[str, Any]) -> dict[str, Any]:
         skill = param(params, "skill", str)
         settings = replace(self._parts.settings.jobs, deadline_s=self._deadline_s(params))
@@ -113,7 +122,15 @@ class JobsApi:
         jobs = self._parts.jobs
         job_id = self._parts.ports.randomness.token(8).hex()
         kept_as = job_id if jobs.journal is not None else ""
-        opened = jobs.open(skill, settings, options=options, job_id=kept_as, source=source, out=out)
+        opened = jobs.open(
+            skill,
+            settings,
+            options=options,
+            parameters=_parameters(params),
+            job_id=kept_as,
+            source=source,
+            out=out,
+        )
         held = await self._hold(job_id, opened)
         return {
             "job": job_id,
@@ -189,8 +206,8 @@ class JobsApi:
 
     async def _feed(self, params: Mapping[str, Any]) -> dict[str, Any]:
         items = param(params, "items", list)
-        if not all(isinstance(item, bytes) for item in items):
-            raise InputError("job.feed: every item is a byte string")
+        if not all(isinstance(item, bytes | str) for item in items):
+            raise InputError("job.feed: every item is a byte string, or a text that says why there is none")
         try:
             await self._asked(params).job.feed(items, last=param(params, "last", bool, False))
         except InputChangedError as error:
@@ -205,8 +222,9 @@ class JobsApi:
         ):
             raise InputError(f"job.know: at most {KNOWN_MAX} pairs of byte strings, an item and its output")
         job = self._asked(params).job
+        model, parameters = model_key(job.skill, job.model_digest), job.record.options.parameters
         for item, output in known:
-            self._parts.verification.know(model_key(job.skill, job.model_digest), item, output)
+            self._parts.verification.know(model, parameters, item, output)
         return {}
 
     async def _results(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +276,8 @@ class JobsApi:
         limit = min(max(param(params, "limit", int, 20), 0), LISTED_MAX)
         journal = self._parts.jobs.journal
         chunks = await journal.chunks(record.job_id, limit) if journal is not None else []
-        return {"job": self._shown(record), "chunks": [asdict(chunk) for chunk in chunks]}
+        short = await journal.shortcomings(record.job_id) if journal is not None else Shortcomings()
+        return {"job": {**self._shown(record), **asdict(short)}, "chunks": [asdict(chunk) for chunk in chunks]}
 
     async def _record(self, job_id: str) -> JobRecord:
         journal = self._parts.jobs.journal
@@ -324,6 +343,11 @@ def _options(params: Mapping[str, Any], default: JobOptions) -> JobOptions:
     return JobOptions(verify, replicas, budget, param(params, "wait", bool, default.wait))
 
 
+def _parameters(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters: Mapping[str, Any] = param(params, "parameters", dict, {})
+    return parameters
+
+
 def _result(result: ItemResult, model_digest: bytes) -> dict[str, Any]:
     return {
         "index": result.index,
@@ -335,4 +359,5 @@ def _result(result: ItemResult, model_digest: bytes) -> dict[str, Any]:
         "service_ms": round(result.service_us / 1000, 3),
         "receipt": result.receipt,
         "verified": result.verified,
+        "flags": result.flags,
     }

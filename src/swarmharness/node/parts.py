@@ -17,9 +17,9 @@ from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId, Signer
 from swarmharness.jobs.alarms import Alarms
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
+from swarmharness.jobs.context import JobContext
 from swarmharness.jobs.hedging import HedgedTasks
 from swarmharness.jobs.journal import Journal
-from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer, TaskRequester
 from swarmharness.jobs.service import JobService, JobSettings
 from swarmharness.jobs.tracing import TracedTasks
@@ -115,7 +115,7 @@ class NodeParts:
     spread: SpreadService
     tasks: TaskServer
     jobs: JobService
-    hedged: Callable[[Purse], TaskRunner]
+    hedged: Callable[[JobContext], TaskRunner]
     """Builds what runs single tasks as jobs do, but for checking: whoever takes an answer gives it to `settle`."""
     settle: Callable[[TaskAnswer], None]
     hedges: HedgeBudget
@@ -222,17 +222,18 @@ async def run_services(
     teller = StandingTeller(router, ports.transport, ports.randomness)
     hedge_budget, alarms = HedgeBudget(), Alarms()
 
-    def hedged(purse: Purse) -> TaskRunner:
-        routed = _traced(RoutedTasks(router, requester, purse), router, ports, unix_offset_us)
+    def hedged(context: JobContext) -> TaskRunner:
+        sent = RoutedTasks(router, requester, context.purse, context.options.parameters)
+        routed = _traced(sent, router, ports, unix_offset_us)
 
         def drop(answer: TaskAnswer) -> None:
-            purse.release(answer.price_microcredits)
+            context.purse.release(answer.price_microcredits)
 
         return HedgedTasks(router, routed, hedge_budget, alarms, drop=drop)
 
     jobs = JobService(
         router,
-        lambda context: verification.checked(hedged(context.purse), context),
+        lambda context: verification.checked(hedged(context), context),
         ports.clock,
         settings.jobs,
         journal=ports.journal,

@@ -6,12 +6,13 @@ An advert never carries trust: what a node says about its own honesty is worth n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 from swarmharness.errors import ProtocolError, RefusedError
 from swarmharness.identity import PeerId, Signer, verify
-from swarmharness.protocol.codec import Count, Digest, PeerText, Range, Signature, Size, decode_signed, encode
+from swarmharness.protocol.codec import Added, Count, Digest, PeerText, Range, Signature, Size, decode_signed, encode
 from swarmharness.registry.models import ModelKey, model_key
 
 ADVERT_BYTES_MAX = 32 * 1024
@@ -51,6 +52,9 @@ class SequenceError(RefusedError):
     """An advert has a lower number than one of the same node that is known, or the same number and another content."""
 
 
+PARAMETERS_MAX = 64
+
+
 SkillName = Annotated[str, Size(64, 1)]
 Label = Annotated[str, Size(128)]
 
@@ -83,6 +87,12 @@ class SkillAdvert:
     """Measured time of opening the model there; 0 while unmeasured."""
     missing_bytes: Annotated[int, Range(0, 2**50)] = 0
     """What it would fetch of the model before it could begin; 0 if it has it all."""
+    parameters: Annotated[tuple[Annotated[str, Size(64, 1)], ...], Size(PARAMETERS_MAX), Added()] = ()
+    """The names of what a task may be told beside its items; a peer is never sent others."""
+
+    def takes(self, parameters: Iterable[str]) -> bool:
+        """Tell whether a task may be told all of these there."""
+        return all(name in self.parameters for name in parameters)
 
     @property
     def model(self) -> ModelKey:
@@ -182,7 +192,10 @@ def _skill_changed(old: SkillAdvert | None, new: SkillAdvert) -> bool:
     if old is None or (old.service_us == 0) != (new.service_us == 0):
         return True
     facts = [
-        (skill.model_digest, skill.comparison_class, skill.batch_items_max, skill.price_microcredits, skill.version)
+        (
+            *(skill.model_digest, skill.comparison_class, skill.batch_items_max, skill.price_microcredits),
+            *(skill.version, skill.parameters),
+        )
         for skill in (old, new)
     ]
     if (bool(old.provider), bool(old.missing_bytes)) != (bool(new.provider), bool(new.missing_bytes)):

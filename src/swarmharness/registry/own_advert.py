@@ -140,4 +140,5 @@ class OwnAdvert:
             slots=info.slots,
             load_us=info.load_us,
             missing_bytes=info.missing_bytes,
+            parameters=info.parameters,
         )

@@ -5,7 +5,7 @@ It keeps state and clock; the pure modules beside it judge. It sends nothing: pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmharness.errors import ErrorKind, InputError, PeerLostError, SwarmError
@@ -89,19 +89,23 @@ class Router:
         *,
         exclude: frozenset[PeerId] = frozenset(),
         model_digest: bytes = b"",
+        takes: Sequence[str] = (),
         input_bytes: int = 0,
         limit: int = CHOICES_MAX,
         explores: bool = True,
     ) -> tuple[Choice, ...]:
         """Return whom to send a task of `items` to, best first; possibly nobody, if all candidates are excluded.
 
-        With a `model_digest`, only those that serve this model; else of all models that go by the skill's name.
-        Without `explores`, for who only wants to know, nothing is left to chance.
+        With a `model_digest`, only those that serve this model; else of all models that go by the skill's name. Only
+        peers that take all of the parameters in `takes` count. Without `explores`, for who only wants to know, nothing
+        is left to chance.
         Raises UnavailableError if no node is known to serve the skill.
         """
         adverts = await self._directory.candidates(skill)
         rows = self._fresh_rows(skill, adverts)
-        order = rows.order(items, exclude=exclude, model_digest=model_digest, input_bytes=input_bytes, limit=limit)
+        order = rows.order(
+            items, exclude=exclude, model_digest=model_digest, takes=takes, input_bytes=input_bytes, limit=limit
+        )
         if len(order) < 2 or not explores:
             return order
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -115,6 +115,7 @@ class SkillTable:
         *,
         exclude: frozenset[PeerId] = frozenset(),
         model_digest: bytes = b"",
+        takes: Sequence[str] = (),
         input_bytes: int = 0,
         limit: int,
     ) -> tuple[Choice, ...]:
@@ -126,7 +127,7 @@ class SkillTable:
         else:
             keys = [base + slope * items for base, slope in zip(self._bases, self._slopes, strict=True)]
         enough = limit + len(exclude)
-        if enough >= len(keys) or len(keys) <= _SORT_ALL_BELOW or self._limits or mixed:
+        if enough >= len(keys) or len(keys) <= _SORT_ALL_BELOW or self._limits or mixed or takes:
             ordered = sorted(keys)
         else:
             ordered = heapq.nsmallest(enough, keys)
@@ -137,6 +138,8 @@ class SkillTable:
             choices = [choice for choice in choices if choice.peer_id not in exclude]
         if mixed:
             choices = [choice for choice in choices if choice.skill.model_digest == model_digest]
+        if takes:
+            choices = [choice for choice in choices if choice.skill.takes(takes)]
         return tuple(choices[:limit])
 
 

@@ -6,7 +6,7 @@ They see what a requester sees: its own tasks under way, the queues that answers
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,15 @@ class BaselineRouter(Router):
         *,
         exclude: frozenset[PeerId] = frozenset(),
         model_digest: bytes = b"",
+        takes: Sequence[str] = (),
         input_bytes: int = 0,
         limit: int = CHOICES_MAX,
         explores: bool = True,
     ) -> tuple[Choice, ...]:
         """See `Router.choose`."""
-        found = await super().choose(skill, items, exclude=exclude, model_digest=model_digest, explores=False)
+        found = await super().choose(
+            skill, items, exclude=exclude, model_digest=model_digest, takes=takes, explores=False
+        )
         if len(found) < 2 or not explores:
             return found
         peers = sorted(found, key=lambda choice: choice.peer_id)

@@ -75,7 +75,13 @@ class ModelExecutor:
         return self._infos
 
     async def run(
-        self, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+        self,
+        skill: str,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        priority: Priority = (),
+        parameters: bytes = b"",
     ) -> Execution:
         """See `Executor`."""
         model = self._models.get(skill)
@@ -99,7 +105,8 @@ class ModelExecutor:
                 items_before, before_us = self._spent.get(skill, (0, 0))
                 self._spent[skill] = items_before + len(items), before_us + service_us
                 self._done(skill, len(items), service_us)
-                outputs = tuple(map(ItemOutput, self._answers(skill, items, model, cheater)))
+                asked = tuple(item + parameters for item in items) if parameters else items
+                outputs = tuple(map(ItemOutput, self._answers(skill, asked, model, cheater)))
                 # A cheat claims the time of the work that it is paid for.
                 return Execution(outputs, honest_us * self.behaviour.claims_speed_percent // 100)
             raise DeadlineError(f"{skill!r} was not done within {timeout_s:g} s")

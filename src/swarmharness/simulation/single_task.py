@@ -6,8 +6,8 @@ import trio
 
 from swarmharness.errors import DeadlineError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
+from swarmharness.jobs.context import JobContext
 from swarmharness.jobs.journal import ItemResult
-from swarmharness.jobs.purse import Purse
 from swarmharness.jobs.requester import TaskAnswer
 from swarmharness.node.parts import NodeParts
 from swarmharness.routing.router import Choice
@@ -23,7 +23,7 @@ async def ask(
     A peer gets the deadline's share of one attempt; the last attempt gets what is left. What ends early, because the
     peer is gone, leaves its time to the next.
     """
-    runner, tried, model_digest = parts.hedged(Purse()), frozenset[PeerId](), b""
+    runner, tried, model_digest = parts.hedged(JobContext()), frozenset[PeerId](), b""
     ends_s = trio.current_time() + deadline_s
     failure: SwarmError = DeadlineError(f"no answer within {deadline_s:g} s")
     while attempts and trio.current_time() < ends_s:

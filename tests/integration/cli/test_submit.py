@@ -39,7 +39,8 @@ class ScriptedNode:
     answer: Callable[[bytes], Answer] = vector_of
     open_error: SwarmError | None = None
     feed_error: SwarmError | None = None
-    items: list[bytes] = field(default_factory=list)
+    flags: Callable[[bytes], int] = lambda _: 0
+    items: list[bytes | str] = field(default_factory=list)
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     ended: bool = False
     handed_out: int = 0
@@ -49,9 +50,12 @@ class ScriptedNode:
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
         self.calls.append((method, {name: value for name, value in params.items() if name != "items"}))
         match method:
-            case "job.open":
+            case "job.prepare":
                 if self.open_error:
                     raise self.open_error
+                return {"kind": self.kind}
+            case "job.open":
+                self.items, self.ended, self.handed_out = [], False, 0
                 return {"job": "j1", "kind": self.kind}
             case "job.feed":
                 if self.feed_error:
@@ -74,7 +78,8 @@ class ScriptedNode:
     def _results(self) -> dict[str, Any]:
         results = []
         for index in range(self.handed_out, len(self.items)):
-            output, error, kind = self.answer(self.items[index])
+            item = self.items[index]
+            output, error, kind = (b"", item, ErrorKind.INPUT) if isinstance(item, str) else self.answer(item)
             results.append(
                 {
                     "index": index,
@@ -84,6 +89,7 @@ class ScriptedNode:
                     "peer": "" if error else "12D3KooWpeer",
                     "service_ms": 2.5,
                     "receipt": "" if error else "r" * 8,
+                    "flags": 0 if isinstance(item, str) else self.flags(item),
                 }
             )
         self.handed_out = len(self.items)
@@ -117,11 +123,12 @@ async def test_results_are_json_lines_in_input_order(tmp_path: Path) -> None:
         done = await submit(tmp_path, "text-embedding", "one", "three", "--json", "--deadline", "9")
     assert (done.returncode, done.stderr) == (0, b"")
     told = {"peer": "12D3KooWpeer", "model_digest": "", "service_ms": 2.5, "receipt": "rrrrrrrr", "verified": False}
+    told["truncated"] = False
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
         {"index": 0, "output": [3.0, 1.0], **told},
         {"index": 1, "output": [5.0, 1.0], **told},
     ]
-    method, params = node.calls[0]
+    method, params = node.calls[1]
     assert (method, params["skill"], params["deadline_s"]) == ("job.open", "text-embedding", 9.0)
     assert params["source"]["arguments"] == ["one", "three"]
     assert "job.cancel" not in [method for method, _ in node.calls]
@@ -159,13 +166,15 @@ async def test_a_partial_result_is_written_and_the_missing_are_named(tmp_path: P
     async with serving(node, tmp_path):
         done = await submit(tmp_path, "text-embedding", "good", "bad", "--json", "--out", str(tmp_path / "o.jsonl"))
     assert done.returncode == 7
-    assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0]
+    good, bad = [json.loads(line) for line in done.stdout.splitlines()]
+    assert good["index"] == 0
+    assert bad == {"index": 1, "error": "it went wrong", "error_kind": 3}
     assert done.stderr.decode().splitlines() == [
         'no result for input 1 ("bad"): it went wrong',
         "what was answered is kept: `swarmharness jobs resume j1` goes on",
         "error: 1 of 2 inputs have no result",
     ]
-    assert json.loads((tmp_path / "o.jsonl").read_text())["index"] == 0
+    assert (tmp_path / "o.jsonl").read_bytes() == done.stdout
 
 
 @pytest.mark.parametrize(
@@ -205,13 +214,73 @@ async def test_a_job_that_ends_before_its_input_keeps_the_reason(tmp_path: Path)
     assert done.stderr == b"error: the job ended\n"
 
 
-async def test_a_bad_file_in_the_middle_cancels_the_job(tmp_path: Path) -> None:
+async def test_what_does_not_exist_is_refused_before_there_is_a_job(tmp_path: Path) -> None:
     node = ScriptedNode("image-ocr")
+    (tmp_path / "there.png").write_bytes(b"x")
     async with serving(node, tmp_path):
-        done = await submit(tmp_path, "image-ocr", str(tmp_path / "missing.png"))
+        done = await submit(tmp_path, "image-ocr", str(tmp_path / "there.png"), str(tmp_path / "missing.png"))
     assert done.returncode == 3
     assert "missing.png: No such file or directory" in done.stderr.decode()
-    assert node.calls[-1][0] == "job.cancel"
+    assert [method for method, _ in node.calls] == ["job.prepare"]
+
+
+async def test_one_bad_file_of_many_costs_its_own_result_and_no_other(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number:02}.bin").write_bytes(b"" if number == 7 else b"picture")
+    (tmp_path / "99.bin").mkdir()
+    named = [str(tmp_path / f"{number:02}.bin") for number in (*range(30), 99)]
+    node = ScriptedNode("image-ocr", lambda item: (pack([["text", [0, 0, 1, 1], 0.5]]), "", None))
+    async with serving(node, tmp_path):
+        done = await submit(tmp_path, "image-ocr", *named, "--json", "--out", str(tmp_path / "o.jsonl"))
+    assert done.returncode == 7
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["index"] for line in found] == list(range(31))
+    assert [line["index"] for line in found if "output" not in line] == [7, 30]
+    assert found[7] == {"index": 7, "error": f"{named[7]}: the file is empty", "error_kind": 3}
+    assert f"no result for input 7 ({named[7]}): " in done.stderr.decode()
+    assert "2 of 31 inputs have no result" in done.stderr.decode()
+    assert (tmp_path / "o.jsonl").read_bytes() == done.stdout
+
+
+async def test_rows_without_a_result_are_nan_and_there_is_one_for_each_line(tmp_path: Path) -> None:
+    async with serving(ScriptedNode(), tmp_path):
+        done = await submit(tmp_path, "text-embedding", "--out", str(tmp_path / "e.npy"), stdin=b"\none\n\nfour\n\n")
+        skipped = await submit(
+            tmp_path, "text-embedding", "--skip-blank", "--out", str(tmp_path / "s.npy"), stdin=b"\none\n\nfour\n"
+        )
+    assert done.returncode == 7
+    rows = np.load(tmp_path / "e.npy")
+    assert np.isnan(rows).all(axis=1).tolist() == [True, False, True, False, True]
+    assert rows[[1, 3], 0].tolist() == [3, 4]
+    assert "input 2 (standard input, line 3): line 3 of standard input is blank" in done.stderr.decode()
+    assert (skipped.returncode, skipped.stderr) == (0, b"blank lines skipped: 2\n")
+    assert np.load(tmp_path / "s.npy")[:, 0].tolist() == [3, 4]
+
+
+async def test_an_output_of_nothing_but_nan_is_no_result(tmp_path: Path) -> None:
+    nothing = encode_tensors(from_arrays({"embedding": np.full(3, np.nan, np.float32)}))
+    answer = lambda item: (nothing, "", None) if item == b"bad" else vector_of(item)  # noqa: E731
+    async with serving(ScriptedNode(answer=answer), tmp_path):
+        done = await submit(tmp_path, "text-embedding", "good", "bad", "--out", str(tmp_path / "e.npy"))
+    assert done.returncode == 7
+    assert "every number in it is NaN" in done.stderr.decode()
+
+
+async def test_truncated_inputs_are_counted_and_marked(tmp_path: Path) -> None:
+    node = ScriptedNode(flags=lambda item: int(len(item) > 3))
+    async with serving(node, tmp_path):
+        done = await submit(tmp_path, "text-embedding", "one", "three", "seven", "--json")
+        told = await submit(tmp_path, "text-embedding", "one", "--on-long", "error", "--json")
+        wrong = await submit(tmp_path, "text-embedding", "one", "--on-long", "shrink")
+    assert [json.loads(line)["truncated"] for line in done.stdout.splitlines()] == [False, True, True]
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"2 of 3 inputs have more than the 256 tokens that the model takes")
+    assert told.stderr == b""
+    assert [params.get("parameters") for method, params in node.calls if method == "job.open"] == [
+        None,
+        {"on_long": "error"},
+    ]
+    assert (wrong.returncode, b"allowed is one of truncate, error, split-mean" in wrong.stderr) == (2, True)
 
 
 async def test_a_kind_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from swarmharness.execution.catalog import find_skills
-from swarmharness.execution.items import items_from_file, to_json
+from swarmharness.execution.items import item_from_bytes, to_json
 from swarmharness.execution.kinds.session import Runner, SessionFactory
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
+from swarmharness.execution.ports import TRUNCATED, ItemOutput
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.worker import runner_of
 from swarmharness.node.data_dir import cache_dir
@@ -59,8 +60,12 @@ def file_type() -> Runner:
     return runner("file-type")
 
 
+def vector(output: ItemOutput) -> Any:
+    return np.array(to_json(Kind.TEXT_EMBEDDING, output.data), np.float32)
+
+
 def vectors(embedding: Runner, *texts: str) -> Any:
-    outputs = embedding.run([text.encode() for text in texts])
+    outputs = embedding.run([text.encode() for text in texts], {})
     return np.array([to_json(Kind.TEXT_EMBEDDING, output.data) for output in outputs], np.float32)
 
 
@@ -104,9 +109,29 @@ def test_only_the_first_256_tokens_of_a_text_count(embedding: Runner) -> None:
     ],
 )
 def test_a_text_that_cannot_be_embedded_costs_only_itself(embedding: Runner, item: bytes, message: str) -> None:
-    first, second = embedding.run([item, b"fine"])
+    first, second = embedding.run([item, b"fine"], {})
     assert message in first.error
     assert second.error == ""
+
+
+def test_a_text_beyond_the_limit_is_truncated_and_says_so_or_is_refused_or_split(embedding: Runner) -> None:
+    start, rest = b"word " * 254, b"tree " * 254
+    batch = [b"short", start, start + rest]
+    short, whole, cut = embedding.run(batch, {})
+    assert [output.flags for output in (short, whole, cut)] == [0, 0, TRUNCATED]
+    assert np.allclose(vector(cut), vector(whole), atol=1e-5), "what is beyond the limit changes nothing"
+    _, _, refused = embedding.run(batch, {"on_long": "error"})
+    assert refused.error == "the text has 510 tokens; at most 256 are taken with on_long error"
+    again, _, split = embedding.run(batch, {"on_long": "split-mean"})
+    assert split.flags == 0
+    assert np.allclose(vector(again), vector(short), atol=1e-5)
+    (other,) = embedding.run([rest], {})
+    mean = vector(whole) + vector(other)  # of as many tokens each, before their lengths became one: about
+    assert float(vector(split) @ (mean / np.linalg.norm(mean))) > 0.99
+    (alone,) = embedding.run([start + rest], {"on_long": "split-mean"})
+    assert np.allclose(vector(split), vector(alone), atol=1e-5), "whatever it shares a batch with"
+    (long,) = embedding.run([b"word " * 20_000], {"on_long": "split-mean"})
+    assert long.error == "the text has 20002 tokens; at most 8192 are taken with on_long split-mean"
 
 
 def page(*lines: str, size: int = 24, angle: float = 0, form: str = "PNG") -> bytes:
@@ -129,7 +154,7 @@ LINES = (
 
 
 def read(ocr: Runner, data: bytes) -> list[dict[str, Any]]:
-    (output,) = ocr.run([data])
+    (output,) = ocr.run([data], {})
     assert output.error == ""
     result: list[dict[str, Any]] = to_json(Kind.IMAGE_OCR, output.data)
     return result
@@ -166,9 +191,9 @@ def test_a_blank_page_has_no_lines(ocr: Runner) -> None:
 
 def test_an_image_reads_the_same_alone_and_in_company(ocr: Runner) -> None:
     first, second = page(LINES[0]), page(LINES[1], "and a second line")
-    together = ocr.run([first, b"no image", second])
-    assert together[0] == ocr.run([first])[0]
-    assert together[2] == ocr.run([second])[0]
+    together = ocr.run([first, b"no image", second], {})
+    assert together[0] == ocr.run([first], {})[0]
+    assert together[2] == ocr.run([second], {})[0]
     assert "not an image" in together[1].error
 
 
@@ -199,16 +224,16 @@ def test_a_dozen_files_are_recognised(file_type: Runner, tmp_path: Path) -> None
         "empty": b"",
         "txt": b"hi",
     }
-    items = [items_from_file(Kind.FILE_TYPE, name, data)[0] for name, data in files.items()]
-    labels = [to_json(Kind.FILE_TYPE, output.data)["label"] for output in file_type.run(items)]
+    items = [item_from_bytes(Kind.FILE_TYPE, name, data) for name, data in files.items()]
+    labels = [to_json(Kind.FILE_TYPE, output.data)["label"] for output in file_type.run(items, {})]
     assert labels == list(files)
 
 
 def test_bytes_that_are_nothing_are_unknown(file_type: Runner) -> None:
     noise = bytes((index * index * 31 + index // 7) % 256 for index in range(6000))
-    (output,) = file_type.run([b"\xff\xfe\xfd"])
+    (output,) = file_type.run([b"\xff\xfe\xfd"], {})
     assert to_json(Kind.FILE_TYPE, output.data)["label"] == "unknown"
-    (output,) = file_type.run([noise])
+    (output,) = file_type.run([noise], {})
     assert to_json(Kind.FILE_TYPE, output.data)["mime"]
 
 

@@ -50,7 +50,7 @@ async def paid(swarm: FaultySwarm) -> list[dict[str, Any]]:
 
 def assert_every_item_is_answered_once_and_right(run: JobRun, folder: Path) -> None:
     files = {name: folder / name for name in ("model.onnx", "tokenizer.json")}
-    reference = TextEmbedding(files, SessionFactory(threads=1)).run(TEXTS)
+    reference = TextEmbedding(files, SessionFactory(threads=1)).run(TEXTS, {})
     assert run.state == "done"
     assert [result["index"] for result in run.results] == list(range(ITEMS))
     assert not any(result["error"] for result in run.results)

@@ -18,9 +18,15 @@ def main() -> None:
     honest = ProcessExecutor.run
 
     async def run(
-        self: ProcessExecutor, skill: str, items: tuple[bytes, ...], *, timeout_s: float, priority: Priority = ()
+        self: ProcessExecutor,
+        skill: str,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        priority: Priority = (),
+        parameters: bytes = b"",
     ) -> Execution:
-        execution = await honest(self, skill, items, timeout_s=timeout_s, priority=priority)
+        execution = await honest(self, skill, items, timeout_s=timeout_s, priority=priority, parameters=parameters)
         wrong = pack([f"lie-{lie}", 0.99, "text/plain", "text"])
         return replace(execution, outputs=tuple(replace(output, data=wrong) for output in execution.outputs))
 

@@ -32,8 +32,9 @@ def add(out: OutputFile, kind: Kind, index: int, output: bytes) -> None:
 
 def test_a_json_line_has_the_published_keys_in_order() -> None:
     line = json_line(TEXT, result(3, vector(1, 2)))
-    assert list(line) == ["index", "output", "peer", "model_digest", "service_ms", "receipt", "verified"]
+    assert list(line) == ["index", "output", "peer", "model_digest", "service_ms", "receipt", "verified", "truncated"]
     told = {"peer": "12D3KooW", "model_digest": "cd" * 32, "service_ms": 1.5, "receipt": "ab", "verified": True}
+    told["truncated"] = False
     assert line == {"index": 3, "output": [1.0, 2.0], **told}
     with pytest.raises(ProtocolError):
         json_line(TEXT, result(0, b"junk"))

@@ -10,7 +10,7 @@ import pytest
 
 from swarmharness.client.matching import InputWindow
 from swarmharness.client.records import Result
-from swarmharness.client.values import FileType
+from swarmharness.client.values import FileType, item_of
 from swarmharness.errors import DeadlineError, InputError, ProtocolError, RefusedError
 from swarmharness.execution.items import pack
 from swarmharness.execution.skill import Kind
@@ -55,13 +55,20 @@ def test_an_answer_becomes_the_result_of_the_oldest_input() -> None:
 
 def test_an_input_that_cannot_be_sent_has_its_result_between_those_of_its_neighbours() -> None:
     window = InputWindow(TASK, 10)
-    given = answers(answer(), answer())
+    given = answers(answer(), answer(error="it came back"), answer())
     sent = [window.take(value) for value in (b"a", "no bytes", b"c")]
-    assert sent == [b"a", None, b"c"]
+    assert sent == [b"a", str(item_error("no bytes")), b"c"]
     found = [result(window, given) for _ in range(3)]
     assert [each.index for each in found] == [0, 1, 2]
     assert [each.ok for each in found] == [True, False, True]
     assert isinstance(found[1].error, InputError)
+    assert str(found[1].error) == sent[1]
+
+
+def item_error(value: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        item_of(TASK, value)
+    return caught.value
 
 
 def test_errors_of_the_node_and_invalid_outputs_are_errors_of_their_kind() -> None:

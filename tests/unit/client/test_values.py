@@ -56,7 +56,7 @@ def test_a_text_is_a_str_or_utf_8_or_a_file_of_it(tmp_path: Path) -> None:
         (None, "not NoneType"),
         (["a", "b"], "not list"),
         (Path("no-such-file"), "cannot read no-such-file: No such file or directory"),
-        (Path("/"), "Is a directory"),
+        (Path("/"), "is a folder"),
         (Path("nul\0"), "null byte"),
     ],
 )

@@ -50,6 +50,18 @@ def test_a_lost_batch_blames_nobody_until_each_was_run_alone() -> None:
     assert second.error is None
 
 
+def test_only_calls_with_the_same_parameters_share_a_batch_and_none_waits_for_more_than_those_before_it() -> None:
+    calls = queue()
+    made = [calls.join((bytes((97 + number,)),), parameters=told) for number, told in enumerate((b"", b"x", b"", b"x"))]
+    batch = calls.next_batch()
+    assert (batch.items, batch.parameters) == ((b"a", b"c"), b"")
+    calls.answer(batch, outputs(*batch.items), 2)
+    batch = calls.next_batch()
+    assert (batch.items, batch.parameters) == ((b"b", b"d"), b"x")
+    calls.answer(batch, outputs(*batch.items), 2)
+    assert [call.outputs[0].data for call in made] == [b"A", b"B", b"C", b"D"]
+
+
 def test_who_left_is_neither_run_nor_blamed() -> None:
     calls = queue()
     first, second = calls.join((b"a",)), calls.join((b"b",))

@@ -10,8 +10,8 @@ import pytest
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.items import (
     FILE_TYPE_BLOCK_BYTES,
+    item_from_bytes,
     item_from_text,
-    items_from_file,
     pack,
     shorten_file,
     to_json,
@@ -19,12 +19,6 @@ from swarmharness.execution.items import (
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import Tensor, decode_tensors, encode_tensors
-
-
-def test_a_text_file_is_an_item_a_line_without_empty_ones() -> None:
-    assert items_from_file(Kind.TEXT_EMBEDDING, "a.txt", b"one\n\n  two \r\n") == (b"one", b"two")
-    with pytest.raises(InputError, match=r"a\.txt: there is no text"):
-        items_from_file(Kind.TEXT_EMBEDDING, "a.txt", b" \n")
 
 
 def test_text_is_only_for_tasks_on_text() -> None:
@@ -45,7 +39,7 @@ def test_the_middle_of_a_long_file_stays_at_home() -> None:
 def test_an_npz_file_is_one_item() -> None:
     stream = io.BytesIO()
     np.savez(stream, x=np.ones((2, 2), np.float32))
-    (encoded,) = items_from_file(Kind.TENSOR, "x.npz", stream.getvalue())
+    encoded = item_from_bytes(Kind.TENSOR, "x.npz", stream.getvalue())
     assert decode_tensors(encoded)[0].shape == (2, 2)
 
 

@@ -28,7 +28,7 @@ def runner(tmp_path: Path, data: bytes, *declared: TensorInput) -> TensorRunner:
 
 
 def outputs(model: TensorRunner, item: bytes) -> dict[str, Any]:
-    (output,) = model.run([item])
+    (output,) = model.run([item], {})
     assert output.error == ""
     found: dict[str, Any] = to_json(Kind.TENSOR, output.data)
     return found
@@ -42,7 +42,7 @@ def test_texts_go_in_and_come_out(tmp_path: Path) -> None:
         "again": {"dtype": "string", "shape": [3], "data": ["dog", "", "größer"]},
     }
     assert min(measure(model, measure_s=0)) > 0
-    (wrong,) = model.run([builders.item(words=builders.floats([1]))])
+    (wrong,) = model.run([builders.item(words=builders.floats([1]))], {})
     assert wrong.error == "the input 'words' has the type float32, expected string"
 
 
@@ -113,14 +113,14 @@ def test_an_opset_that_the_runtime_lacks_is_named_with_the_one_that_it_has(tmp_p
 
 def test_free_dimensions_are_tried_in_several_sizes(tmp_path: Path) -> None:
     model = runner(tmp_path, builders.dividing())
-    (output,) = model.run([answered_sample(model)])
+    (output,) = model.run([answered_sample(model)], {})
     assert to_json(Kind.TENSOR, output.data)["y"]["shape"] == [1, 8]
 
 
 def test_a_declared_sample_is_the_only_one(tmp_path: Path) -> None:
     declared = TensorInput("x", "float32", ("n",), sample_shape=(24,), sample_value=0.5)
     model = runner(tmp_path, builders.dividing(), declared)
-    (output,) = model.run([answered_sample(model)])
+    (output,) = model.run([answered_sample(model)], {})
     found = to_json(Kind.TENSOR, output.data)["y"]
     assert found["shape"] == [3, 8]
     assert set(found["data"]) == {0.5}

@@ -6,9 +6,9 @@ import hashlib
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -151,6 +151,16 @@ def test_a_declared_input_may_fix_a_free_dimension(tmp_path: Path) -> None:
     assert "expected [2, 3]" in done.outputs[0].error
 
 
+def test_an_output_of_nothing_but_nan_is_an_error_of_its_item(tmp_path: Path) -> None:
+    worker, nan = Worker(), float("nan")
+    assert isinstance(answer(worker, load(tmp_path, builders.doubling())), Loaded)
+    assert isinstance(answer(worker, Open()), Opened)
+    rows = ([[nan, nan, nan]], [[nan, 1, nan]], [[1, 2, 3]])
+    done = answer(worker, Run(tuple(builders.item(x=builders.floats(row)) for row in rows)))
+    assert isinstance(done, Done)
+    assert [output.error for output in done.outputs] == ["output: every number in it is NaN (not a number)", "", ""]
+
+
 class _Touchy:
     """Raises on any batch with a poisoned item."""
 
@@ -160,7 +170,7 @@ class _Touchy:
         self.error = error
         self.batches: list[int] = []
 
-    def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
+    def run(self, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:
         self.batches.append(len(items))
         if b"poison" in items:
             raise self.error
@@ -172,7 +182,7 @@ class _Touchy:
 
 def test_an_item_that_makes_a_batch_raise_is_found_by_running_each_alone() -> None:
     runner = _Touchy(RuntimeError("no\nsecond line"))
-    outputs = run_items(runner, [b"a", b"poison", b"b"])
+    outputs = run_items(runner, [b"a", b"poison", b"b"], {})
     assert [output.data for output in outputs] == [b"a", b"", b"b"]
     assert outputs[1].error == "the model failed on this item: RuntimeError: no"
     assert runner.batches == [3, 1, 1, 1]
@@ -180,7 +190,7 @@ def test_an_item_that_makes_a_batch_raise_is_found_by_running_each_alone() -> No
 
 def test_a_refused_allocation_ends_the_batch() -> None:
     with pytest.raises(MemoryError):
-        run_items(_Touchy(MemoryError()), [b"a", b"poison"])
+        run_items(_Touchy(MemoryError()), [b"a", b"poison"], {})
 
 
 def test_a_model_that_answers_no_made_input_is_refused_with_the_first_reason() -> None:

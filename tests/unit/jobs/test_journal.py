@@ -16,7 +16,16 @@ import trio
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ConfigurationError, DamagedFileError, ErrorKind, UnavailableError
 from swarmharness.jobs.context import JobOptions
-from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Journal, input_digest
+from swarmharness.jobs.journal import (
+    AnsweredChunk,
+    Counts,
+    ItemResult,
+    JobRecord,
+    JobState,
+    Journal,
+    Shortcomings,
+    input_digest,
+)
 from swarmharness.jobs.journal_file import APPLICATION_ID, MIGRATIONS, Change
 from swarmharness.jobs.memory_journal import MemoryJournal
 from swarmharness.jobs.sqlite_journal import Keeping, open_journal, read_jobs
@@ -61,7 +70,7 @@ async def test_what_is_noted_can_be_read_after_a_flush(kind: str, tmp_path: Path
         results = [
             result(0),
             result(1, b"x" * 10),
-            replace(result(4), output=b"", error="bad", error_kind=ErrorKind.INPUT),
+            replace(result(4), output=b"", error="bad", error_kind=ErrorKind.INPUT, flags=2),
         ]
         why = {"chosen": "bob"}
         journal.answered("j1", results, CHUNK, TERMS, counts(6, 3), lambda: kept.append("first"), why=lambda: why)
@@ -79,6 +88,39 @@ async def test_what_is_noted_can_be_read_after_a_flush(kind: str, tmp_path: Path
         assert await journal.results("other", 0, count=10, size_bytes=1000) == []
         assert await journal.chunks("j1", 5) == [replace(CHUNK, why=why)]
         assert await journal.owed() == [TERMS]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_errors_and_truncated_items_are_counted_and_parameters_are_kept(kind: str, tmp_path: Path) -> None:
+    options = JobOptions("none", 2, 1000, parameters=b"\x81\xa7on_long\xa5error")
+    async with opened(kind, tmp_path) as journal:
+        for job in ("j1", "other"):
+            journal.begin(replace(JOB, job_id=job, options=options))
+        found = [replace(result(index), flags=index % 4) for index in range(12)]
+        failed = [replace(result(12), output=b"", error="bad", error_kind=ErrorKind.INPUT)]
+        journal.answered("j1", found + failed, CHUNK, TERMS, counts(13, 13), lambda: None)
+        await journal.flush()
+        assert await journal.results("j1", 0, count=12, size_bytes=1000) == found
+        assert await journal.shortcomings("j1") == Shortcomings(1, 6)
+        journal.voided("j1", [1, 12], [], counts(13, 11))
+        await journal.flush()
+        assert await journal.shortcomings("j1") == Shortcomings(0, 5)
+        assert await journal.shortcomings("other") == Shortcomings()
+        record = await journal.job("j1")
+        assert record is not None
+        assert record.options == options
+        assert record.as_dict()["parameters"] == {"on_long": "error"}
+
+
+async def test_counting_errors_reads_only_these(tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "jobs.sqlite") as journal:
+        plan = await journal._read(
+            lambda reader: reader.connection.execute(
+                "EXPLAIN QUERY PLAN SELECT count(kind), total(flags & 1 <> 0) FROM answers"
+                " WHERE (kind IS NOT NULL OR flags <> 0) AND id >= 1 AND id < 9"
+            ).fetchall()
+        )
+        assert "COVERING INDEX answers_short" in str(plan)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

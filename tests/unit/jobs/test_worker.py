@@ -13,7 +13,7 @@ from swarmharness.credit.admission import Policy
 from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import AMOUNT_MICROCREDITS_MAX
 from swarmharness.credit.service import CreditService
-from swarmharness.errors import InputError, RefusedError, UnavailableError
+from swarmharness.errors import InputError, ProtocolError, RefusedError, UnavailableError
 from swarmharness.execution.memory import QUEUE_ITEMS_MAX, MemoryExecutor, MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.identity import PeerId
@@ -110,6 +110,8 @@ async def test_what_is_offered_above_the_price_is_what_is_taken(autojump_clock: 
     [
         ({"skill": "other"}, UnavailableError, "does not serve 'other'"),
         ({"model_digest": bytes(32)}, UnavailableError, "with another model"),
+        ({"parameters": b"\x81\xa7on_long\xa5error"}, InputError, "memory has no parameter 'on_long'; it takes none"),
+        ({"parameters": b"\x80"}, ProtocolError, "expected a map from names to values"),
         ({"price_microcredits": PRICE - 1}, RefusedError, "999 were offered"),
         ({"price_microcredits": AMOUNT_MICROCREDITS_MAX + 1}, RefusedError, "no receipt moves more"),
     ],

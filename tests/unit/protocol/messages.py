@@ -22,6 +22,8 @@ from swarmharness.credit.spread.messages import (
     RangesRequest,
     ShowRequest,
 )
+from swarmharness.execution.parameters import encode_parameters
+from swarmharness.execution.ports import TRUNCATED
 from swarmharness.execution.tensor_codec import TensorHeader, TensorHeaders
 from swarmharness.identity import Identity
 from swarmharness.jobs.messages import Commitment, Output, Proposal, Reveal, RevealRequest
@@ -65,6 +67,7 @@ def _registry() -> list[WireMessage]:
         slots=2,
         load_us=700_000,
         missing_bytes=90_405_214,
+        parameters=("on_long",),
     )
     device = DeviceInfo(cores=8, memory_mib=16_384, accelerators=(), providers=("CPUExecutionProvider",))
     advert = Advert(
@@ -98,9 +101,11 @@ def _registry() -> list[WireMessage]:
 
 def _jobs() -> list[WireMessage]:
     task = bytes(range(16))
-    output = Output(b"\x00\x01\x02\x03", "")
+    output = Output(b"\x00\x01\x02\x03", "", TRUNCATED)
+    told = encode_parameters("text-embedding", {"on_long": "split-mean"})
+    items = (b"a cat", b"a dog")
     examples = {
-        "proposal": Proposal(task, "text-embedding", _digest("model"), 6_000, _digest("salt"), (b"a cat", b"a dog")),
+        "proposal": Proposal(task, "text-embedding", _digest("model"), 6_000, _digest("salt"), items, told),
         "commitment": Commitment(task, 500_000, _digest("commitment"), 5_200, 4),
         "reveal_request": RevealRequest(task),
         "reveal": Reveal(task, _digest("nonce"), (output, Output(b"", "the text is empty"))),

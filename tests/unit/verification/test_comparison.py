@@ -26,6 +26,15 @@ def same(left: Output, right: Output, kind: str = "tensor", tolerance: float = 1
     return forth
 
 
+def test_what_outputs_are_flagged_with_must_agree_as_far_as_it_is_known_here() -> None:
+    plain, cut, newer = (Output(floats(1.0).data, "", flags) for flags in (0, 1, 0x8000_0000))
+    assert not same(plain, cut)
+    assert same(cut, cut)
+    assert same(plain, newer)
+    assert not same(cut, newer)
+    assert same(Output(b"", "bad", 1), Output(b"", "bad", 0)), "an item without an output has nothing to be flagged"
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_what_lies_within_the_tolerance_of_the_largest_element_agrees(dtype: str) -> None:
     assert same(floats(1.0, -2.0, 0.0, dtype=dtype), floats(1.001, -2.0, 0.0015, dtype=dtype))

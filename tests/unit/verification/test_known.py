@@ -4,7 +4,7 @@ from swarmharness.jobs.messages import Output
 from swarmharness.jobs.verification.known import ITEM_BYTES_MAX, ITEMS_MAX, SEEN_MAX, SKILLS_MAX, KnownAnswers
 from swarmharness.registry.models import model_key
 
-KEY = model_key("skill", bytes(32))
+KEY = (model_key("skill", bytes(32)), b"")
 
 
 def test_a_known_item_goes_once_to_each_peer_that_has_not_seen_it() -> None:
@@ -15,7 +15,8 @@ def test_a_known_item_goes_once_to_each_peer_that_has_not_seen_it() -> None:
     assert taken is not None
     assert (taken.item, taken.output.data) == (b"item", b"answer")
     assert known.take(KEY, "c", 5) is None
-    assert known.take(model_key("skill", bytes(31) + b"x"), "d", 0) is None
+    assert known.take((model_key("skill", bytes(31) + b"x"), b""), "d", 0) is None
+    assert known.take((model_key("skill", bytes(32)), b"told something"), "d", 0) is None
 
 
 def test_what_is_kept_is_bounded() -> None:
@@ -24,7 +25,8 @@ def test_what_is_kept_is_bounded() -> None:
         known.add(KEY, str(number).encode(), Output(b"a", ""), seen=(), certain=True)
     assert len(known) == ITEMS_MAX
     for number in range(SKILLS_MAX + 5):
-        known.add(model_key(f"skill {number}", bytes(32)), b"i", Output(b"a", ""), seen=(), certain=True)
+        key = (model_key(f"skill {number}", bytes(32)), b"")
+        known.add(key, b"i", Output(b"a", ""), seen=(), certain=True)
     assert len(known) <= ITEMS_MAX + SKILLS_MAX
     assert not known.add(KEY, bytes(ITEM_BYTES_MAX + 1), Output(b"a", ""), seen=(), certain=True)
     assert not known.add(KEY, b"i", Output(b"", "an error"), seen=(), certain=True)

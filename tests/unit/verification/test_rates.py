@@ -167,7 +167,7 @@ async def test_a_missed_spot_check_is_judged_by_others_unless_its_answer_is_cert
     town = Town({"good": honest, "a": honest}, SeededRandomness("poison"))
     async with town.checks() as (verification, checked):
         town.prove(verification, "good")
-        key = SKILL.model
+        key = (SKILL.model, b"")
         refused = 0
         for number in range(60):
             verification.judging.known.add(key, b"poisoned", Output(b"a lie", ""), seen=(), certain=certain)

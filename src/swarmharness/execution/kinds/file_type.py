@@ -8,6 +8,7 @@ below the label's threshold.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from swarmharness.errors import InputError
 from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, pack
 from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.tensor_codec import NOTHING_BUT_NAN
 
 EMPTY, TEXT, UNKNOWN = "empty", "txt", "unknown"
 
@@ -48,7 +50,7 @@ class FileType:
         self._session = sessions.open(files["model.onnx"])
         self._input = self._session.inputs[0].name
 
-    def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
+    def run(self, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:
         """See `Runner`: an item is a file, or its two ends; an output `[label, score, MIME type, group]`."""
         outputs: list[ItemOutput] = [ItemOutput(b"")] * len(items)
         rows: list[npt.NDArray[np.int32]] = []
@@ -65,6 +67,9 @@ class FileType:
             for place, row_scores in zip(places, scores, strict=True):
                 best = int(np.argmax(row_scores))
                 score = float(row_scores[best])
+                if not math.isfinite(score):  # argmax takes a NaN for the most
+                    outputs[place] = ItemOutput(b"", f"output: {NOTHING_BUT_NAN}")
+                    continue
                 outputs[place] = self._output(self._decide(self._config.labels[best], score), score)
         return outputs
 

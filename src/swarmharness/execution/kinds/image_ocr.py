@@ -51,7 +51,7 @@ class ImageOcr:
         if classes != len(self._alphabet):
             raise InputError(f"recognition.onnx has {classes} classes, but names {len(self._alphabet)} characters")
 
-    def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
+    def run(self, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:
         """See `Runner`: an item is an image file, an output `[[text, [x0, y0, x1, y1], confidence], …]`."""
         return [self._run_one(item) for item in items]
 
@@ -72,7 +72,10 @@ class ImageOcr:
             image = decode_image(item)
         except InputError as error:
             return ItemOutput(b"", str(error))
-        lines = self._detect(image)
+        try:
+            lines = self._detect(image)
+        except InputError as error:
+            return ItemOutput(b"", f"output: {error}")
         kept = [
             [text, [line.box.x0, line.box.y0, line.box.x1, line.box.y1], confidence]
             for line, (text, confidence) in zip(lines, self._read(image, lines), strict=True)
@@ -86,6 +89,8 @@ class ImageOcr:
         pixels = _blue_green_red(image.resize((width, height), Image.Resampling.BILINEAR))
         inputs = ((pixels - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None]
         (probability,) = self._detection.run({self._detection.inputs[0].name: np.ascontiguousarray(inputs)})
+        if np.isnan(probability).any():
+            raise InputError("the model finds text with a probability of NaN (not a number)")
         return find_lines(probability[0, 0], width=image.width, height=image.height)
 
     def _read(self, image: Image.Image, lines: Sequence[Line]) -> list[tuple[str, float]]:

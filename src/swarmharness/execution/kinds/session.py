@@ -25,8 +25,11 @@ _ONNX_BFLOAT16 = 16
 class Runner(Protocol):
     """Runs one kind of skill on items that may be anything."""
 
-    def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
-        """Return one output for each item, in order; an exception means that the batch failed as a whole."""
+    def run(self, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:
+        """Return one output for each item, in order; an exception means that the batch failed as a whole.
+
+        The parameters are those of the kind (see `execution.parameters`), without those that have their default.
+        """
 
     def samples(self) -> Iterable[bytes]:
         """Return made items, of which a model that works answers one: for trying, warming up and measuring."""

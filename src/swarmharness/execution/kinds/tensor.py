@@ -17,7 +17,13 @@ from swarmharness.execution.manifest_table import suggestion
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.skill import TensorInput
 from swarmharness.execution.tensor_arrays import BFLOAT16, from_arrays, to_arrays
-from swarmharness.execution.tensor_codec import STRING, decode_tensors, encode_tensors
+from swarmharness.execution.tensor_codec import (
+    NOTHING_BUT_NAN,
+    STRING,
+    decode_tensors,
+    encode_tensors,
+    nothing_but_nan,
+)
 
 SAMPLE_SIZES = (1, 2, 8, 32, 224)
 """What a made input has for the dimensions that are free, until the model takes one."""
@@ -37,7 +43,7 @@ class TensorRunner:
         for tensor in declared:
             self._narrow(tensor)
 
-    def run(self, items: Sequence[bytes]) -> list[ItemOutput]:
+    def run(self, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:
         """See `Runner`: an item and an output are named tensors. Items are run one by one, in their own shapes."""
         return [self._run_one(item) for item in items]
 
@@ -64,7 +70,10 @@ class TensorRunner:
             named: dict[str, Array] = {}
             for tensor, result in zip(self._session.outputs, results, strict=True):
                 named |= output_arrays(tensor.name, tensor.type, result)
-            return ItemOutput(encode_tensors(from_arrays(named, bfloat16=self._narrow_outputs)))
+            tensors = from_arrays(named, bfloat16=self._narrow_outputs)
+            if nothing_but_nan(tensors):
+                raise InputError(NOTHING_BUT_NAN)
+            return ItemOutput(encode_tensors(tensors))
         except InputError as error:
             return ItemOutput(b"", f"output: {error}")
 

@@ -48,6 +48,7 @@ class CheckedTasks:
         self._judging, self._settling = judging, settling
         self._mode = Mode(context.options.verify)
         self._quorum = max(2, context.options.replicas)
+        self._parameters = context.options.parameters
 
     async def run(
         self, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
@@ -71,7 +72,7 @@ class CheckedTasks:
             answer = await self._runner.run(peer_id, skill, sent, timeout_s=timeout_s)
         finally:
             self._context.purse.release(aside)  # each checker reserves its own
-        question = Question(skill, items, self._quorum, self._runner, self._context.purse, timeout_s)
+        question = Question(skill, items, self._quorum, self._runner, self._context.purse, timeout_s, self._parameters)
         try:
             missed = False
             if spot is not None:
@@ -95,7 +96,7 @@ class CheckedTasks:
             return answer
         finding = await self._judging.quorum.find(question, answer)
         if missed is not None:
-            self._judging.drop_known(skill, missed.item)
+            self._judging.drop_known(skill, missed.item, self._parameters)
         return await self._believed(question, answer, finding, mode)
 
     async def _believed(self, question: Question, first: TaskAnswer, finding: Finding, mode: Mode) -> TaskAnswer:
@@ -128,7 +129,7 @@ class CheckedTasks:
             wrong = finding.answers[place]
             question.purse.release(wrong.price_microcredits)
             self._blame(wrong, question.skill, "others agree on another answer")
-        self._judging.right(right, question.skill, question.items)
+        self._judging.right(right, question.skill, question.items, parameters=self._parameters)
         paid = [answer for answer in right if answer.terms is not None]
         if not paid:
             return replace(right[0], verified=True)
@@ -176,14 +177,15 @@ class CheckedTasks:
             or judging.batch_tasks(peer_id, skill.model) == 1
         ):
             return None
-        known = judging.known.take(skill.model, peer_id, judging.below(2**62))
+        known = judging.known.take((skill.model, self._parameters), peer_id, judging.below(2**62))
         return None if known is None else _Spot(known, judging.below(len(items) + 1))
 
     def _without_spot(self, answer: TaskAnswer, spot: _Spot, skill: SkillAdvert) -> tuple[TaskAnswer, bool]:
         """Return the answer as the job asked for it, and whether the known item was missed."""
         outputs: list[Output] = list(answer.outputs)
         said = outputs.pop(spot.place)
-        right = agree(skill.kind, (spot.known.output,), (said,), self._judging.settings.tolerance)
+        known = spot.known.output if spot.known.flags_known else replace(spot.known.output, flags=said.flags)
+        right = agree(skill.kind, (known,), (said,), self._judging.settings.tolerance)
         return replace(answer, outputs=tuple(outputs)), not right
 
 

@@ -19,8 +19,14 @@ OWN_PEERS = "own peers"
 
 
 def comparable(choice: Choice, skill: SkillAdvert) -> bool:
-    """Tell whether a peer's answers may be compared with those for `skill`: int8 and fp32 never are."""
-    return (choice.skill.model_digest, choice.skill.comparison_class) == (skill.model_digest, skill.comparison_class)
+    """Tell whether a peer's answers may be compared with those for `skill`: int8 and fp32 never are.
+
+    It must take what the other takes; who takes no parameters sets no flags, and is compared with its like.
+    """
+    other = choice.skill
+    if (other.model_digest, other.comparison_class) != (skill.model_digest, skill.comparison_class):
+        return False
+    return other.takes(skill.parameters) and bool(other.parameters) == bool(skill.parameters)
 
 
 def neighbourhood(addresses: Iterable[str]) -> frozenset[str]:

@@ -45,7 +45,13 @@ class Judging:
         return self.standings.batch_tasks(peer_id, model)
 
     def right(
-        self, answers: Sequence[TaskAnswer], skill: SkillAdvert, items: tuple[bytes, ...], *, tasks: int = 1
+        self,
+        answers: Sequence[TaskAnswer],
+        skill: SkillAdvert,
+        items: tuple[bytes, ...],
+        *,
+        parameters: bytes,
+        tasks: int = 1,
     ) -> None:
         """Note answers to the same items that were right; of the first, a check covers so many tasks."""
         self.counted["checks_passed"] += 1
@@ -57,7 +63,7 @@ class Judging:
         if self.settings.spot_checks and (certain or len(answers) > 1):
             place = self.below(len(items))
             output, seen = answers[0].outputs[place], [answer.peer_id for answer in answers]
-            self.known.add(skill.model, items[place], output, seen=seen, certain=certain)
+            self.known.add((skill.model, parameters), items[place], output, seen=seen, certain=certain)
 
     def wrong(self, answer: TaskAnswer, skill: SkillAdvert, reason: str) -> None:
         """Note an answer that was wrong."""
@@ -70,6 +76,6 @@ class Judging:
         if answer.terms is not None:
             self.standings.doubt(answer.peer_id, skill.model)
 
-    def drop_known(self, skill: SkillAdvert, item: bytes) -> None:
+    def drop_known(self, skill: SkillAdvert, item: bytes, parameters: bytes) -> None:
         """Forget a known answer that somebody contradicted."""
-        self.known.drop(skill.model, item)
+        self.known.drop((skill.model, parameters), item)

@@ -45,6 +45,8 @@ class Question:
     runner: TaskRunner
     purse: Purse
     timeout_s: float
+    parameters: bytes = b""
+    """What the runner tells with each task, see `execution.parameters`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,10 @@ class Verification:
         """Pay for an answer that its job accepted, now or with its batch; never waits and never raises."""
         self._settling.settle(answer)
 
-    def know(self, model: ModelKey, item: bytes, output: bytes) -> None:
+    def know(self, model: ModelKey, parameters: bytes, item: bytes, output: bytes) -> None:
         """Use an item whose output the user knows for certain as a spot check; InputError if it is too large."""
-        if not self.judging.known.add(model, item, Output(output, ""), seen=(), certain=True):
+        key, answer = (model, parameters), Output(output, "")
+        if not self.judging.known.add(key, item, answer, seen=(), certain=True, flags_known=False):
             raise InputError(f"a known item and its output have at most {ITEM_BYTES_MAX} bytes each")
 
     def status(self) -> dict[str, Any]:

@@ -180,10 +180,12 @@ class Settling:
             if answer is not finding.answers[0]:
                 question.purse.spend(answer.price_microcredits)
         if 0 in verdict.right:
-            self._judging.right(right, question.skill, question.items, tasks=len(batch.terms))
+            self._judging.right(
+                right, question.skill, question.items, parameters=question.parameters, tasks=len(batch.terms)
+            )
             self._settle_batch(batch, matching)
         else:
-            self._judging.right(right, question.skill, question.items)
+            self._judging.right(right, question.skill, question.items, parameters=question.parameters)
             self._void(batch)
             self.void(batch.drawn.terms)
             if matching:
