@@ -60,8 +60,10 @@ def start(
     import trio
 
     from swarmharness.node.node import run_node
+    from swarmharness.node.readiness import READY, STOPPING, tell_service_manager
 
     def on_ready(event: dict[str, Any]) -> None:
+        tell_service_manager(READY)
         ready = {
             "event": "ready",
             "peer_id": event["peer_id"],
@@ -85,6 +87,7 @@ def start(
             join=targets,
             skills=skills,
             on_ready=on_ready,
+            on_stopping=lambda: tell_service_manager(STOPPING),
         )
 
     trio.run(run)
@@ -159,6 +162,43 @@ def stop(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         print_json({"event": "stopped", "pid": pid})
     else:
         print(f"the node (pid {pid}) has stopped", file=sys.stderr)
+
+
+@app.command("install-service")
+def install_service(
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now and at every login.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Run a node in the background from now on, as a service of your systemd."""
+    from swarmharness.cli.service_install import by_hand, install
+    from swarmharness.node.chosen_config import read_settings
+    from swarmharness.node.service_unit import UNIT_NAME
+
+    directory, _ = read_settings(data_dir, config)  # what is wrong is said now, and not in a log that nobody reads
+    path = install(directory.path.absolute(), config, start=start)
+    if json:
+        print_json({"event": "installed", "unit": str(path), "started": start})
+        return
+    print(f"the unit is {path}", file=sys.stderr)
+    if start:
+        print("the node runs, and starts when you log in; `swarmharness node status` shows it", file=sys.stderr)
+        print("to have it run while you are logged out: loginctl enable-linger", file=sys.stderr)
+    else:
+        print(f"to start it: {by_hand('enable', '--now', UNIT_NAME)}", file=sys.stderr)
+
+
+@app.command("uninstall-service")
+def uninstall_service(json: JsonOption = False) -> None:
+    """Stop the service and remove it; the data directory stays as it is."""
+    from swarmharness.cli.service_install import uninstall
+
+    path = uninstall()
+    if json:
+        print_json({"event": "uninstalled", "unit": None if path is None else str(path)})
+    else:
+        print("no service is installed" if path is None else f"the service is gone ({path})", file=sys.stderr)
 
 
 def _for_people(status: dict[str, Any]) -> dict[str, Any]:

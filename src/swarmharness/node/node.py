@@ -66,6 +66,7 @@ async def run_node(
     join: Sequence[str],
     skills: Sequence[str] | None,
     on_ready: Callable[[dict[str, Any]], None],
+    on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a node until SIGINT, SIGTERM or `node.stop`; then finish what it has, and return.
 
@@ -93,6 +94,7 @@ async def run_node(
             nursery.start_soon(watch_machine, node.parts, node.executor)
             nursery.start_soon(watch_config, config_file, config, node.apply)
             await stopping.wait()
+            on_stopping()
             with trio.move_on_after(DRAIN_TIMEOUT_S):
                 await node.parts.tasks.drain()
             nursery.cancel_scope.cancel()
