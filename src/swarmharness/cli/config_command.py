@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json as json_text
 import os
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from swarmharness.cli.options import ConfigOption, DataDirOption, JsonOption, new_app, print_json
-from swarmharness.errors import ConfigurationError
+from swarmharness.errors import ConfigurationError, SwarmError
+
+if TYPE_CHECKING:
+    from swarmharness.node.config import Config
+    from swarmharness.node.config_changes import Change
 
 app = new_app("Write, check and show the configuration.")
 
@@ -65,12 +71,30 @@ def check(data_dir: DataDirOption = None, config: ConfigOption = None, json: Jso
 
 @app.command()
 def show(data_dir: DataDirOption = None, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show every key with the value in force."""
+    """Show every key with its value; what the running node does not go by yet is shown with what it goes by."""
     from swarmharness.node.chosen_config import read_settings
     from swarmharness.node.config_template import render
 
     _, settings = read_settings(data_dir, config)
+    pending = _pending(data_dir, settings)
     if json:
-        print_json(asdict(settings))
-    else:
-        print(render(settings), end="")
+        shown = {change.name: {"file": change.after, "in_force": change.before} for change in pending}
+        print_json({**asdict(settings), "pending": shown})
+        return
+    print(render(settings), end="")
+    if pending:
+        print("\n# Takes effect at the next start of the node, which goes by another value now:")
+    for change in pending:
+        print(f"#   {change.name} = {json_text.dumps(change.after)}, now {json_text.dumps(change.before)}")
+
+
+def _pending(data_dir: Path | None, settings: Config) -> list[Change]:
+    """Return the keys that the running node, if there is one, has other values of."""
+    from swarmharness.cli.connection import call_node
+    from swarmharness.node.config_changes import changed_values, flat
+
+    try:
+        in_force = call_node(data_dir, "node.config", {})["in_force"]
+    except SwarmError:
+        return []  # no node runs, or one of another version: the file is all that there is to show
+    return [change for change in changed_values(in_force, flat(settings)) if not change.live]

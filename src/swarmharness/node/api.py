@@ -47,18 +47,20 @@ class NodeApi:
         *,
         stop: Callable[[], None],
         set_aside: Callable[[], list[dict[str, Any]]] = list,
+        in_force: Callable[[], dict[str, Any]] = dict,
     ) -> None:
-        """`set_aside` says which damaged files lie in the data directory."""
+        """`set_aside` says which damaged files lie in the data directory, `in_force` by what configuration it runs."""
         self._parts = parts
         self._terms = terms
         self._stop = stop
-        self._set_aside = set_aside
+        self._set_aside, self._in_force = set_aside, in_force
         self._jobs = JobsApi(parts)
         self._owner = OwnerApi(parts)
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "node.status": self._node_status,
             "node.stop": self._node_stop,
             "node.invite": self._node_invite,
+            "node.config": self._node_config,
             "peers.list": self._peers_list,
             "router.explain": self._router_explain,
             "router.snapshot": self._router_snapshot,
@@ -88,6 +90,9 @@ class NodeApi:
         raise SwarmError(f"{method} took longer than {timeout_s:g} s")
 
     # -- the node ---------------------------------------------------------------------------------------------
+
+    async def _node_config(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"in_force": self._in_force()}
 
     async def _node_status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         parts, ports, owner = self._parts, self._parts.ports, await self._owner.status()

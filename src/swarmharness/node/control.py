@@ -6,6 +6,7 @@ Both ends speak the framed channel of the network package, without heartbeat, wi
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import msgpack
 import trio
 
+from swarmharness import __version__
 from swarmharness.errors import ConfigurationError, PeerLostError, ProtocolError, UnavailableError, cause_text
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
@@ -28,11 +30,14 @@ _METHOD = "control"
 _SETTINGS = ChannelSettings(
     heartbeat_s=0,
     own_user=True,
+    software=f"swarmharness {__version__}",
     inline_bytes_max=MESSAGE_BYTES_MAX,
     window_bytes=3 * MESSAGE_BYTES_MAX,
     queue_bytes_max=3 * MESSAGE_BYTES_MAX,
 )
 _USER = PeerId("")
+
+_log = logging.getLogger(__name__)
 
 
 class NodeLostError(PeerLostError):
@@ -80,7 +85,13 @@ async def open_control(directory: DataDir) -> AsyncIterator[RemoteControl]:
             f"no node runs on {directory.path}: start one with `swarmharness node start --data-dir {directory.path}`"
         ) from None
     channel = Channel(stream, _USER, {}, _SETTINGS)
-    await channel.handshake()
+    software = (await channel.handshake()).software
+    if software != _SETTINGS.software:
+        _log.warning(
+            "the node runs %s, this command is %s: restart the node to bring it up to date; until then some"
+            " commands may fail",
+            *(software if " " in software else f"{software} 0.1.0 or earlier", _SETTINGS.software),
+        )
     running = trio.CancelScope(shield=True)  # so that whoever is cancelled can still cancel a job
 
     async def run() -> None:

@@ -32,6 +32,7 @@ from swarmharness.network.settings import MIB, AccessRules, BulkSettings, Channe
 from swarmharness.node.api import InviteTerms, NodeApi
 from swarmharness.node.chosen_ports import concrete_listen
 from swarmharness.node.config import Config
+from swarmharness.node.config_changes import InForce
 from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
 from swarmharness.node.device import describe_device
@@ -112,9 +113,11 @@ class OpenNode:
     """What is offered at the start."""
     transport: Libp2pTransport
     trace: TraceFile
+    in_force: InForce
 
     def apply(self, config: Config) -> None:
         """Put into force what needs no restart: routing, traces, access, who is served on credit, owner's limits."""
+        self.in_force.changed(config)
         self.parts.router.set_policy(config.routing)
         self.transport.set_access(_access(config))
         self.parts.credit.set_policy(config.credit.policy)
@@ -178,11 +181,12 @@ async def open_node(
             )
             async with run_services(ports, _node_settings(config)) as parts:
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
-                api = NodeApi(parts, terms, stop=stop, set_aside=partial(_aside, directory))
+                in_force = InForce(config)
+                api = NodeApi(parts, terms, stop=stop, set_aside=partial(_aside, directory), in_force=in_force.values)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trace.run)
                     await nursery.start(api.run)
-                    yield OpenNode(parts, api, executor, installed, offer, transport, trace)
+                    yield OpenNode(parts, api, executor, installed, offer, transport, trace, in_force)
                     nursery.cancel_scope.cancel()
 
 

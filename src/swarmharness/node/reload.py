@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import trio
 
 from swarmharness.errors import SwarmError
 from swarmharness.node.config import Config, load_config
+from swarmharness.node.config_changes import changes
 
 POLL_S = 1.0
 
@@ -36,24 +36,11 @@ async def watch_config(path: Path, config: Config, apply: Callable[[Config], Non
             continue
         if changed == config:
             continue
-        for line in _differences(config, changed):
-            _log.warning("configuration changed: %s", line)
+        for change in changes(config, changed):
+            when = "" if change.live else f"; it takes effect at the next start, until then it is {change.before!r}"
+            _log.warning("configuration changed: %s = %r%s", change.name, change.after, when)
         apply(changed)
         config = changed
-
-
-def _differences(before: Config, after: Config) -> list[str]:
-    """Name the keys that take effect now; the others wait for a restart."""
-    old, new = before.routing.as_mapping(), after.routing.as_mapping()
-    lines = [f"routing.{name} = {new[name]}" for name in new if old[name] != new[name]]
-    was, now = asdict(before.owner), asdict(after.owner)
-    lines += [f"owner.{name} = {now[name]}" for name in now if was[name] != now[name]]
-    was, now = asdict(before.trace), asdict(after.trace)
-    lines += [f"trace.{name} = {now[name]}" for name in now if was[name] != now[name]]
-    for name in ("allow", "deny"):
-        if getattr(before.network, name) != getattr(after.network, name):
-            lines.append(f"network.{name} = {list(getattr(after.network, name))}")
-    return lines
 
 
 def _version(path: Path) -> tuple[int, int] | None:

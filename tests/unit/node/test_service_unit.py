@@ -10,7 +10,7 @@ import pytest
 
 from swarmharness.node.service_unit import UNIT_NAME, unit_text
 
-COMMAND = ["/usr/bin/python3", "-m", "swarmharness", "node", "start", "--data-dir", '/home/a "b"/50% $HOME\\x']
+COMMAND = ["/usr/bin/python3", "-m", "swarmharness", "node", "start", "--data-dir", '/srv/a "b"/50% $HOME\\x']
 
 
 def test_the_unit_waits_for_readiness_hardens_and_runs_the_command_word_by_word() -> None:
@@ -22,7 +22,7 @@ def test_the_unit_waits_for_readiness_hardens_and_runs_the_command_word_by_word(
     assert service["NoNewPrivileges"] == service["RestrictNamespaces"] == "yes"
     assert service["RestartPreventExitStatus"] == "2"
     assert service["ExecStart"].startswith('"/usr/bin/python3" "-m" "swarmharness" "node" "start" "--data-dir" ')
-    assert service["ExecStart"].endswith(r'"/home/a \"b\"/50%% $$HOME\\x"')
+    assert service["ExecStart"].endswith(r'"/srv/a \"b\"/50%% $$HOME\\x"')
 
 
 def test_a_word_that_no_unit_can_hold_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from swarmharness.errors import ConfigurationError
 from swarmharness.node.config import Config, load_config
-from swarmharness.node.reload import _differences
+from swarmharness.node.config_changes import Change, changes
 
 
 def written(folder: Path, text: str) -> Path:
@@ -33,4 +33,6 @@ def test_a_wrong_key_of_the_trace_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_trace_that_is_switched_on_is_told(tmp_path: Path) -> None:
     after = load_config(written(tmp_path, 'file = "t.jsonl"'))
-    assert _differences(Config(), after) == [f"trace.file = {tmp_path / 't.jsonl'}"]
+    (change,) = changes(Config(), after)
+    assert change == Change("trace.file", "", str(tmp_path / "t.jsonl"))
+    assert change.live
