@@ -86,7 +86,7 @@ def show(
         record.pop(name)
     record["answered"] = _done(answer["job"])
     record["submitted"] = f"{_moment(answer['job']['created_us'])} UTC"
-    print_fields({name: value for name, value in record.items() if value not in ("", None)})
+    print_fields({name: value for name, value in record.items() if value not in ("", None, {})})
     if answer["chunks"]:
         rows = [
             (

@@ -60,7 +60,9 @@ def summary(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
 
 def details(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
     """Return all of it."""
+    from swarmharness.execution.items import limits_of
     from swarmharness.execution.model_sources import describe
+    from swarmharness.execution.parameters import described_parameters
     from swarmharness.execution.skill import described
 
     manifest = skill.manifest
@@ -84,6 +86,8 @@ def details(skill: InstalledSkill, store: ModelStore) -> dict[str, Any]:
         "contrib_operators": manifest.contrib_operators,
         "inputs": [described(tensor.name, tensor.dtype, tensor.shape) for tensor in manifest.inputs],
         "outputs": outputs(skill, store),
+        "limits": [f"{name} {value}" for name, value in limits_of(manifest.kind).items()],
+        "parameters": described_parameters(manifest.kind),
         "call": call_lines(skill, store),
         "warnings": list(manifest.warnings),
         "files": [

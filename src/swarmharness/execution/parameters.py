@@ -51,6 +51,14 @@ def parameter_names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(_of_kind(kind)))
 
 
+def described_parameters(kind: str) -> list[str]:
+    """Return what people are told of each parameter of a kind, its default first."""
+    return [
+        f"{name}: {' | '.join((known.default, *(value for value in known.values if value != known.default)))}"
+        for name, known in sorted(_of_kind(kind).items())
+    ]
+
+
 def encode_parameters(kind: str, values: Mapping[str, Any]) -> bytes:
     """Return the bytes of parameters, without those that have their default; ConfigurationError names a bad one."""
     problem = _complaint(kind, values)
