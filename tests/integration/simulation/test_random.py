@@ -20,7 +20,7 @@ from swarmharness.simulation.simulate import simulate
 from tests.unit.simulation.samples import SMALL, small
 
 ROOT = Path(__file__).parents[3]
-SLICE = range(1, 21)
+SLICE = range(1, 41)
 
 
 @pytest.mark.parametrize("number", SLICE)
