@@ -7,6 +7,7 @@ import logging
 
 from swarmharness.errors import ConfigurationError
 from swarmharness.node.data_dir import DataDir
+from swarmharness.owner.durations import DURATION_S_MAX
 from swarmharness.owner.ports import Pause
 
 NAME = "pause.json"
@@ -36,14 +37,21 @@ class PauseFile:
         if pause is None:
             self._directory.remove(NAME)
         else:
-            text = json.dumps({"version": 1, "until_unix_s": pause.until_unix_s})
+            text = json.dumps({"version": 1, "until_unix_s": pause.until_unix_s, "for_s": pause.for_s})
             self._directory.write_secret(NAME, text.encode())
 
 
 def _parsed(data: bytes) -> Pause:
-    """Return the pause in a file's text; raises ValueError."""
+    """Return the pause in a file's text, of this or of an earlier release; raises ValueError."""
     found = json.loads(data)
-    until_unix_s = found.get("until_unix_s") if isinstance(found, dict) and found.get("version") == 1 else False
-    if until_unix_s is not None and not (type(until_unix_s) is int and 0 <= until_unix_s <= UNIX_S_MAX):
+    if not (isinstance(found, dict) and found.get("version") == 1):
+        raise ValueError("it is not a pause of this version")
+    until_unix_s = found.get("until_unix_s", False)
+    for_s = found.get("for_s", DURATION_S_MAX)  # what was written before files told it
+    if until_unix_s is None:
+        return Pause()
+    if not (type(until_unix_s) is int and 0 <= until_unix_s <= UNIX_S_MAX):
         raise ValueError("it does not say until when")
-    return Pause(until_unix_s)
+    if not (type(for_s) is int and 0 <= for_s <= DURATION_S_MAX):
+        raise ValueError("it does not say for how long")
+    return Pause(until_unix_s, for_s)

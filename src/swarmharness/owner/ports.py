@@ -50,10 +50,16 @@ class LocalTime:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The owner wants no work for others."""
+    """The owner wants no work for others. Whoever corrects the clock moves no end of a pause."""
 
     until_unix_s: int | None = None
-    """None: until the owner resumes."""
+    """By the clock that it began by. None: until the owner resumes."""
+    for_s: int = 0
+    """How long it was to last; never so long is left of it, whatever the clock shows. Without an end, 0."""
+
+    def left_s(self, now_unix_s: int) -> int | None:
+        """Return what is left by a clock that may have been corrected since, 0 or less if it is over; None: no end."""
+        return None if self.until_unix_s is None else min(self.until_unix_s - now_unix_s, self.for_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,10 @@ class Sensors(Protocol):
 
 
 class WallClock(Protocol):
-    """The owner's time zone."""
+    """The owner's time."""
+
+    def elapsed_us(self) -> int:
+        """Microseconds since an arbitrary start, those included that the machine slept; no correction moves them."""
 
     def local(self, unix_s: int) -> LocalTime:
         """Return what clocks on the wall show at that moment."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -20,6 +21,8 @@ from swarmharness.ports import Clock
 READ_TIMEOUT_S = 5.0
 SCHEDULE_LOOK_S = 30.0
 """A schedule is held against the clock on the wall at least so often: hours begin, and time zones change."""
+CORRECTED_S = 5
+"""A clock that moved by more against the time that passed was set: the pause's file follows it."""
 UNREADABLE = "sensors"
 """Counts looks that failed as a whole."""
 
@@ -35,6 +38,8 @@ class OwnerService:
         self._settings = settings
         self._gate: Gate | None = None
         self._pause: Pause | None = None
+        self._pause_ends_us: int | None = None
+        """By `WallClock.elapsed_us`."""
         self._readings = Readings()
         self._held = Held()
         self._verdict = Verdict()
@@ -50,7 +55,7 @@ class OwnerService:
     async def open(cls, ports: OwnerPorts, clock: Clock, settings: OwnerSettings) -> OwnerService:
         """Return a service that knows its first verdict."""
         service = cls(ports, clock, settings)
-        service._pause = await trio.to_thread.run_sync(ports.pauses.load)
+        service._begin_pause(await trio.to_thread.run_sync(ports.pauses.load))
         await service._look()
         service._decide()
         return service
@@ -100,8 +105,8 @@ class OwnerService:
 
     async def pause(self, for_s: int | None) -> Verdict:
         """Stop serving others for so long, or until `resume`; raises ConfigurationError if that cannot be kept."""
-        until_unix_s = None if for_s is None else -(-self._clock.unix_us() // 1_000_000) + for_s
-        return await self._set_pause(Pause(until_unix_s))
+        pause = Pause() if for_s is None else Pause(-(-self._clock.unix_us() // 1_000_000) + for_s, for_s)
+        return await self._set_pause(pause)
 
     async def resume(self) -> Verdict:
         """End a pause; the verdict may still have other reasons."""
@@ -124,7 +129,7 @@ class OwnerService:
             with trio.move_on_after(self._patience_s()):
                 await wake.wait()
             await self._look()
-            await self._end_pause()
+            await self._tend_pause()
             self._decide()
             self._hand_back_when_due()
 
@@ -135,8 +140,8 @@ class OwnerService:
             waits.append(SCHEDULE_LOOK_S)
         if self._hand_back_us is not None:
             waits.append((self._hand_back_us - self._clock.monotonic_us()) / 1e6)
-        if self._pause is not None and self._pause.until_unix_s is not None:
-            waits.append(self._pause.until_unix_s - self._clock.unix_us() / 1e6)
+        if self._pause_ends_us is not None:
+            waits.append((self._pause_ends_us - self._ports.wall.elapsed_us()) / 1e6)
         return max(0.01, min(waits))
 
     async def _look(self) -> None:
@@ -170,21 +175,38 @@ class OwnerService:
     async def _set_pause(self, pause: Pause | None) -> Verdict:
         async with self._saving:  # so that what was decided last is what the file says
             await trio.to_thread.run_sync(self._ports.pauses.save, pause)
-            self._pause = pause
+            self._begin_pause(pause)
         self._decide()
         self._awake()
         return self._verdict
 
-    async def _end_pause(self) -> None:
+    def _begin_pause(self, pause: Pause | None) -> None:
+        """Hold a pause for as long as it has left by the clock of now; from here on only passing time counts."""
+        left_s = None if pause is None else pause.left_s(self._unix_s())
+        self._pause = pause
+        self._pause_ends_us = None if left_s is None else self._ports.wall.elapsed_us() + left_s * 1_000_000
+
+    async def _tend_pause(self) -> None:
+        """End a pause that is over; if the clock was set meanwhile, write down by the new one when it ends."""
         async with self._saving:
-            pause = self._pause
-            if pause is None or pause.until_unix_s is None or self._unix_s() < pause.until_unix_s:
+            pause, ends_us = self._pause, self._pause_ends_us
+            if pause is None or pause.until_unix_s is None or ends_us is None:
                 return
-            self._pause = None
+            if self._ports.wall.elapsed_us() >= ends_us:
+                kept = None
+            elif abs((until_unix_s := self._pause_until(ends_us)) - pause.until_unix_s) > CORRECTED_S:
+                kept = replace(pause, until_unix_s=until_unix_s)
+            else:
+                return
+            self._pause, self._pause_ends_us = kept, ends_us if kept else None
             try:
-                await trio.to_thread.run_sync(self._ports.pauses.save, None)
+                await trio.to_thread.run_sync(self._ports.pauses.save, kept)
             except SwarmError as error:
-                _log.warning("the pause is over, but its file stays: %s", error)
+                _log.warning("the file of the pause does not tell when it ends: %s", error)
+
+    def _pause_until(self, ends_us: int) -> int:
+        """Return when a pause ends, by the clock of now."""
+        return -((self._ports.wall.elapsed_us() - ends_us - self._clock.unix_us()) // 1_000_000)
 
     def _decide(self) -> None:
         unix_s, limits = self._unix_s(), self._settings.limits
@@ -201,11 +223,14 @@ class OwnerService:
         self._tell()
 
     def _pause_text(self, unix_s: int) -> str | None:
-        if self._pause is None or (self._pause.until_unix_s is not None and self._pause.until_unix_s <= unix_s):
+        if self._pause is None:
             return None
-        if self._pause.until_unix_s is None:
+        if self._pause_ends_us is None:
             return "paused by the owner until `node resume`"
-        return f"paused by the owner until {self._ports.wall.text(self._pause.until_unix_s, now_unix_s=unix_s)}"
+        if self._pause_ends_us <= self._ports.wall.elapsed_us():
+            return None
+        until = self._ports.wall.text(self._pause_until(self._pause_ends_us), now_unix_s=unix_s)
+        return f"paused by the owner until {until}"
 
     def _tell(self) -> None:
         """Tell the gate what is new: the word for others, not every number."""

@@ -23,6 +23,10 @@ class SystemWallClock:
         self._seen: tuple[Path, _Stamp] | None = None
         self._zone: ZoneInfo | None = None
 
+    def elapsed_us(self) -> int:
+        """See `ports.WallClock`; where the system has no such clock, the time asleep does not count."""
+        return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000
+
     def local(self, unix_s: int) -> LocalTime:
         """See `ports.WallClock`."""
         shown = self._shown(unix_s)

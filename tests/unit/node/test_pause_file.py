@@ -17,7 +17,7 @@ def directory(tmp_path: Path) -> DataDir:
     return directory
 
 
-@pytest.mark.parametrize("pause", [Pause(), Pause(1_800_000_000), None])
+@pytest.mark.parametrize("pause", [Pause(), Pause(1_800_000_000, 20), None])
 def test_what_is_saved_is_loaded_and_private(directory: DataDir, pause: Pause | None) -> None:
     file = PauseFile(directory)
     file.save(Pause(1))
@@ -46,6 +46,8 @@ def test_no_file_is_no_pause_and_removing_none_is_fine(directory: DataDir) -> No
         b'{"version": 1, "until_unix_s": true}',
         b'{"version": 1, "until_unix_s": -1}',
         b'{"version": 1, "until_unix_s": 1e999}',
+        b'{"version": 1, "until_unix_s": 1, "for_s": null}',
+        b'{"version": 1, "until_unix_s": 1, "for_s": 9999999999}',
         b"[" * 4000,
     ],
 )
@@ -64,3 +66,8 @@ def test_a_folder_that_is_gone_refuses_with_what_to_do(directory: DataDir) -> No
     (directory.path / NAME).mkdir()
     with pytest.raises(ConfigurationError, match=NAME):
         PauseFile(directory).save(None)
+
+
+def test_a_file_of_a_release_that_wrote_no_duration_is_read(directory: DataDir) -> None:
+    directory.write_secret(NAME, b'{"version": 1, "until_unix_s": 1800000000}')
+    assert PauseFile(directory).load() == Pause(1_800_000_000, 366 * 86_400)

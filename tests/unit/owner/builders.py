@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import trio
+
 from swarmharness.owner.ports import LocalTime, OwnerPorts, Pause, Readings, Reason, Sensor
 
 MONDAY_NOON = LocalTime(0, 12 * 60)
@@ -28,6 +30,9 @@ class FakeSensors:
 @dataclass
 class FakeWall:
     time: LocalTime = MONDAY_NOON
+
+    def elapsed_us(self) -> int:
+        return round(trio.current_time() * 1e6)
 
     def local(self, unix_s: int) -> LocalTime:
         return self.time

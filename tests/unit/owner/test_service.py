@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import trio
@@ -15,6 +15,7 @@ from swarmharness.owner.limits import Limits, OwnerSettings
 from swarmharness.owner.ports import LocalTime, OwnerPorts, Pause, Readings, Sensor
 from swarmharness.owner.schedule import parse_hours
 from swarmharness.owner.service import READ_TIMEOUT_S, UNREADABLE, OwnerService
+from swarmharness.ports import Clock
 from tests.unit.owner.builders import START_UNIX_S, FakeSensors, FakeWall, Log, MemoryPauses, owner_ports
 
 HOT = Readings(cpu_others_percent=90)
@@ -34,8 +35,10 @@ class TrioTime:
 
 
 @asynccontextmanager
-async def running(ports: OwnerPorts, settings: OwnerSettings = SETTINGS) -> AsyncIterator[tuple[OwnerService, Log]]:
-    service, log = await OwnerService.open(ports, TrioTime(), settings), Log()
+async def running(
+    ports: OwnerPorts, settings: OwnerSettings = SETTINGS, clock: Clock | None = None
+) -> AsyncIterator[tuple[OwnerService, Log]]:
+    service, log = await OwnerService.open(ports, clock or TrioTime(), settings), Log()
     service.attach(log)
     async with trio.open_nursery() as nursery:
         await nursery.start(service.run)
@@ -101,11 +104,54 @@ async def test_a_pause_without_end_survives_a_restart() -> None:
 
 
 async def test_a_pause_that_ended_while_the_node_was_off_is_over() -> None:
-    pauses = MemoryPauses(Pause(START_UNIX_S - 10))
+    pauses = MemoryPauses(Pause(START_UNIX_S - 10, 60))
     async with running(owner_ports(pauses=pauses)) as (service, log):
         assert service.verdict.allowed
         await until(lambda: pauses.pause is None)
         assert log.told == []
+
+
+MONTH_S = 30 * 86_400
+
+
+@dataclass
+class SetTime(FakeWall):
+    """Shows what the test sets: the time that passed, and how far the clock is ahead."""
+
+    elapsed_s: int = 0
+    ahead_s: int = 0
+
+    def elapsed_us(self) -> int:
+        return self.elapsed_s * 1_000_000
+
+    def monotonic_us(self) -> int:
+        return self.elapsed_us()
+
+    def unix_us(self) -> int:
+        return (START_UNIX_S + self.ahead_s + self.elapsed_s) * 1_000_000
+
+
+@pytest.mark.parametrize("ahead_s", [MONTH_S, -MONTH_S])
+async def test_correcting_the_clock_moves_no_end_of_a_pause(ahead_s: int) -> None:
+    pauses, time = MemoryPauses(), SetTime(ahead_s=ahead_s)
+    async with running(owner_ports(pauses=pauses, wall=time), clock=time) as (service, log):
+        assert (await service.pause(20)).reasons[0].text == "paused by the owner until +20 s"
+        time.ahead_s = 0
+        await until(lambda: pauses.pause == Pause(START_UNIX_S + 20, 20))
+        time.elapsed_s = 19
+        await until(lambda: service.verdict.reasons[0].text == "paused by the owner until +1 s")
+        time.elapsed_s = 20
+        await until(lambda: log.told[-1] == "open")
+        await until(lambda: pauses.pause is None)
+
+
+async def test_a_clock_set_back_while_the_node_was_off_prolongs_a_pause_to_its_duration_at_most() -> None:
+    pauses, time = MemoryPauses(Pause(START_UNIX_S + MONTH_S, 20)), SetTime()
+    async with running(owner_ports(pauses=pauses, wall=time), clock=time) as (service, log):
+        assert service.verdict.reasons[0].text == "paused by the owner until +20 s"
+        await until(lambda: pauses.pause == Pause(START_UNIX_S + 20, 20))  # the next start does not begin it anew
+        time.elapsed_s = 20
+        await until(lambda: log.told[-1:] == ["open"])
 
 
 async def test_a_full_disk_refuses_a_pause_and_says_so() -> None:
