@@ -39,6 +39,25 @@ class SystemClock:
         return time.monotonic_ns() // 1_000
 
 
+class SteadyTime:
+    """Unix time as a clock showed it at the start, and what has passed since: nobody who sets the clock moves it.
+
+    For what is to last so long, or is so old, while this process lives; `correction_us` brings such a time to disk.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start_us = clock.unix_us() - clock.monotonic_us()
+
+    def unix_us(self) -> int:
+        """Microseconds since 1970 UTC, as this node believed at its start."""
+        return self._start_us + self._clock.monotonic_us()
+
+    def correction_us(self) -> int:
+        """By how much the clock was set forward since the start."""
+        return self._clock.unix_us() - self.unix_us()
+
+
 class SystemRandomness:
     """The operating system's cryptographic generator."""
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import trio
 
@@ -31,7 +32,7 @@ from swarmharness.credit.writer import ChainWriter
 from swarmharness.errors import ProtocolError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request, Transport
-from swarmharness.ports import Clock
+from swarmharness.ports import Clock, SteadyTime
 from swarmharness.protocol.codec import decode, encode
 
 MALFORMED = "malformed"
@@ -68,7 +69,8 @@ class Payee:
     ) -> None:
         self._store, self._transport, self._clock, self._writer = store, transport, clock, writer
         self._refused, self._horizon_us, self._on_receipt = refused, horizon_epochs * EPOCH_US, on_receipt
-        self._started_us, self._signed_by = clock.unix_us(), signed_by
+        self._time, self._signed_by = SteadyTime(clock), signed_by
+        self._started_us = self._time.unix_us()
         self._unsettled = UnsettledTasks()
         self._fresh: dict[tuple[str, bytes], UnsettledTask] = {}
         """Not on the disk yet."""
@@ -83,7 +85,7 @@ class Payee:
 
     def expect(self, terms: TaskTerms) -> None:
         """Remember a task that this node has just answered; only such tasks are settled, and each once."""
-        task = UnsettledTask(terms, self._clock.unix_us())
+        task = UnsettledTask(terms, self._time.unix_us())
         self._unsettled.add(task)
         self._fresh[task.key] = task
         if len(self._fresh) == 1:
@@ -95,7 +97,7 @@ class Payee:
 
     def withholds(self, requester: PeerId) -> bool:
         """Tell whether a requester owes too much for too long, not counting when this node was off (C-13)."""
-        due_us = self._clock.unix_us() - WITHHELD_AFTER_US
+        due_us = self._time.unix_us() - WITHHELD_AFTER_US
         tolerated = self._signed_by(requester) // WITHHELD_TOLERATED
         return self._started_us < due_us and self._unsettled.owes_more_than(
             requester, tolerated, answered_before_us=due_us
@@ -122,9 +124,11 @@ class Payee:
         entries = await self._store.history(me, limit=HISTORY_SEARCHED) if on_disk else []
         signed = (entry.body for entry in entries if entry.body.worker == me and entry.worker_half is not None)
         paid = {(body.requester, task) for body in signed for task in body.tasks}
-        for task in on_disk:
+        now_us = self._time.unix_us()
+        for kept in on_disk:
+            task = replace(kept, answered_us=min(kept.answered_us, now_us))  # the clock may have been set back
             self._saved[task.key] = task
-            if task.key not in paid and task.answered_us > self._clock.unix_us() - self._horizon_us:
+            if task.key not in paid and task.answered_us > now_us - self._horizon_us:
                 self._unsettled.add(task)
 
     def _plan(self) -> None:
@@ -136,13 +140,13 @@ class Payee:
         """Write down what is unsettled, and strike out what was settled or is too old; what fails is tried again."""
         async with self._saving:  # the next one sees what this one wrote
             self._saved_at_s = trio.current_time()
-            oldest_us = self._clock.unix_us() - self._horizon_us
+            oldest_us = self._time.unix_us() - self._horizon_us
             self._unsettled.settled([task for task in self._unsettled if task.answered_us < oldest_us])
             self._fresh = {key: task for key, task in self._fresh.items() if task in self._unsettled}
             new = list(self._fresh.values())
             gone = [task for task in self._saved.values() if task not in self._unsettled]
             if new or gone:
-                await self._store.keep_unsettled(new, gone)
+                await self._store.keep_unsettled([self._dated(task) for task in new], gone)
                 self._written(new, gone)
 
     def _written(self, new: Iterable[UnsettledTask], gone: Iterable[UnsettledTask]) -> None:
@@ -153,6 +157,10 @@ class Payee:
                 del self._fresh[task.key]
         for task in gone:
             del self._saved[task.key]
+
+    def _dated(self, task: UnsettledTask) -> UnsettledTask:
+        """Return a task with the date that the next start will understand, if the clock was set since this one."""
+        return replace(task, answered_us=max(0, task.answered_us + self._time.correction_us()))
 
     async def _handle_settle(self, request: Request) -> bytes:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from swarmharness.jobs import journal_file as sql
 from swarmharness.jobs.journal import AnsweredChunk, Counts, ItemResult, JobRecord, JobState, Shortcomings
 from swarmharness.jobs.journal_file import Change, JournalFile
 from swarmharness.jobs.journal_files import JournalFiles
+from swarmharness.ports import Clock, SteadyTime, SystemClock
 from swarmharness.protocol.codec import encode
 
 GATHER_S = 0.05
@@ -43,6 +43,8 @@ class Keeping:
 
     days: float = 7.0
     size_bytes: int = 1024 * 2**20
+    clock_patience_s: float = 3600.0
+    """So long after the start nothing is too old: a clock that was ahead then has been set right, as machines do."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,11 @@ class _Batch:
 class SqliteJournal:
     """See `Journal`; made by `open_journal`."""
 
-    def __init__(self, files: JournalFiles, keeping: Keeping) -> None:
+    def __init__(self, files: JournalFiles, keeping: Keeping, clock: Clock) -> None:
         self.files = files
         self._writing, self._reading = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._keeping = keeping
+        self._clock, self._steady, self._began_us = clock, SteadyTime(clock), clock.monotonic_us()
         self._batch = _Batch()
         self._being_written: _Batch | None = None
         self._noted = trio.Event()
@@ -241,7 +244,7 @@ class SqliteJournal:
         changed.set()
 
     async def _prune(self) -> None:
-        older_than_us = round((time.time() - self._keeping.days * 86_400) * 1e6)
+        older_than_us = self._older_than_us()
 
         def prune() -> bool:
             return self.files.writer.prune_once(older_than_us=older_than_us, keep_bytes=self._keeping.size_bytes)
@@ -252,6 +255,13 @@ class SqliteJournal:
                     await self._write_all()
         except SwarmError as error:
             _log.warning("old jobs were not removed: %s", error)
+
+    def _older_than_us(self) -> int:
+        """Return when jobs ended that are too old now: a clock that was set forward makes none old before its time."""
+        keep_us = round(self._keeping.days * 86_400e6)
+        if self._clock.monotonic_us() - self._began_us < min(self._keeping.clock_patience_s * 1e6, keep_us):
+            return 0
+        return min(self._clock.unix_us(), self._steady.unix_us()) - keep_us
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -301,14 +311,16 @@ def _counts(job_id: str, counts: Counts) -> Change:
 
 
 @asynccontextmanager
-async def open_journal(path: Path, keeping: Keeping | None = None) -> AsyncIterator[SqliteJournal]:
+async def open_journal(
+    path: Path, keeping: Keeping | None = None, clock: Clock | None = None
+) -> AsyncIterator[SqliteJournal]:
     """Open, and at the end close, the journal at `path`; a damaged one is mended (see `JournalFiles`).
 
     Raises ConfigurationError that says what to do about a file that is not a journal, or one of a newer version.
     """
     files = await trio.to_thread.run_sync(JournalFiles, path)
     try:
-        journal = SqliteJournal(files, keeping or Keeping())
+        journal = SqliteJournal(files, keeping or Keeping(), clock or SystemClock())
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)
             yield journal

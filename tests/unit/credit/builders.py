@@ -29,13 +29,14 @@ ALICE, BOB, CAROL = identity(1), identity(2), identity(3)
 
 
 class HandClock:
-    """A clock that stands until a test moves it."""
+    """A clock that stands until a test moves it, or sets it: time passes by `now_us`, `ahead_us` is how wrong it is."""
 
     def __init__(self, now_us: int = NOON_US) -> None:
         self.now_us = now_us
+        self.ahead_us = 0
 
     def unix_us(self) -> int:
-        return self.now_us
+        return self.now_us + self.ahead_us
 
     def monotonic_us(self) -> int:
         return self.now_us

@@ -57,7 +57,7 @@ class TrioClock(HandClock):
     """Goes with trio's clock, so that `autojump_clock` moves it."""
 
     def monotonic_us(self) -> int:
-        return int(trio.current_time() * 1e6)
+        return int(trio.current_time() * 1e6) + self.now_us
 
 
 class Party:
@@ -395,7 +395,7 @@ async def test_what_a_full_disk_does_not_take_is_written_down_once_it_does(
 
 
 async def test_a_requester_that_withholds_its_signature_is_served_last_until_it_signs_c_13(
-    alice: Party, bob: Party
+    alice: Party, bob: Party, mock_clock: object
 ) -> None:
     bob.credit.expect(terms(1))
     bob.clock.now_us += WITHHELD_AFTER_US
@@ -409,6 +409,25 @@ async def test_a_requester_that_withholds_its_signature_is_served_last_until_it_
     assert bob.credit.withholds(ALICE.peer_id), "a wrong settlement does not help"
     await alice.credit.settle(body(1))
     assert not bob.credit.withholds(ALICE.peer_id)
+
+
+@pytest.mark.parametrize("set_by_us", [30 * 86_400_000_000, -30 * 86_400_000_000])
+async def test_setting_the_clock_makes_nobody_withhold_or_stop_withholding_c_13(
+    wire: Wire, nursery: trio.Nursery, set_by_us: int
+) -> None:
+    store = MemoryReceiptStore()
+    bob = Party(wire, BOB, store)
+    await nursery.start(bob.credit.run)
+    bob.clock.now_us += WITHHELD_AFTER_US + 1
+    began_us = bob.clock.now_us
+    bob.credit.expect(terms(1))
+    bob.clock.ahead_us = set_by_us
+    assert not bob.credit.withholds(ALICE.peer_id)
+    bob.clock.now_us += WITHHELD_AFTER_US + 1
+    assert bob.credit.withholds(ALICE.peer_id)
+    await bob.credit._payee.save()
+    [kept] = [task.answered_us for task in await store.unsettled()]
+    assert abs(kept - began_us - set_by_us) < 1_000_000, "on disk by the clock of now"
 
 
 async def test_who_signs_for_nearly_everything_may_leave_a_twentieth_unpaid_c_13(alice: Party, bob: Party) -> None:

@@ -29,6 +29,7 @@ from swarmharness.jobs.journal import (
 from swarmharness.jobs.journal_file import APPLICATION_ID, MIGRATIONS, Change
 from swarmharness.jobs.memory_journal import MemoryJournal
 from swarmharness.jobs.sqlite_journal import Keeping, open_journal, read_jobs
+from tests.unit.credit.builders import HandClock
 
 JOB = JobRecord(
     *("j1", "echo", "tensor", JobOptions("none", 2, 1000), 60.0, {"files": ["a", "b"]}, "/o"),
@@ -272,12 +273,41 @@ async def test_old_ended_jobs_are_forgotten_and_open_ones_are_not(tmp_path: Path
             journal.begin(replace(JOB, job_id=name))
             journal.answered(name, [result(0)], CHUNK, None, counts(1, 1), lambda: None)
         journal.end("old", JobState.DONE, "", 1, counts(1, 1))
-    async with open_journal(path, Keeping(days=1.0)) as journal:
+    async with open_journal(path, Keeping(days=1.0, clock_patience_s=0)) as journal:
         with trio.fail_after(10):
             while len(await journal.jobs(10)) > 1:
                 await trio.sleep(0.01)
         assert [job.job_id for job in await journal.jobs(10)] == ["open"]
         assert len(await journal.chunks("open", 5)) == 1
+
+
+@pytest.mark.parametrize("set_right", [False, True])
+async def test_a_clock_that_was_ahead_at_the_start_makes_no_job_old(tmp_path: Path, set_right: bool) -> None:
+    path, clock = tmp_path / "jobs.sqlite", HandClock()
+    async with open_journal(path, clock=clock) as journal:
+        journal.begin(JOB)
+        journal.end(JOB.job_id, JobState.DONE, "", clock.unix_us(), counts(1, 1))
+    clock.ahead_us = 30 * 86_400_000_000
+    async with open_journal(path, Keeping(days=1.0), clock) as journal:
+        await journal._prune()
+        clock.now_us += 3_600_000_000
+        clock.ahead_us *= not set_right
+        await journal._prune()
+        assert len(await journal.jobs(10)) == set_right
+
+
+async def test_a_clock_that_is_set_forward_makes_no_job_old(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with open_journal(tmp_path / "jobs.sqlite", Keeping(days=1.0, clock_patience_s=0), clock) as journal:
+        journal.begin(JOB)
+        journal.end(JOB.job_id, JobState.DONE, "", clock.unix_us(), counts(1, 1))
+        await journal.flush()
+        clock.ahead_us = 30 * 86_400_000_000
+        await journal._prune()
+        assert len(await journal.jobs(10)) == 1
+        clock.now_us += 86_400_000_001
+        await journal._prune()
+        assert await journal.jobs(10) == []
 
 
 async def test_a_journal_that_grows_too_large_forgets_the_oldest_ended_jobs(tmp_path: Path) -> None:

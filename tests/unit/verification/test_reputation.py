@@ -12,6 +12,7 @@ from swarmharness.jobs.verification.reputation import (
     after_invalid,
     after_valid,
     aged,
+    taken_up,
 )
 from swarmharness.registry.models import model_key
 
@@ -52,11 +53,13 @@ def test_strikes_are_forgiven_and_rows_end_with_time() -> None:
     assert aged(proven, NOW + ROW_S).valid_in_a_row == 0
 
 
-def test_a_clock_that_jumps_back_forgives_nothing_and_shuns_for_a_week_at_most() -> None:
+def test_a_clock_that_was_set_back_since_shuns_for_no_longer_than_was_left_and_forgives_nothing() -> None:
     struck = after_invalid(Reputation(), NOW, 600)
-    earlier = aged(struck, NOW - 10 * SHUN_S_MAX)
-    assert earlier.strikes == 1
-    assert earlier.shunned_until_s == NOW - 9 * SHUN_S_MAX
+    month_ago = NOW - 30 * 86_400
+    assert taken_up(struck, month_ago) == Reputation(0, 1, month_ago + 600, month_ago)
+    assert taken_up(struck, NOW + 100) == struck
+    for_ever = replace(struck, shunned_until_s=2**40)
+    assert taken_up(for_ever, NOW).shunned_until_s == NOW + SHUN_S_MAX
 
 
 def test_doubt_begins_a_new_row_without_a_strike() -> None:

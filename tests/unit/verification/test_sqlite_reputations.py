@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 from swarmharness.errors import ConfigurationError
 from swarmharness.identity import PeerId
 from swarmharness.jobs.verification.policy import VerificationSettings
-from swarmharness.jobs.verification.reputation import Reputation
+from swarmharness.jobs.verification.reputation import Reputation, whole
 from swarmharness.jobs.verification.sqlite_reputations import MIGRATIONS, SqliteReputationStore
 from swarmharness.jobs.verification.standings import MemoryReputationStore, Remembered, Standings
 from swarmharness.registry.models import model_key
@@ -111,3 +112,36 @@ async def test_a_file_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ConfigurationError, match="newer SwarmHarness"):
         await SqliteReputationStore(path).load()
+
+
+async def test_setting_the_clock_moves_no_end_of_a_shunning() -> None:
+    clock, store = HandClock(), MemoryReputationStore()
+    peer, month_us = PeerId("12D3KooWpeer"), 30 * 86_400_000_000
+    for ahead_us in (month_us, -month_us):
+        clock.ahead_us = ahead_us
+        standings = Standings(clock, VerificationSettings(shun_s=600), store)
+        standings.invalid(peer, ROW.model, "wrong")
+        clock.ahead_us = 0
+        clock.now_us += 599_000_000
+        assert standings.shunned(peer, ROW.model.skill)
+        await standings.save()
+        clock.now_us += 2_000_000
+        assert not standings.shunned(peer, ROW.model.skill)
+        row = store.rows[peer, whole(ROW.model)]
+        assert row.reputation.shunned_until_s == clock.unix_us() // 1_000_000 - 1, "on disk by the clock of now"
+
+
+async def test_what_was_kept_by_a_clock_that_was_ahead_shuns_for_no_longer_than_was_left() -> None:
+    clock, store = HandClock(), MemoryReputationStore()
+    now_s = clock.unix_us() // 1_000_000
+    ahead = replace(
+        ROW, model=whole(ROW.model), reputation=Reputation(0, 1, now_s + 30 * 86_400 + 600, now_s + 30 * 86_400)
+    )
+    await store.save([ahead], [])
+    standings = Standings(clock, VerificationSettings(), store)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(standings.run)
+        assert standings.shunned(ROW.peer_id, ROW.model.skill)
+        clock.now_us += 601_000_000
+        assert not standings.shunned(ROW.peer_id, ROW.model.skill)
+        nursery.cancel_scope.cancel()

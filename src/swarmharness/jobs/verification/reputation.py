@@ -2,8 +2,8 @@
 
 Who was found wrong with one model of a skill is shunned for all of them, and begins its row anew with each: another
 model would be but another name.
-One strike is forgiven each week, and a row of valid answers ends after a month without a check. Times are Unix seconds.
-A clock that is set back forgives nothing.
+One strike is forgiven each week, and a row of valid answers ends after a month without a check. Times are Unix seconds
+that nobody sets back (`ports.SteadyTime`); what a disk holds by another clock is `taken_up` first.
 """
 
 from __future__ import annotations
@@ -66,14 +66,25 @@ def after_doubt(old: Reputation, now_s: int) -> Reputation:
 
 
 def aged(reputation: Reputation, now_s: int) -> Reputation:
-    """Return what is left of a reputation now. A shunning that a set-back clock would prolong is cut to the longest."""
+    """Return what is left of a reputation now."""
     age_s = max(0, now_s - reputation.changed_s)
     return replace(
         reputation,
         valid_in_a_row=reputation.valid_in_a_row if age_s < ROW_S else 0,
         strikes=max(0, reputation.strikes - age_s // FORGIVEN_S),
-        shunned_until_s=min(reputation.shunned_until_s, now_s + SHUN_S_MAX),
     )
+
+
+def taken_up(kept: Reputation, now_s: int) -> Reputation:
+    """Return what was kept, by the clock of now: if that was set back since, no time has passed."""
+    bounded = replace(kept, shunned_until_s=min(kept.shunned_until_s, kept.changed_s + SHUN_S_MAX))
+    return moved(bounded, min(0, now_s - kept.changed_s))
+
+
+def moved(reputation: Reputation, by_s: int) -> Reputation:
+    """Return the same reputation by a clock that shows so many seconds more."""
+    shunned_until_s, changed_s = (max(0, time + by_s) for time in (reputation.shunned_until_s, reputation.changed_s))
+    return replace(reputation, shunned_until_s=shunned_until_s, changed_s=changed_s)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from swarmharness.identity import PeerId
 from swarmharness.jobs.verification import reputation
 from swarmharness.jobs.verification.policy import VerificationSettings, batch_tasks
 from swarmharness.jobs.verification.reputation import Reputation, Reputations, Whose, whole
-from swarmharness.ports import Clock
+from swarmharness.ports import Clock, SteadyTime
 from swarmharness.registry.models import ModelKey, model_key
 from swarmharness.routing.router import Router
 from swarmharness.routing.trust import Trust
@@ -67,7 +67,7 @@ class Standings:
     """The honesty of every peer with every model, as this node found it."""
 
     def __init__(self, clock: Clock, settings: VerificationSettings, store: ReputationStore) -> None:
-        self._clock, self._settings, self._store = clock, settings, store
+        self._time, self._settings, self._store = SteadyTime(clock), settings, store
         self._known = Reputations()
         self._router: Router | None = None
         self._changed: set[Whose] = set()
@@ -176,7 +176,8 @@ class Standings:
 
     def _row(self, peer_id: str, model: ModelKey) -> Remembered:
         trust = Trust(0, 0) if self._router is None else self._router.trust_of(PeerId(peer_id), model)
-        return Remembered(peer_id, model, self._known.kept((peer_id, model)), trust)
+        correction_s = round(self._time.correction_us() / 1e6)
+        return Remembered(peer_id, model, reputation.moved(self._known.kept((peer_id, model)), correction_s), trust)
 
     async def _load(self) -> None:
         try:
@@ -185,10 +186,11 @@ class Standings:
             _log.error("what was learnt about peers cannot be read, so all are new: %s", error)
             return
         for row in rows:
-            self._known.put((row.peer_id, row.model), row.reputation)
-            age_s = self._now_s() - row.reputation.changed_s
-            if self._router is not None and 0 <= age_s < reputation.ROW_S and row.trust.valid_micro > 0:
+            taken_up = reputation.taken_up(row.reputation, self._now_s())
+            self._known.put((row.peer_id, row.model), taken_up)
+            age_s = self._now_s() - taken_up.changed_s
+            if self._router is not None and age_s < reputation.ROW_S and row.trust.valid_micro > 0:
                 self._router.believe(PeerId(row.peer_id), row.model, row.trust)
 
     def _now_s(self) -> int:
-        return self._clock.unix_us() // 1_000_000
+        return self._time.unix_us() // 1_000_000
