@@ -1,7 +1,7 @@
 """What this node knows of others: adverts by peer and by skill, who is due for a refresh, who is gone; no I/O.
 
-Time is an argument (monotonic microseconds, and Unix seconds where an advert's own dates count). An advert that
-a third node relays tells where to ask; only a node's own answer makes it a candidate.
+Time is an argument, in monotonic microseconds: an advert's own dates count when it comes, and from then on what it has
+left. An advert that a third node relays tells where to ask; only a node's own answer makes it a candidate.
 """
 
 from __future__ import annotations
@@ -143,10 +143,13 @@ class Directory:
         if len(self._in_use) > SKILLS_IN_USE_MAX:
             del self._in_use[next(iter(self._in_use))]
 
-    def learn(self, advert: Advert, signed: SignedAdvert, *, direct: bool, now_us: int, due_us: int) -> Learned:
+    def learn(
+        self, advert: Advert, signed: SignedAdvert, *, direct: bool, now_us: int, due_us: int, expires_us: int
+    ) -> Learned:
         """Take in an advert that `open_advert` accepted; `direct` says that its own node has just answered with it.
 
-        `due_us` is when to ask the node (again); what somebody else says never puts that off.
+        `due_us` is when to ask the node (again); what somebody else says never puts that off. `expires_us` is when the
+        advert expires.
         Raises RefusedError by the sequence rule (R-1), or because the directory is full of more useful nodes.
         """
         peer, old = advert.peer_id, self._entries.get(advert.peer_id)
@@ -155,14 +158,15 @@ class Directory:
             raise RefusedError(f"the directory is full of nodes more useful than {peer}")
         if direct:
             self._absent.pop(peer, None)
-            entry = Entry(advert, signed, True, now_us, due_us)
+            entry = Entry(advert, signed, True, now_us, due_us, expires_us)
         elif old is not None:
             # Somebody spoke of it: ask it soon, but keep what this node found out itself.
             same = old.advert.sequence == advert.sequence
-            entry = replace(old, advert=advert, signed=signed, due_us=old.due_us if same else min(old.due_us, due_us))
+            due_us = old.due_us if same else min(old.due_us, due_us)
+            entry = replace(old, advert=advert, signed=signed, due_us=due_us, expires_us=expires_us)
         else:
-            entry = Entry(advert, signed, False, now_us, due_us)
-        self._remember_sequence(advert)
+            entry = Entry(advert, signed, False, now_us, due_us, expires_us)
+        self._remember_sequence(advert, expires_us)
         self._store(entry, now_us)
         if old is None or (direct and not old.confirmed):
             return Learned.NEW
@@ -194,7 +198,7 @@ class Directory:
             self.nobody_before_us = 0
             self._stale(entry.advert)
 
-    def evict(self, now_us: int, now_unix_s: int, *, connected: Container[str] = ()) -> tuple[str, ...]:
+    def evict(self, now_us: int, *, connected: Container[str] = ()) -> tuple[str, ...]:
         """Forget the nodes that have not answered for three refresh periods, and expired adverts; returns them.
 
         A usable node with a live channel is not silent: its heartbeats answer.
@@ -204,7 +208,7 @@ class Directory:
         gone, usable = [], 0
         for peer, entry in self._entries.items():
             silent = entry.heard_us <= oldest_us and not (entry.usable and peer in connected)
-            if silent or entry.advert.expires_unix_s < now_unix_s:
+            if silent or entry.expires_us < now_us:
                 gone.append(peer)
             else:
                 usable += entry.usable
@@ -213,7 +217,7 @@ class Directory:
         self.calm = min(CALM_MOST, max(1, -(-usable // ASKED_A_PERIOD)))
         if now_us >= self._tidied_us + self.settings.refresh_us:
             self._tidied_us = now_us
-            self._highest = {peer: known for peer, known in self._highest.items() if known[1] >= now_unix_s}
+            self._highest = {peer: known for peer, known in self._highest.items() if known[1] >= now_us}
         for peer in [peer for peer, absence in self._absent.items() if absence.until_us <= oldest_us]:
             del self._absent[peer]
         return tuple(gone)
@@ -235,8 +239,8 @@ class Directory:
         if advert.sequence == highest and old is not None and old.signed.advert != signed.advert:
             raise SequenceError(f"{advert.peer_id} signed two adverts with sequence number {highest}")
 
-    def _remember_sequence(self, advert: Advert) -> None:
-        self._highest[advert.peer_id] = (advert.sequence, advert.expires_unix_s)
+    def _remember_sequence(self, advert: Advert, expires_us: int) -> None:
+        self._highest[advert.peer_id] = (advert.sequence, expires_us)
         if len(self._highest) > 8 * self.settings.peers_max:
             known = ((expires, peer) for peer, (_, expires) in self._highest.items() if peer not in self._entries)
             _, soonest = min(known, default=(0, advert.peer_id))

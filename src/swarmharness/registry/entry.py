@@ -28,6 +28,8 @@ class Entry:
     """When it last answered, or when it was first spoken of."""
     due_us: int
     """When to ask it again."""
+    expires_us: int
+    """When the advert has no more time left, of what it had by the clock of when it came."""
     failures: int = 0
     """Failures since it last answered; any makes it no candidate."""
     reason: str = ""

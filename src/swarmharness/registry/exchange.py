@@ -143,14 +143,18 @@ class AdvertExchange:
             self._reasons.accepted(peer_id)
 
     def _take(self, signed: SignedAdvert, sender: PeerId, *, expected: PeerId | None = None, due_us: int = 0) -> Advert:
-        advert = open_advert(signed, now_unix_s=self._clock.unix_us() // 1_000_000, expected=expected)
+        now_unix_s = self._clock.unix_us() // 1_000_000
+        advert = open_advert(signed, now_unix_s=now_unix_s, expected=expected)
         if advert.peer_id == self._transport.peer_id:
             self._reasons.own_advert(advert, told_by=sender, highest=self._own_highest())
             return advert
         now_us = self._clock.monotonic_us()
         direct = advert.peer_id == sender
         due_us = self._refresh_us(now_us) if direct else due_us
-        learned = self._directory.learn(advert, signed, direct=direct, now_us=now_us, due_us=due_us)
+        expires_us = now_us + (advert.expires_unix_s - now_unix_s) * 1_000_000
+        learned = self._directory.learn(
+            advert, signed, direct=direct, now_us=now_us, due_us=due_us, expires_us=expires_us
+        )
         self.meet(PeerAddress(PeerId(advert.peer_id), advert.addresses))
         if direct:
             self._learned(advert, signed, learned)

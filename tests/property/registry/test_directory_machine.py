@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from swarmharness.errors import RefusedError
 from swarmharness.registry.directory import EVICT_AFTER_REFRESHES, Directory, DirectorySettings
-from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
+from tests.unit.registry.samples import advert, identity, signed
 
 PEERS = [identity(number) for number in range(8)]
 SKILLS = ["a", "b", "c"]
@@ -32,7 +32,9 @@ class DirectoryMachine(RuleBasedStateMachine):
         signer = PEERS[PEERS.index(peer)]  # type: ignore[arg-type]
         body, wire = signed(signer, advert(signer, skills, sequence=sequence, lifetime_s=86_000))
         try:
-            self.directory.learn(body, wire, direct=direct, now_us=self.now_us, due_us=self.now_us + 50_000_000)
+            self.directory.learn(
+                body, wire, direct=direct, now_us=self.now_us, due_us=self.now_us + 50_000_000, expires_us=2**60
+            )
         except RefusedError:
             return
         assert sequence >= self.highest.get(signer.peer_id, 0), "R-1"
@@ -55,7 +57,7 @@ class DirectoryMachine(RuleBasedStateMachine):
     @rule(passed_s=st.integers(1, 100))
     def wait(self, passed_s: int) -> None:
         self.now_us += passed_s * 1_000_000
-        self.directory.evict(self.now_us, NOW_UNIX_S)
+        self.directory.evict(self.now_us)
 
     @invariant()
     def candidates_answered_themselves_and_have_not_failed_since(self) -> None:

@@ -19,7 +19,8 @@ def learn(
     directory: Directory, signer: Identity, now_us: int, *, direct: bool = True, of: Advert | None = None
 ) -> Learned:
     body, wire = signed(signer, of)
-    return directory.learn(body, wire, direct=direct, now_us=now_us, due_us=now_us + 50 * S)
+    expires_us = now_us + (body.expires_unix_s - NOW_UNIX_S) * S
+    return directory.learn(body, wire, direct=direct, now_us=now_us, due_us=now_us + 50 * S, expires_us=expires_us)
 
 
 def peers(directory: Directory, skill: str = SKILL) -> list[str]:
@@ -52,7 +53,7 @@ def test_r1_a_lower_sequence_number_never_replaces_a_higher_one() -> None:
 def test_r1_a_lower_sequence_number_is_refused_after_eviction_too() -> None:
     directory = Directory()
     learn(directory, ALICE, 0, of=advert(ALICE, sequence=7))
-    assert directory.evict(181 * S, NOW_UNIX_S + 181) == (ALICE.peer_id,)
+    assert directory.evict(181 * S) == (ALICE.peer_id,)
     with pytest.raises(RefusedError, match="7 is known already"):
         learn(directory, ALICE, 182 * S, of=advert(ALICE, sequence=6))
 
@@ -68,7 +69,7 @@ def test_the_same_advert_again_is_a_refresh() -> None:
     directory = Directory()
     learn(directory, ALICE, 0)
     assert learn(directory, ALICE, 100 * S) is Learned.REFRESHED
-    assert directory.evict(181 * S, NOW_UNIX_S) == ()
+    assert directory.evict(181 * S) == ()
 
 
 def test_a_skill_that_a_node_gave_up_is_no_longer_found() -> None:
@@ -113,11 +114,11 @@ def test_a_lost_connection_is_a_suspicion_to_be_checked_at_once() -> None:
 
 def test_whose_connection_ended_is_kept_for_three_refresh_periods_however_long_ago_it_was_asked() -> None:
     directory = Directory()
-    learn(directory, ALICE, 0)
-    assert directory.evict(1000 * S, NOW_UNIX_S, connected={ALICE.peer_id}) == ()
+    learn(directory, ALICE, 0, of=advert(ALICE, lifetime_s=86_000))
+    assert directory.evict(1000 * S, connected={ALICE.peer_id}) == ()
     directory.suspect(ALICE.peer_id, "reset", now_us=1000 * S)
-    assert directory.evict(1179 * S, NOW_UNIX_S) == ()
-    assert directory.evict(1180 * S, NOW_UNIX_S) == (ALICE.peer_id,)
+    assert directory.evict(1179 * S) == ()
+    assert directory.evict(1180 * S) == (ALICE.peer_id,)
 
 
 def test_silence_for_three_refresh_periods_evicts() -> None:
@@ -125,16 +126,16 @@ def test_silence_for_three_refresh_periods_evicts() -> None:
     learn(directory, ALICE, 0)
     for now_s in range(1, 180):
         directory.failed(ALICE.peer_id, "gone", now_us=now_s * S)
-        assert directory.evict(now_s * S, NOW_UNIX_S) == ()
-    assert directory.evict(180 * S, NOW_UNIX_S) == (ALICE.peer_id,)
+        assert directory.evict(now_s * S) == ()
+    assert directory.evict(180 * S) == (ALICE.peer_id,)
     assert directory.get(ALICE.peer_id) is None
 
 
 def test_an_expired_advert_leaves() -> None:
     directory = Directory()
     learn(directory, ALICE, 0)
-    assert directory.evict(1, NOW_UNIX_S + 480) == ()
-    assert directory.evict(1, NOW_UNIX_S + 481) == (ALICE.peer_id,)
+    assert directory.evict(480 * S, connected={ALICE.peer_id}) == ()
+    assert directory.evict(481 * S, connected={ALICE.peer_id}) == (ALICE.peer_id,)
     assert peers(directory) == []
 
 
