@@ -119,6 +119,14 @@ class ModelFailureError(SwarmError):
     """A model crashed, or its worker process exceeded a limit, while it ran the caller's items."""
 
 
+class TerminatedError(BaseException):
+    """A signal told the program to end, and what it was at was stopped in order; no part of the tree, like Ctrl-C."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"ended by signal {signal_number}")
+        self.signal_number = signal_number
+
+
 def leaf(error: BaseException) -> BaseException:
     """Return what an exception group is really about: an interruption, else one of ours, else its first."""
     if not isinstance(error, BaseExceptionGroup):

@@ -11,6 +11,9 @@ def main() -> None:
         sys.exit(
             "error: Windows is not supported; run swarmharness inside WSL 2: https://learn.microsoft.com/windows/wsl"
         )
+    from swarmharness.cli.streams import open_standard_streams
+
+    open_standard_streams()
     from swarmharness.cli.application import run
 
     sys.exit(run(sys.argv[1:]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from difflib import get_close_matches
 from typing import Annotated, Any, TextIO
@@ -14,6 +13,7 @@ from typer.core import TyperGroup
 
 import swarmharness
 from swarmharness.cli.failures import report
+from swarmharness.cli.streams import give_up, output_problem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("node_command", "Start, stop and look at a node."),
@@ -95,7 +95,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_left(stdout)
     except BaseException as error:
-        return report(error)
+        status = report(error)
+        if output_problem(stdout):
+            give_up(stdout)
+        return status
     # click meets a broken pipe by replacing the stream and exiting with 1.
     return status if sys.stdout is stdout else _reader_left(stdout)
 
@@ -111,6 +114,5 @@ def _invoke(arguments: list[str]) -> int:
 def _reader_left(stdout: TextIO) -> int:
     """Whoever read our output has seen enough, as with `| head`: that is no error, and nothing to report."""
     sys.stdout = stdout
-    # The interpreter flushes once more at its end, and would complain about the broken pipe.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    give_up(stdout)
     return 0

@@ -29,10 +29,10 @@ def init(
 ) -> None:
     """Write a configuration file that documents every key with its default."""
     from swarmharness.node.config_template import render
-    from swarmharness.node.data_dir import DataDir
+    from swarmharness.node.data_dir import DataDir, absolute
 
     directory = DataDir.at(data_dir)
-    path = config.expanduser().absolute() if config else directory.config_file
+    path = absolute(config) if config else directory.config_file
     if config is None:
         directory.create()
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)

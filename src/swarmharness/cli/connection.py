@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import trio
-
 from swarmharness.errors import leaf
 from swarmharness.node.control import open_control
 from swarmharness.node.data_dir import DataDir
+from swarmharness.node.signals import run_until_told
 
 CALL_TIMEOUT_S = 30.0
 
@@ -18,13 +17,12 @@ T = TypeVar("T")
 
 
 def run_async(function: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function to its end; what it raises comes out bare, without the groups of its nurseries."""
+    """Run an async function to its end; what it raises comes out bare, without the groups of its nurseries.
 
-    async def run() -> T:
-        return await function()
-
+    A signal to end cancels it, so that a job is cancelled and a swarm hears a farewell; then TerminatedError is raised.
+    """
     try:
-        return trio.run(run)
+        return run_until_told(function)
     except BaseExceptionGroup as group:
         raise leaf(group) from None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json
+from swarmharness.hints import quoted
 
 app = new_app()
 
@@ -38,7 +38,7 @@ def _hint(answer: dict[str, Any], data_dir: Path | None) -> str:
                 "by itself: connect the machine, then run `swarmharness invite` again"
             )
         case Reach.LOOPBACK:
-            option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
+            option = f" --data-dir {quoted(data_dir)}" if data_dir else ""
             listen = open_to_the_network(answer["listening"])
             return (
                 "this node listens on loopback only, so the invite works on this machine alone; to open it, stop it "

@@ -15,6 +15,7 @@ from swarmharness.execution.item_files import item_from_path
 from swarmharness.execution.items import item_from_text
 from swarmharness.execution.output_values import from_json
 from swarmharness.execution.skill import Kind
+from swarmharness.text_bytes import text_from
 
 LINES_MAX = 64
 FILE_BYTES_MAX = 8 * 2**20
@@ -25,8 +26,8 @@ def read_known(path: Path, kind: Kind) -> list[list[bytes]]:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise InputError(f"{path} has more than {FILE_BYTES_MAX} bytes; give the {LINES_MAX} most telling inputs")
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = text_from(path.read_bytes()).splitlines()
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     if len(lines) > LINES_MAX:
         raise InputError(f"{path} has {len(lines)} lines; at most {LINES_MAX} known answers are kept")

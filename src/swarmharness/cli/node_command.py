@@ -22,6 +22,7 @@ from swarmharness.cli.options import (
     print_fields,
     print_json,
 )
+from swarmharness.cli.streams import give_up
 from swarmharness.errors import ConfigurationError, DeadlineError
 from swarmharness.node.not_offered import not_offered_lines
 
@@ -73,10 +74,14 @@ def start(
             "skills": event["skills"],
             "not_offered": event["not_offered"],
         }
-        if json:
-            print_json(ready)
-        else:
-            print(_welcome(ready, directory.path), flush=True)
+        try:
+            if json:
+                print_json(ready)
+            else:
+                print(_welcome(ready, directory.path), flush=True)
+        except OSError as error:  # whoever started it in the background may read nothing
+            log.warning("this node is ready; the standard output takes nothing: %s", error.strerror)
+            give_up(sys.stdout)
 
     async def run() -> None:
         await run_node(

@@ -69,8 +69,21 @@ def checked(flag: str, values: Sequence[str] | None, complain: Callable[[str], s
 
 def print_json(value: Any) -> None:
     """Print one value as one line of JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain) + "\n")
+    sys.stdout.write(json_text(value, sys.stdout.encoding) + "\n")
     sys.stdout.flush()
+
+
+def json_text(value: Any, encoding: str | None) -> str:
+    r"""Return a value as one line of JSON, escaped where the encoding lacks a letter.
+
+    A byte of a path that is no UTF-8 is the escape `\udc80` to `\udcff`, as Python has it: `os.fsencode` gives it back.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    try:
+        text.encode(encoding or "utf-8")
+        return text
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"), default=_plain)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

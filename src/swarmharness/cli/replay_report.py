@@ -78,7 +78,7 @@ def _read(path: Path) -> Trace:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise InputError(f"{path} is larger than {FILE_BYTES_MAX} bytes; cut it into pieces")
-        with path.open("r", encoding="utf-8", newline="\n") as file:
+        with path.open("r", encoding="utf-8-sig", newline="\n") as file:
             # A line is read no further than it may be long, so that a file without newlines costs no memory.
             return read_trace(iter(lambda: file.readline(LINE_CHARS_MAX + 1), ""), str(path))
     except (OSError, UnicodeDecodeError) as error:

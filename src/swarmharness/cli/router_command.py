@@ -149,15 +149,16 @@ def _check_work(items: int, input_bytes: int) -> None:
 def _read_text(path: Path, bytes_max: int) -> str:
     """Return a text file's content; raises InputError if it cannot be read, is too large or is not UTF-8."""
     from swarmharness.errors import InputError
+    from swarmharness.text_bytes import text_from
 
     try:
         with path.open("rb") as file:
             data = file.read(bytes_max + 1)
         if len(data) > bytes_max:
             raise InputError(f"{path} is larger than {bytes_max} bytes")
-        return data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        return text_from(data)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path} cannot be read: {reason}") from None
 
 

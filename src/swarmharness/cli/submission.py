@@ -112,6 +112,7 @@ class Submission:
                         nursery.start_soon(self._feed, control, self._inputs, kind)
                     await self._take(control, kind)
                     nursery.cancel_scope.cancel()  # a job can end before its input does, at its deadline
+            sys.stdout.flush()  # what it does not take is told while it can be told how to get it again
             done = True
         finally:
             if not done:

@@ -21,6 +21,7 @@ from swarmharness.errors import ConfigurationError, InputError
 from swarmharness.execution.item_files import item_from_path, version_of
 from swarmharness.execution.items import item_bytes_max, item_from_text
 from swarmharness.execution.skill import Kind
+from swarmharness.hints import quoted
 from swarmharness.jobs.journal import Item
 
 STDIN = "-"
@@ -112,7 +113,7 @@ class Inputs:
         """
         for item in self._texts(kind) if kind is Kind.TEXT_EMBEDDING else self._whole_files(kind):
             self._count += 1
-            yield item
+            yield item if isinstance(item, bytes) else _text(item)
         if self._count == 0:
             raise InputError("the input is empty: there is nothing to submit")
 
@@ -139,7 +140,9 @@ class Inputs:
     def _texts(self, kind: Kind) -> Iterator[Item]:
         for number, argument in enumerate(self._arguments, 1):
             if Path(argument).is_file():
-                print(f"note: {argument} is taken as a text; `--input {argument}` reads the file", file=sys.stderr)
+                print(
+                    f"note: {argument} is taken as a text; `--input {quoted(argument)}` reads the file", file=sys.stderr
+                )
             shown = argument if len(argument) <= LABEL_CHARS_MAX else argument[: LABEL_CHARS_MAX - 1] + "…"
             self._begin(f'"{shown}"')
             yield item_from_text(kind, argument) if argument.strip() else f"input {number} is empty"
@@ -207,6 +210,11 @@ class Inputs:
                 yield item_from_path(kind, path)
             except InputError as error:
                 yield str(error)
+
+
+def _text(reason: str) -> str:
+    """Return a reason that may name a file with bytes that are no UTF-8, with these in backslashes: it is kept."""
+    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _blank(number: int, name: str) -> str:

@@ -129,7 +129,7 @@ class OutputFile:
                 self._write_line(line)
 
     def _write_line(self, line: Mapping[str, Any] | None) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._file.write(json_text(line, "utf-8").encode() + b"\n")
 
     def add(self, index: int, output: bytes, line: Mapping[str, Any] | None) -> None:
         """Take one result, in input order; ProtocolError for an output that cannot be written."""

@@ -22,6 +22,7 @@ from swarmharness.execution.items import item_from_text, to_json
 from swarmharness.execution.skill import Kind
 from swarmharness.node.control import Control, open_control
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
+from swarmharness.node.signals import run_until_told
 
 Narrator = Callable[[str], None]
 
@@ -70,7 +71,7 @@ class Story:
 def run(*, as_json: bool) -> None:
     """Run the demonstration; raises SwarmError if any text was left without an answer."""
     with tempfile.TemporaryDirectory(prefix="swarmharness-demo-") as base, NodeGroup() as group:
-        story = trio.run(_play, Path(base), group, as_json)
+        story = run_until_told(lambda: _play(Path(base), group, as_json))
     if as_json:
         print_json({"event": "done", **{name: getattr(story, name) for name in Story.__slots__}})
 

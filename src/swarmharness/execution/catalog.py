@@ -20,6 +20,7 @@ from swarmharness.execution.skill import (
     SkillManifest,
     read_manifest,
 )
+from swarmharness.text_bytes import text_from
 
 SHIPPED_FOLDER = Path(__file__).parent / "skills"
 
@@ -80,9 +81,9 @@ def read_skill(folder: Path, *, shipped: bool = False, own_files: bool = False) 
     if len(data) > MANIFEST_BYTES_MAX:
         raise InputError(f"{path}: more than {MANIFEST_BYTES_MAX // 1024} KiB")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8") from None
+        text = text_from(data)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     reading = Reading()
     manifest = read_manifest(text, str(path), reading)
     if own_files and manifest is not None:

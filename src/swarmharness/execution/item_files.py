@@ -8,6 +8,7 @@ from pathlib import Path
 from swarmharness.errors import InputError
 from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, ITEM_BYTES_MAX, item_from_bytes
 from swarmharness.execution.skill import Kind
+from swarmharness.hints import quoted
 
 FileVersion = tuple[int, int, int]
 
@@ -36,7 +37,7 @@ def read_file(path: Path, bytes_max: int, *, ends_only: bool = False) -> bytes:
                 data = file.read(bytes_max + 1)
             changed = version_of(os.fstat(file.fileno())) != version_of(before)
     except IsADirectoryError:
-        raise InputError(f'{path} is a folder; name its files: "{path}/*"') from None
+        raise InputError(f"{path} is a folder; name its files: {quoted(path)}/*") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -221,7 +222,10 @@ class SkillWorker:
 
     def _load_message(self) -> Load:
         self._threads_in_use = self._threads()
-        files = [FilePath(file.name, str(self._store.path(file.sha256)), file.sha256) for file in self._manifest.files]
+        files = [
+            FilePath(file.name, os.fsencode(self._store.path(file.sha256)), file.sha256)
+            for file in self._manifest.files
+        ]
         return Load(
             manifest=self._skill.text,
             files=tuple(files),

@@ -6,9 +6,10 @@ NumPy has no bfloat16: such tensors are arrays of float32, which holds the same 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Container, Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,17 +80,31 @@ def read_npz(data: bytes, where: str, *, size_bytes_max: int) -> tuple[Tensor, .
 
 def _load_npz(data: bytes, size_bytes_max: int) -> dict[str, Array]:
     if not zipfile.is_zipfile(io.BytesIO(data)):
+        _check_claim(io.BytesIO(data), len(data))
         return {"x": np.load(io.BytesIO(data), allow_pickle=False)}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         unpacked_bytes = sum(info.file_size for info in archive.infolist())
-    if unpacked_bytes > size_bytes_max:
-        raise InputError(f"{unpacked_bytes} bytes unpacked; at most {size_bytes_max} are allowed")
+        if unpacked_bytes > size_bytes_max:
+            raise InputError(f"{unpacked_bytes} bytes unpacked; at most {size_bytes_max} are allowed")
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                _check_claim(member, info.file_size)
     with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
         arrays = {name: loaded[name] for name in loaded.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"{name} in it is no array")
     return arrays
+
+
+def _check_claim(stream: IO[bytes], size_bytes: int) -> None:
+    """Raise InputError for a `.npy` file whose header claims more than there is: memory would be taken for it."""
+    if stream.read(8) != b"\x93NUMPY\x01\x00":
+        return  # of a later version, which only odd types need, or no array: what reads it finds that out
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    claimed_bytes = math.prod(shape) * dtype.itemsize
+    if claimed_bytes > size_bytes:
+        raise InputError(f"its header claims {claimed_bytes} bytes of numbers, and it has {size_bytes} in all")
 
 
 def bfloat16_bits(array: Array) -> npt.NDArray[np.uint16]:

@@ -6,6 +6,7 @@ Started by `worker_process` as `python -m swarmharness.execution.worker FD PAREN
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
@@ -101,8 +102,9 @@ class Worker:
 
     def _load(self, load: Load) -> Loaded:
         manifest = parse_manifest(load.manifest, "skill.toml")
+        paths = {file.name: nameable(Path(os.fsdecode(file.path))) for file in load.files}
         for file in load.files:
-            if digest_of(Path(file.path)) != file.sha256:
+            if digest_of(paths[file.name]) != file.sha256:
                 raise InputError(
                     f"{file.name} was damaged in the model store; run `swarmharness skills pull {manifest.name}`"
                 )
@@ -112,11 +114,10 @@ class Worker:
         if sessions.candidates == (CPU,):  # drivers of accelerators reserve far more than they use
             limit_memory(load.memory_bytes + DATA_HEADROOM_BYTES + load.threads * THREAD_HEADROOM_BYTES)
         runner_type = runner_of(manifest)
-        files = {file.name: Path(file.path) for file in load.files}
-        self._names = {file.path: file.name for file in load.files}
+        self._names = {str(path): name for name, path in paths.items()}
 
         def open_models() -> Opened:
-            self._runner = runner_type(files, sessions)
+            self._runner = runner_type(paths, sessions)
             return Opened(sessions.provider, tuple(warning[:_REASON_MAX] for warning in sessions.warnings))
 
         self._open, self._runner = open_models, None
@@ -143,6 +144,16 @@ class Worker:
         return Done(
             tuple(Output(output.data, output.error[:_REASON_MAX], output.flags) for output in outputs), service_us
         )
+
+
+def nameable(path: Path) -> Path:
+    """Return a file's path as libraries take it: one that is no UTF-8 by its name, from its own folder."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        os.chdir(path.parent)  # the files of a skill lie in one folder, under names of ours
+        return Path(path.name)
+    return path
 
 
 def run_items(runner: Runner, items: Sequence[bytes], parameters: Mapping[str, Any]) -> list[ItemOutput]:

@@ -55,7 +55,8 @@ class FilePath:
     """Where a file of the skill lies, and what its digest must be."""
 
     name: Annotated[str, Size(100)]
-    path: Annotated[str, Size(_PATH_BYTES_MAX)]
+    path: Annotated[bytes, Size(_PATH_BYTES_MAX)]
+    """As the system has it, which need not be a text."""
     sha256: Digest
 
 

@@ -7,6 +7,7 @@ is `job number << 36 | index`, so that answers lie on disk in the order in which
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -95,10 +96,16 @@ def job_row(record: JobRecord) -> Row:
     """Return the values of `BEGIN`."""
     return (
         *(record.job_id, record.skill, record.kind, options_text(record.options), record.deadline_s),
-        *(json.dumps(dict(record.source)), record.out, record.created_us, record.ended_us),
+        *(json.dumps(dict(record.source)), path_value(record.out), record.created_us, record.ended_us),
         *(str(record.state), record.reason, record.items_fed, record.items_answered),
         *(record.input_ended, record.spent_microcredits, record.model_digest),
     )
+
+
+def path_value(path: str) -> str | bytes:
+    """Return a path as SQLite takes it: one that is no UTF-8 as bytes, also in a column of texts."""
+    raw = os.fsencode(path)
+    return raw if path != raw.decode("utf-8", "replace") else path
 
 
 def options_text(options: JobOptions) -> str:
@@ -127,7 +134,7 @@ def record_of(row: Row) -> JobRecord:
     """Return the job of a row of `_JOB_COLUMNS`; raises ValueError, TypeError or KeyError for one that is none."""
     job_id, skill, kind, options, deadline_s, source, out, created_us, ended_us, state, reason, *counts = row
     fed, answered, input_ended, spent, model_digest = counts[:5]
-    if not all(isinstance(text, str) for text in (job_id, skill, kind, out, reason)):
+    if not all(isinstance(text, str) for text in (job_id, skill, kind, os.fsdecode(out), reason)):
         raise TypeError("a text of a job is none")
     if not isinstance(model_digest, bytes) or len(model_digest) not in (0, MODEL_DIGEST_BYTES):
         raise TypeError("the model of a job is none")
@@ -138,7 +145,7 @@ def record_of(row: Row) -> JobRecord:
         options=_options(options),
         deadline_s=float(deadline_s),
         source=dict(json.loads(source)),
-        out=out,
+        out=os.fsdecode(out),
         created_us=int(created_us),
         ended_us=int(ended_us),
         state=JobState(state),

@@ -80,7 +80,7 @@ class SqliteJournal:
 
     def begin_again(self, record: JobRecord) -> None:
         """See `Journal`."""
-        row = (sql.options_text(record.options), record.deadline_s, record.out, record.job_id)
+        row = (sql.options_text(record.options), record.deadline_s, sql.path_value(record.out), record.job_id)
         self._note((sql.BEGIN_AGAIN, [row]))
 
     def fed(self, job_id: str, first_index: int, digests: bytes, counts: Counts) -> None:

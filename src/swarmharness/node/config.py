@@ -12,6 +12,7 @@ from pathlib import Path
 from swarmharness.credit.admission import STRANGER_BUDGET_MICROCREDITS, Policy
 from swarmharness.credit.ledger import HORIZON_EPOCHS
 from swarmharness.errors import ConfigurationError
+from swarmharness.hints import quoted
 from swarmharness.identity import PeerId
 from swarmharness.jobs.verification.policy import Mode
 from swarmharness.node.config_file import read_psk, read_text
@@ -361,7 +362,9 @@ def load_config(path: Path | None) -> Config:
     source = Source(str(path), text)
     config = parse_config(source)
     if mode & 0o077 and any(not target.startswith("/") for target in config.network.bootstrap):
-        problem = f"holds an invite, which may carry the swarm's key, and others can read this file: chmod 600 {path}"
+        problem = (
+            f"holds an invite, which may carry the swarm's key, and others can read this file: chmod 600 {quoted(path)}"
+        )
         raise source.error(("network", "bootstrap"), problem)
     if config.network.psk_file:
         psk_file = path.parent / config.network.psk_file

@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 
 from swarmharness.errors import ConfigurationError
+from swarmharness.hints import quoted
+from swarmharness.text_bytes import text_from
 
 FILE_BYTES_MAX = 1024 * 1024
 PSK_BYTES = 32
@@ -19,11 +21,11 @@ def read_text(path: Path) -> tuple[str, int]:
             data = file.read(FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
             raise ConfigurationError(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a configuration")
-        return data.decode(), mode
+        return text_from(data), mode
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist: `swarmharness config init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"{path} cannot be read: {reason}") from None
 
 
@@ -31,13 +33,13 @@ def read_psk(path: Path) -> bytes:
     """Return the 32-byte pre-shared key in a file of 64 hexadecimal digits that only its owner can read."""
     text, mode = read_text(path)
     if mode & 0o077:
-        raise ConfigurationError(f"{path} can be read by others: chmod 600 {path}")
+        raise ConfigurationError(f"{path} can be read by others: chmod 600 {quoted(path)}")
     try:
         psk = bytes.fromhex(text.strip())
     except ValueError:
         psk = b""
     if len(psk) != PSK_BYTES:
         raise ConfigurationError(
-            f"{path} should hold {2 * PSK_BYTES} hexadecimal digits: openssl rand -hex 32 > {path}"
+            f"{path} should hold {2 * PSK_BYTES} hexadecimal digits: openssl rand -hex 32 > {quoted(path)}"
         )
     return psk

@@ -9,8 +9,8 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,12 +19,15 @@ import trio
 
 from swarmharness import __version__
 from swarmharness.errors import ConfigurationError, PeerLostError, ProtocolError, UnavailableError, cause_text
+from swarmharness.hints import quoted
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
 from swarmharness.network.ports import Handler, Request
 from swarmharness.network.settings import ChannelSettings
-from swarmharness.node.data_dir import DataDir
+from swarmharness.node.data_dir import DataDir, process_text
 
+SOCKET_PATH_BYTES_MAX = 100
+"""Linux allows 107 bytes and macOS 103 for the path of a Unix socket."""
 MESSAGE_BYTES_MAX = 256 * 2**20
 _METHOD = "control"
 _SETTINGS = ChannelSettings(
@@ -64,7 +67,7 @@ class RemoteControl:
 
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
         """See `Control`."""
-        payload: bytes = msgpack.packb([method, dict(params)])
+        payload = _packed([method, dict(params)])
         try:
             answer = await self._channel.call(_METHOD, payload, timeout_s=timeout_s)
         except PeerLostError as error:
@@ -77,13 +80,12 @@ async def open_control(directory: DataDir) -> AsyncIterator[RemoteControl]:
     """Connect to the node that runs on a data directory; raises UnavailableError if there is none."""
     path = directory.control_socket
     try:
-        stream = await trio.open_unix_socket(path)
+        with _reachable(path) as name:
+            stream = await trio.open_unix_socket(name)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise ConfigurationError(f"{path} belongs to another user's node") from None
-        raise UnavailableError(
-            f"no node runs on {directory.path}: start one with `swarmharness node start --data-dir {directory.path}`"
-        ) from None
+        raise UnavailableError(_why_nobody_answers(directory)) from None
     channel = Channel(stream, _USER, {}, _SETTINGS)
     software = (await channel.handshake()).software
     if software != _SETTINGS.software:
@@ -115,8 +117,7 @@ async def serve_control(
         message = _unpacked(request.payload)
         if not (isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict)):
             raise ProtocolError("a control call is [method, parameters]")
-        result: bytes = msgpack.packb(await api.call(str(message[0]), message[1], request.timeout_s))
-        return result
+        return _packed(await api.call(str(message[0]), message[1], request.timeout_s))
 
     handlers: dict[str, Handler] = {_METHOD: answer}
 
@@ -137,6 +138,36 @@ async def serve_control(
         _remove(path)
 
 
+@contextmanager
+def _reachable(path: Path) -> Iterator[str]:
+    """Yield a name of a socket's path that fits into a socket's address; good in this process and block only.
+
+    The folder is opened, and named by its descriptor: so the socket lies in the data directory however deep that is,
+    and whoever knows the directory finds it, whatever the environment says.
+    """
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+        yield os.fspath(path)
+        return
+    if not Path("/proc/self/fd").is_dir():
+        raise ConfigurationError(f"{path.parent} is too long for the control socket here: choose a shorter --data-dir")
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _why_nobody_answers(directory: DataDir) -> str:
+    pid = directory.holder_pid()
+    if pid is not None:
+        return (
+            f"{process_text(pid)} uses {directory.path} and takes no commands: it starts or stops just now, or it is a"
+            " command that joined a swarm by itself; try again in a moment"
+        )
+    start = f"swarmharness node start --data-dir {quoted(directory.path)}"
+    return f"no node runs on {directory.path}: start one with `{start}`"
+
+
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
@@ -147,7 +178,8 @@ def _listen(path: Path) -> trio.SocketListener:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     umask = os.umask(0o177)  # so that there is no moment between bind and chmod in which others could connect
     try:
-        listener.bind(os.fspath(path))
+        with _reachable(path) as name:
+            listener.bind(name)
     except OSError as error:
         listener.close()
         raise ConfigurationError(f"cannot make the control socket {path}: {error.strerror}") from None
@@ -157,8 +189,14 @@ def _listen(path: Path) -> trio.SocketListener:
     return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
 
 
+def _packed(value: Any) -> bytes:
+    # A path may hold bytes that are no UTF-8; both ends are the same user's, and have it as Python has.
+    packed: bytes = msgpack.packb(value, unicode_errors="surrogateescape")
+    return packed
+
+
 def _unpacked(payload: bytes) -> Any:
     try:
-        return msgpack.unpackb(payload, strict_map_key=False)
+        return msgpack.unpackb(payload, strict_map_key=False, unicode_errors="surrogateescape")
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
         raise ProtocolError(f"a control message is not MessagePack ({cause_text(error)})") from None

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from swarmharness.errors import ConfigurationError
+from swarmharness.hints import quoted
 from swarmharness.identity import SEED_BYTES, Identity
 
 DATA_DIR_VARIABLE = "SWARMHARNESS_DATA_DIR"
-SOCKET_PATH_BYTES_MAX = 100
-"""Linux allows 107 bytes and macOS 103 for the path of a Unix socket."""
+LOCK_ATTEMPTS = 5
+"""Whoever only asks who holds a directory holds it for an instant."""
+LOCK_RETRY_S = 0.02
 
 
 def default_data_dir() -> Path:
     """`$SWARMHARNESS_DATA_DIR`, else `$XDG_DATA_HOME/swarmharness`, else `~/.local/share/swarmharness`."""
     chosen = os.environ.get(DATA_DIR_VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else _xdg("XDG_DATA_HOME", ".local/share")
+    return absolute(Path(chosen)) if chosen else _xdg("XDG_DATA_HOME", ".local/share")
 
 
 def cache_dir() -> Path:
@@ -40,7 +42,24 @@ def model_folder() -> Path:
 def _xdg(variable: str, fallback: str) -> Path:
     base = os.environ.get(variable, "")
     # The XDG specification says that relative paths are to be ignored.
-    return (Path(base) if base.startswith("/") else Path.home() / fallback) / "swarmharness"
+    return (Path(base) if base.startswith("/") else _home(variable) / fallback) / "swarmharness"
+
+
+def _home(instead: str) -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise ConfigurationError(f"this user has no home directory: set HOME or {instead}") from None
+
+
+def absolute(path: Path) -> Path:
+    """Return a path that a user wrote, with its `~`, as an absolute one."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"{path}: there is no such home directory; write the whole path") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the current directory is gone: {error.strerror}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +71,7 @@ class DataDir:
     @classmethod
     def at(cls, path: Path | None) -> DataDir:
         """Return the directory that a `--data-dir` option names, or the default one."""
-        return cls(path.expanduser().absolute() if path else default_data_dir())
+        return cls(absolute(path) if path else default_data_dir())
 
     @property
     def config_file(self) -> Path:
@@ -86,21 +105,12 @@ class DataDir:
 
     @property
     def control_socket(self) -> Path:
-        """Where the node listens for commands; elsewhere than in the directory if that path were too long."""
-        inside = self.path / "control.sock"
-        if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES_MAX:
-            return inside
-        name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        if runtime.startswith("/") and len(os.fsencode(runtime)) <= SOCKET_PATH_BYTES_MAX - 40:
-            return Path(runtime) / f"swarmharness-{name}.sock"
-        return Path(tempfile.gettempdir()) / f"swarmharness-{os.getuid()}" / f"{name}.sock"
+        """Where the node listens for commands: `node.control` knows how to reach it, however long the path."""
+        return self.path / "control.sock"
 
     def create(self) -> None:
-        """Make the directory, 0700, and the one of the control socket; a foreign or open one is refused."""
+        """Make the directory, 0700; a foreign or open one is refused."""
         _make_private_directory(self.path)
-        if self.control_socket.parent.name == f"swarmharness-{os.getuid()}":
-            _make_private_directory(self.control_socket.parent)
 
     def identity(self) -> Identity:
         """Return the node's identity, made on first use; refuses a key that is damaged or that others can read."""
@@ -126,7 +136,7 @@ class DataDir:
                 return None
             with file:
                 if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                    raise ConfigurationError(f"{path} can be read by others: chmod 600 {path}")
+                    raise ConfigurationError(f"{path} can be read by others: chmod 600 {quoted(path)}")
                 return file.read(4096)
 
     def write_secret(self, name: str, data: bytes, *, replace: bool = True) -> None:
@@ -165,13 +175,11 @@ class DataDir:
         with _disk(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(handle):
                 raise ConfigurationError(
                     f"{self.path} is in use by the node with pid {_read_pid(handle)}: stop that one with `swarmharness "
-                    f"node stop --data-dir {self.path}`, or start this one with another --data-dir"
-                ) from None
+                    f"node stop --data-dir {quoted(self.path)}`, or start this one with another --data-dir"
+                )
             with _disk(path):
                 os.ftruncate(handle, 0)
                 os.write(handle, str(os.getpid()).encode())
@@ -194,6 +202,22 @@ class DataDir:
         return None
 
 
+def process_text(pid: int) -> str:
+    """Return what to call a process that holds a directory; one that just got it may not have said yet who it is."""
+    return f"the process with pid {pid}" if pid else "a process"
+
+
+def _locked(handle: int) -> bool:
+    for attempt in range(LOCK_ATTEMPTS):
+        time.sleep(LOCK_RETRY_S if attempt else 0)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            continue
+    return False
+
+
 def _read_pid(handle: int) -> int:
     text = os.pread(handle, 20, 0)
     return int(text) if text.isdigit() else 0
@@ -206,7 +230,7 @@ def _make_private_directory(path: Path) -> None:
         if found.st_uid != os.getuid():
             raise ConfigurationError(f"{path} belongs to another user: choose another directory with --data-dir")
         if stat.S_IMODE(found.st_mode) & 0o022:
-            raise ConfigurationError(f"others can write to {path}: chmod 700 {path}")
+            raise ConfigurationError(f"others can write to {path}: chmod 700 {quoted(path)}")
 
 
 def _sync_directory(path: Path) -> None:

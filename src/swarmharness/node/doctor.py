@@ -13,21 +13,24 @@ from typing import Any
 
 import trio
 
-from swarmharness.errors import SwarmError, leaf
+from swarmharness.errors import ConfigurationError, SwarmError, leaf
 from swarmharness.execution.catalog import find_skills
 from swarmharness.execution.model_store import ModelStore
+from swarmharness.hints import quoted
 from swarmharness.node.config import Config, load_config
 from swarmharness.node.control import open_control
-from swarmharness.node.data_dir import DataDir, cache_dir, model_folder
+from swarmharness.node.data_dir import DataDir, cache_dir, model_folder, process_text
 from swarmharness.node.doctor_machine import (
     Finding,
     clock,
     dependencies,
+    exists,
     nearest_existing,
     platform,
     providers,
     python,
     space,
+    stopped,
 )
 from swarmharness.node.doctor_network import addresses, ports
 from swarmharness.node.not_offered import by_reason
@@ -59,7 +62,11 @@ def examine(directory: DataDir, config_file: Path | None) -> Iterator[Finding]:
     yield providers(() if config is None else config.execution.providers)
     yield from _data_dir(directory)
     yield space("data directory space", directory.path)
-    yield space("model cache space", cache_dir())
+    try:
+        yield space("model cache space", cache_dir())
+    except ConfigurationError as error:
+        yield Finding("model cache space", "fail", str(error), "set HOME, or XDG_CACHE_HOME")
+        return
     yield clock(directory)
     if config is None:
         yield Finding("configuration", "fail", mistake, "correct that line, then `swarmharness config check`")
@@ -72,7 +79,7 @@ def examine(directory: DataDir, config_file: Path | None) -> Iterator[Finding]:
 
 def _data_dir(directory: DataDir) -> Iterator[Finding]:
     path = directory.path
-    if not path.exists():
+    if not exists(path):
         nearest = nearest_existing(path)
         if os.access(nearest, os.W_OK | os.X_OK):
             yield Finding("data directory", "ok", f"{path} will be made by the first start")
@@ -80,10 +87,12 @@ def _data_dir(directory: DataDir) -> Iterator[Finding]:
             yield Finding("data directory", "fail", f"{nearest} is not writable", "choose another with --data-dir")
         return
     if not os.access(path, os.W_OK | os.X_OK):
-        yield Finding("data directory", "fail", f"{path} is not writable", f"chmod 700 {path}, or another --data-dir")
+        yield Finding(
+            "data directory", "fail", f"{path} is not writable", f"chmod 700 {quoted(path)}, or another --data-dir"
+        )
         return
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        yield Finding("data directory", "warn", f"{path} is open to others", f"chmod 700 {path}")
+        yield Finding("data directory", "warn", f"{path} is open to others", f"chmod 700 {quoted(path)}")
     else:
         yield Finding("data directory", "ok", str(path))
     for one in find_set_aside(path):
@@ -91,13 +100,15 @@ def _data_dir(directory: DataDir) -> Iterator[Finding]:
         detail = f"{one.holds}: a damaged file was set aside on {since} as {one.path}"
         yield Finding("damaged file", "warn", detail, one.advice)
     yield from _node(directory)
-    if not directory.identity_file.exists():
+    if not exists(directory.identity_file):
         yield Finding("key", "ok", "will be made by the first start")
         return
     try:
         yield Finding("key", "ok", directory.identity().peer_id)
     except SwarmError as error:
-        yield Finding("key", "fail", str(error), f"chmod 600 {directory.identity_file}, or restore it from a backup")
+        yield Finding(
+            "key", "fail", str(error), f"chmod 600 {quoted(directory.identity_file)}, or restore it from a backup"
+        )
 
 
 def _node(directory: DataDir) -> Iterator[Finding]:
@@ -113,8 +124,8 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     try:
         status = trio.run(ask)
     except (SwarmError, ExceptionGroup) as error:
-        detail = f"pid {pid} holds the directory but does not answer: {leaf(error)}"
-        yield Finding("node", "fail", detail, f"kill {pid}")
+        detail = f"{process_text(pid)} uses the directory but does not answer: {leaf(error)}"
+        yield Finding("node", "fail", detail, _wake(pid))
         return
     yield Finding("node", "ok", f"runs, pid {pid}, {status['registry']['connected']} peers connected")
     if "reach" in status:  # else the node is of an older version
@@ -127,6 +138,14 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     for reason, names in by_reason(status.get("not_offered", {})).items():
         detail = f"not offered: {', '.join(names)}: {reason}"
         yield Finding("skill", "warn", detail, f"do so, or see `swarmharness skills show {names[0]}`")
+
+
+def _wake(pid: int) -> str:
+    """Return what to do about a process that does not answer: it may be healthy, and only its owner can tell."""
+    if stopped(pid):
+        return f"it is stopped: `kill -CONT {pid}` lets it go on"
+    shown = f"; `ps -p {pid}` shows what it is" if pid else ""
+    return f"look again in a minute: it may start, stop or be busy{shown}"
 
 
 def _bootstrap(config: Config) -> Iterator[Finding]:
@@ -160,7 +179,7 @@ def _models(directory: DataDir) -> Iterator[Finding]:
     catalog = find_skills(directory.skills_folder)
     store = ModelStore(model_folder())
     for folder, problem in sorted(catalog.problems.items()):
-        yield Finding("skill", "warn", problem, f"mend or remove {directory.skills_folder / folder}")
+        yield Finding("skill", "warn", problem, f"mend or remove {quoted(directory.skills_folder / folder)}")
     for name, skill in sorted(catalog.skills.items()):
         missing = store.missing(skill.manifest)
         if missing:

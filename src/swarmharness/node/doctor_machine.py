@@ -16,6 +16,7 @@ from typing import Literal
 
 import swarmharness
 from swarmharness.execution.providers import shortfall
+from swarmharness.hints import quoted
 from swarmharness.node.data_dir import DataDir
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -70,10 +71,12 @@ def dependencies() -> Iterator[Finding]:
             missing.setdefault(extra.group(1) if extra else "", []).append(name.group())
     if "" in missing:
         names = ", ".join(missing[""])
-        yield Finding("dependencies", "fail", f"missing: {names}", f"{sys.executable} -m pip install swarmharness")
+        yield Finding(
+            "dependencies", "fail", f"missing: {names}", f"{quoted(sys.executable)} -m pip install swarmharness"
+        )
     elif "models" in missing:
         names = ", ".join(missing["models"])
-        remedy = f"{sys.executable} -m pip install 'swarmharness[models]'"
+        remedy = f"{quoted(sys.executable)} -m pip install 'swarmharness[models]'"
         yield Finding("dependencies", "warn", f"some skills cannot run without: {names}", remedy)
     else:
         yield Finding("dependencies", "ok", f"{found} packages, swarmharness {swarmharness.__version__}")
@@ -96,7 +99,7 @@ def providers(wanted: Sequence[str] = ()) -> Finding:
     words = run.stdout.split()
     if run.returncode != 0 or len(words) < 2:
         reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-        remedy = f"{sys.executable} -m pip install --force-reinstall onnxruntime"
+        remedy = f"{quoted(sys.executable)} -m pip install --force-reinstall onnxruntime"
         return Finding("execution providers", "fail", f"ONNX Runtime does not load: {reason}", remedy)
     if problem := shortfall(words[1:], wanted):
         detail, _, remedy = problem.rpartition(": ")
@@ -122,7 +125,7 @@ def clock(directory: DataDir) -> Finding:
     """Compare the wall clock with files that exist and with the monotonic clock; takes 0.2 s."""
     remedy = "switch on time synchronisation, for example: timedatectl set-ntp true"
     installed = Path(swarmharness.__file__).stat().st_mtime
-    newest = max(installed, directory.path.stat().st_mtime if directory.path.exists() else 0.0)
+    newest = max(installed, directory.path.stat().st_mtime if exists(directory.path) else 0.0)
     now = time.time()
     if now < newest - 60:
         return Finding("clock", "fail", f"{newest - now:.0f} s behind the newest file of SwarmHarness", remedy)
@@ -134,8 +137,24 @@ def clock(directory: DataDir) -> Finding:
     return Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
 
 
+def exists(path: Path) -> bool:
+    """Tell whether there is a file or folder that this user may see."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def stopped(pid: int) -> bool:
+    """Tell whether a process was stopped (SIGSTOP, Ctrl-Z), where the system says so."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
+
+
 def nearest_existing(path: Path) -> Path:
     """Return the path or its nearest ancestor that exists."""
-    while not path.exists():
+    while not exists(path):
         path = path.parent
     return path

@@ -43,6 +43,7 @@ from swarmharness.node.pause_file import PauseFile
 from swarmharness.node.psk import swarm_psk
 from swarmharness.node.reload import watch_config
 from swarmharness.node.set_aside import find_set_aside
+from swarmharness.node.signals import ending_signals
 from swarmharness.node.trace_file import TraceFile
 from swarmharness.owner.machine import MachineSensors
 from swarmharness.owner.ports import OwnerPorts
@@ -69,14 +70,14 @@ async def run_node(
     on_ready: Callable[[dict[str, Any]], None],
     on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run a node until SIGINT, SIGTERM or `node.stop`; then finish what it has, and return.
+    """Run a node until Ctrl-C, a signal to end, or `node.stop`; then finish what it has, and return.
 
     `listen`, `join` and `skills` (None: as configured) come from the command line and win over the configuration.
     `config_file` is where `config` came from; it is watched for changes that need no restart.
     """
     stopping = trio.Event()
     targets = [*config.network.bootstrap, *join]
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, *ending_signals()) as signals:
         opened = open_node(directory, config, listen=listen, join=targets, skills=skills, stop=stopping.set)
         async with opened as node, trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, signals, stopping)

@@ -194,7 +194,7 @@ class FrameDecoder:
 
 
 def _cut(text: str) -> bytes:
-    raw = " ".join(text.split()).encode(errors="replace")
+    raw = " ".join(text.split()).encode(errors="backslashreplace")
     return raw if len(raw) <= TEXT_BYTES_MAX else raw[:TEXT_BYTES_MAX].decode(errors="ignore").encode()
 
 

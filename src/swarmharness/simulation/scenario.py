@@ -16,6 +16,7 @@ from swarmharness.jobs.context import VERIFY
 from swarmharness.node.config_schema import Source, documented, key, read_table, suggestion, toml_table
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.simulation.randomness import LAWS
+from swarmharness.text_bytes import text_from
 
 VERSION = 1
 FILE_BYTES_MAX = 256 * 1024
@@ -325,11 +326,11 @@ def load_scenario(path: Path) -> Scenario:
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
-        text = data.decode()
+        text = text_from(data)
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist; scenarios are in configs/scenarios") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"{path} cannot be read: {reason}") from None
     if len(data) > FILE_BYTES_MAX:
         raise ConfigurationError(f"{path} is larger than {FILE_BYTES_MAX} bytes: it is not a scenario")

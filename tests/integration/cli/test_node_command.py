@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,20 +132,6 @@ def test_an_unknown_skill_is_refused_at_the_start(tmp_path: Path) -> None:
     assert done.returncode in (2, 4)
     assert "text-embedding" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_a_long_data_directory_works_through_a_socket_elsewhere(
-    tmp_path: Path, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with tempfile.TemporaryDirectory() as runtime:  # shorter than tmp_path
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        node = start(nodes, tmp_path / ("long-" * 20))
-        assert not (node.data_dir / "control.sock").exists()
-        (path,) = Path(runtime).iterdir()
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert command("node", "status", data_dir=node.data_dir).returncode == 0
-        assert node.end(signal.SIGTERM)[0] == 0
-        assert not path.exists()
 
 
 def test_an_invite_of_a_loopback_node_comes_with_a_warning_and_works_here(tmp_path: Path, nodes: list[Node]) -> None:

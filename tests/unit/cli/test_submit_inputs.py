@@ -159,7 +159,7 @@ def test_what_exists_and_cannot_be_used_is_an_item_of_its_own(tmp_path: Path) ->
     inputs = Inputs(named, [])
     assert items_of(inputs, Kind.IMAGE_OCR) == [
         f"{tmp_path}/void.png: the file is empty",
-        f'{folder} is a folder; name its files: "{folder}/*"',
+        f"{folder} is a folder; name its files: {folder}/*",
         b"an image",
     ]
     assert [inputs.label(index) for index in range(3)] == named

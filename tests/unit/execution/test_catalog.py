@@ -7,6 +7,7 @@ import pytest
 
 from swarmharness.errors import ConfigurationError, InputError, MistakesError, UnavailableError
 from swarmharness.execution.catalog import (
+    SHIPPED_FOLDER,
     InstalledSkill,
     check_name,
     copy_skill,
@@ -88,11 +89,19 @@ def test_a_broken_skill_is_reported_and_the_others_still_work(tmp_path: Path) ->
         catalog.get("broken")
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 300_000])
+@pytest.mark.parametrize("content", [b"\xff\xff", b"\xff\xfes\0", bytes(100), b"x" * 300_000])
 def test_a_manifest_that_is_no_text_or_too_long_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "skill.toml").write_bytes(content)
-    with pytest.raises(InputError, match=r"skill\.toml: (not UTF-8|more than 256 KiB)"):
+    with pytest.raises(
+        InputError, match=r"skill\.toml: (it is not UTF-8|it is UTF-16|it holds zero bytes|more than 256 KiB)"
+    ):
         read_skill(tmp_path)
+
+
+def test_a_manifest_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    text = read_skill(SHIPPED_FOLDER / "image-ocr").text
+    (tmp_path / "skill.toml").write_text(text, "utf-8-sig")
+    assert read_skill(tmp_path).text == text
 
 
 def test_a_folder_without_a_manifest_is_no_skill(tmp_path: Path) -> None:

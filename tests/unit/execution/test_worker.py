@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def answer(worker: Worker, message: Message) -> Message:
 def load(tmp_path: Path, data: bytes, text: str | None = None, digest: bytes | None = None) -> Load:
     path = tmp_path / "m"
     path.write_bytes(data)
-    file = FilePath("model.onnx", str(path), digest or hashlib.sha256(data).digest())
+    file = FilePath("model.onnx", os.fsencode(path), digest or hashlib.sha256(data).digest())
     return Load(text or builders.manifest_text(data), (file,), 1, (), 0)
 
 

@@ -179,6 +179,20 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("data", "problem"), [(bytes(4096), "it holds zero bytes"), ("version = 1".encode("utf-16"), "save it as UTF-8")]
+)
+def test_a_file_of_zeros_or_of_another_encoding_gets_a_sentence(tmp_path: Path, data: bytes, problem: str) -> None:
+    (tmp_path / "node.toml").write_bytes(data)
+    with pytest.raises(ConfigurationError, match=problem):
+        load_config(tmp_path / "node.toml")
+
+
+def test_a_file_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("version = 1\r\n[jobs]\r\nkeep_days = 3.0\r\n", "utf-8-sig")
+    assert load_config(tmp_path / "node.toml").jobs.keep_days == 3.0
+
+
 def test_an_oversized_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_bytes(b"#" * (1024 * 1024 + 1))

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from swarmharness.errors import ConfigurationError
 from swarmharness.identity import Identity
-from swarmharness.node.data_dir import DATA_DIR_VARIABLE, DataDir, cache_dir, default_data_dir
+from swarmharness.node.data_dir import DATA_DIR_VARIABLE, LOCK_RETRY_S, DataDir, cache_dir, default_data_dir
 
 
 @pytest.fixture
@@ -126,23 +127,27 @@ def test_a_killed_holder_leaves_no_lock(directory: DataDir) -> None:
         assert directory.holder_pid() is None
 
 
-def test_the_socket_moves_when_its_path_would_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
-    assert DataDir(Path("/short")).control_socket == Path("/short/control.sock")
-    long = DataDir(Path("/" + "d" * 120))
-    assert long.control_socket.parent == Path("/run/user/7")
-    assert long.control_socket == DataDir(long.path).control_socket
-    assert long.control_socket != DataDir(Path("/" + "e" * 120)).control_socket
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert long.control_socket.parent.name == f"swarmharness-{os.getuid()}"
-    assert len(os.fsencode(long.control_socket)) <= 100
+@pytest.mark.parametrize("kept_s", [0.0, LOCK_RETRY_S])
+def test_who_only_asks_who_holds_a_directory_keeps_no_node_from_starting(directory: DataDir, kept_s: float) -> None:
+    handle = os.open(directory.path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    asker = threading.Timer(kept_s, os.close, (handle,))
+    asker.start()
+    with directory.lock():
+        pass
+    asker.join()
 
 
-def test_the_socket_directory_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    deep = DataDir(tmp_path / ("d" * 120))
-    deep.create()
-    assert mode(deep.control_socket.parent) == 0o700
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(deep.control_socket))
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "~"])
+def test_a_home_directory_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("HOME")
+    nobody: dict[int, str] = {}
+    monkeypatch.setattr("pwd.getpwuid", nobody.__getitem__)
+    with pytest.raises(ConfigurationError, match="no such home directory"):
+        DataDir.at(Path(name))
+    for variable in ("SWARMHARNESS_DATA_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigurationError, match="set HOME or XDG_DATA_HOME"):
+        DataDir.at(None)
+    with pytest.raises(ConfigurationError, match="set HOME or XDG_CACHE_HOME"):
+        cache_dir()
