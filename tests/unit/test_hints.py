@@ -29,4 +29,4 @@ def test_a_shell_gets_the_bytes_back_from_one_line(raw: bytes) -> None:
 
 
 def test_what_needs_no_quotes_gets_none() -> None:
-    assert quoted("/home/me/.local/share/swarmharness") == "/home/me/.local/share/swarmharness"
+    assert quoted("/srv/swarm-1/node.toml") == "/srv/swarm-1/node.toml"
