@@ -129,7 +129,7 @@ def test_every_error_kind_is_the_exit_status_that_is_promised() -> None:
             yield from kinds(sub)
 
     for cls in kinds(SwarmError):
-        assert report(cls("x")) == cls.kind
+        assert report(cls.__new__(cls, "x")) == cls.kind
     assert {int(cls.kind) for cls in kinds(SwarmError)} == {1, 2, 3, 4, 5, 6, 7}
 
 
