@@ -21,6 +21,7 @@ class ErrorKind(IntEnum):
     REFUSED = 5
     DEADLINE = 6
     PARTIAL = 7
+    LIMIT = 8
 
 
 class SwarmError(Exception):
@@ -118,6 +119,8 @@ class PeerLostError(UnavailableError):
 class ModelFailureError(SwarmError):
     """A model crashed, or its worker process exceeded a limit, while it ran the caller's items."""
 
+    kind = ErrorKind.LIMIT
+
 
 class TerminatedError(BaseException):
     """A signal told the program to end, and what it was at was stopped in order; no part of the tree, like Ctrl-C."""
@@ -166,6 +169,7 @@ _PUBLIC = {
     ErrorKind.REFUSED: "that node refused",
     ErrorKind.DEADLINE: "that node took too long",
     ErrorKind.PARTIAL: "that node did only a part of it",
+    ErrorKind.LIMIT: "the model failed on that node, or exceeded a limit there",
 }
 
 
@@ -184,5 +188,6 @@ _BY_KIND: dict[int, type[SwarmError]] = {
         RefusedError,
         DeadlineError,
         PartialResultError,
+        ModelFailureError,
     )
 }

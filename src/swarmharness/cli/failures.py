@@ -56,7 +56,7 @@ def _known(cause: Exception) -> tuple[ErrorKind, str] | None:
         return ErrorKind.CONFIGURATION, f"cannot use {os.fsdecode(cause.filename)}: {cause.strerror}"
     if isinstance(cause, MemoryError):
         limits = "a smaller input, or a higher limit (ulimit -v, the container's), helps"
-        return ErrorKind.UNAVAILABLE, f"this machine has not enough free memory for that: {limits}"
+        return ErrorKind.LIMIT, f"this machine has not enough free memory for that: {limits}"
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from swarmharness.cli.array_files import RowFile, TensorArchive, wrap_rows
+from swarmharness.cli.options import json_text
 from swarmharness.errors import ConfigurationError, InputError, ProtocolError
 from swarmharness.execution.items import to_json
 from swarmharness.execution.ports import TRUNCATED

@@ -142,6 +142,21 @@ def test_an_npy_file_is_one_tensor_called_x() -> None:
     assert (tensor.name, tensor.shape) == ("x", (3,))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_header_that_claims_more_than_there_is_costs_no_memory(packed: bool) -> None:
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+    if packed:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr("x.npy", data)
+        data = stream.getvalue()
+    with pytest.raises(
+        InputError, match="big: its header claims 4398046511104 bytes of numbers, and it has 192 in all"
+    ):
+        read_npz(data, "big", size_bytes_max=10_000)
+
+
 def test_a_pickle_is_not_loaded() -> None:
     stream = io.BytesIO()
     np.save(stream, np.array([{}], dtype=object), allow_pickle=True)
