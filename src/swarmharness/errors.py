@@ -169,7 +169,7 @@ _PUBLIC = {
     ErrorKind.REFUSED: "that node refused",
     ErrorKind.DEADLINE: "that node took too long",
     ErrorKind.PARTIAL: "that node did only a part of it",
-    ErrorKind.LIMIT: "the model failed on that node, or exceeded a limit there",
+    ErrorKind.LIMIT: "the model failed on that node or exceeded a limit: its log says why",
 }
 
 
