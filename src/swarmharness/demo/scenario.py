@@ -36,6 +36,8 @@ QUERIES = (
     "a person who takes care of sick people",
 )
 FOUND_PER_QUERY = 3
+SETTLED_WITHIN_S = 30.0
+HISTORY_MAX = 10_000
 JOB_DEADLINE_S = 120.0
 ASKING_CONFIG = """\
 version = 1
@@ -92,9 +94,8 @@ async def _play(base: Path, group: NodeGroup, as_json: bool) -> Story:
         story.seconds_to_answer = round(time.monotonic() - started, 2)
         say(f"all {story.answered} answered in {story.seconds_to_answer:.1f} s\n")
         story.searches = [await _search(control, query, words, glosses, vectors) for query in QUERIES]
+        story.unsettled_microcredits = await _until_settled(control, killed=story.killed)
         story.peers = await _reckoning(control, names, log)
-        status = await control.call("node.status", {})
-        story.unsettled_microcredits = status["verification"]["unsettled_microcredits"]
     if not as_json:
         _print_searches(story)
         _print_reckoning(story)
@@ -177,13 +178,40 @@ async def _search(
     return {"query": query, "peer": results[0]["peer"], "found": found}
 
 
+async def _receipts(control: Control) -> list[dict[str, Any]]:
+    answer: dict[str, Any] = await control.call("credit.history", {"limit": HISTORY_MAX})
+    return list(answer["entries"])
+
+
+async def _until_settled(control: Control, *, killed: str) -> int:
+    """Wait until everything that was answered is paid, and return what is not: checks take up to ten seconds."""
+    owed = 0
+    with trio.move_on_after(SETTLED_WITHIN_S):
+        while True:
+            status = await control.call("node.status", {})
+            owed = status["verification"]["unsettled_microcredits"]
+            if not owed and all(
+                one["state"] == "receipt" or one["peer_id"] == killed for one in await _receipts(control)
+            ):
+                return 0
+            await trio.sleep(0.1)
+    return owed
+
+
 async def _reckoning(control: Control, names: dict[str, str], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return who did what, from the client's own receipts and estimates."""
+    """Return who did what, from the client's own receipts and estimates.
+
+    A peer is paid alike for the items that it answered and for those with which it checked others; they are told apart.
+    """
     known = {row["peer"]: row for row in await control.call("peers.list", {})}
     spent = {row["peer_id"]: row for row in (await control.call("credit.balance", {}))["by_peer"]}
+    receipts = await _receipts(control)
     rows = []
     for peer_id, name in names.items():
         times_ms = sorted(result["service_ms"] for result in results if result["peer"] == peer_id)
+        paid_items = sum(receipt["items"] for receipt in receipts if receipt["peer_id"] == peer_id)
+        paid = spent.get(peer_id, {}).get("spent_microcredits", 0)
+        answered = min(len(times_ms), paid_items)
         rows.append(
             {
                 "name": name,
@@ -192,7 +220,9 @@ async def _reckoning(control: Control, names: dict[str, str], results: list[dict
                 "share": round(len(times_ms) / len(results), 4),
                 "service_ms_median": times_ms[len(times_ms) // 2] if times_ms else None,
                 "trust": next((skill["trust"] for skill in known.get(peer_id, {}).get("skills", ())), None),
-                "credits_microcredits": spent.get(peer_id, {}).get("spent_microcredits", 0),
+                "credits_microcredits": paid * answered // paid_items if paid_items else 0,
+                "checked_items": paid_items - answered,
+                "checks_microcredits": paid - paid * answered // paid_items if paid_items else 0,
             }
         )
     return rows
@@ -212,7 +242,7 @@ def _print_searches(story: Story) -> None:
 
 
 def _print_reckoning(story: Story) -> None:
-    columns = ("", "peer", "items", "share", "median ms", "trust", "credits")
+    columns = ("", "peer", "items", "share", "median ms", "trust", "credits", "checks", "credits for checks")
     rows = [
         (
             row["name"] + (" (killed)" if row["peer"] == story.killed else ""),
@@ -222,6 +252,8 @@ def _print_reckoning(story: Story) -> None:
             "-" if row["service_ms_median"] is None else f"{row['service_ms_median']:.1f}",
             "-" if row["trust"] is None else f"{row['trust']:.2f}",
             f"{row['credits_microcredits'] / 1e6:.3f}",
+            row["checked_items"],
+            f"{row['checks_microcredits'] / 1e6:.3f}",
         )
         for row in story.peers
     ]
