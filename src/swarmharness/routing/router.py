@@ -261,10 +261,7 @@ class Router:
     def decision(
         self, peer_id: PeerId, model: ModelKey, items: int = 1, *, input_bytes: int = 0, limit: int = SHOWN_MAX
     ) -> Decision:
-        """Return what sending a task to `peer_id` now rests on: itself and the best `limit` candidates. It is cheap.
-
-        Candidates are those that serve the same model.
-        """
+        """Return what sending a task now rests on: `peer_id` and the best `limit` that serve the model. It is cheap."""
         request = RouteRequest(model.skill, items, model_digest=model.digest.hex(), input_bytes=input_bytes)
         now_us, table = self._clock.monotonic_us(), self._tables.get(model.skill)
         if table is None:
@@ -281,14 +278,8 @@ class Router:
 
     def peers(self) -> list[dict[str, Any]]:
         """Return one row of plain values for each known node, for `swarmharness peers`."""
-        return peer_rows(
-            self._directory.known(),
-            self._records,
-            self._policy,
-            own_id=self._own_id,
-            round_trip_us=self._round_trip_us,
-            now_us=self._clock.monotonic_us(),
-        )
+        known, now_us, way_us = self._directory.known(), self._clock.monotonic_us(), self._round_trip_us
+        return peer_rows(known, self._records, self._policy, own_id=self._own_id, round_trip_us=way_us, now_us=now_us)
 
     # -- parts ------------------------------------------------------------------------------------------------
 
