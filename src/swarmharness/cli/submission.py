@@ -65,6 +65,7 @@ class Submission:
         self._job = ""
         self._reader = 1
         self._resumed = False
+        self._warned = False
         self._fed = 0
         """What the node has of the inputs; while a job is resumed, that is more than was read."""
         self._read = 0
@@ -193,6 +194,7 @@ class Submission:
                 raise error.naming(self._job) from None
             for result in answer["results"]:
                 self._accept(kind, result)
+            self._warn(answer.get("warning", ""))
             progress = answer["progress"]
             self._fed = progress["items_total"]
             total, exact = progress["items_total"], True
@@ -202,6 +204,12 @@ class Submission:
             done = answer["done"]
             if done and not self._input_ended and self._refusal is None and answer.get("reason_kind"):
                 self._refusal = error_from_kind(answer["reason_kind"], answer["reason"])
+
+    def _warn(self, warning: str) -> None:
+        """Say once what the node cannot write down: the answers come all the same, and cannot be resumed or paid."""
+        if warning and not self._warned:
+            self._warned = True
+            print(f"warning: answers are not kept, nor paid yet: {warning}", file=sys.stderr)
 
     def _accept(self, kind: Kind, result: Mapping[str, Any]) -> None:
         from swarmharness.cli.submit_outputs import is_truncated, json_line, readable

@@ -204,6 +204,10 @@ class Journal(Protocol):
     def cancel(self, record: JobRecord, ended_us: int) -> None:
         """Note that a job that does not run was cancelled."""
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written down now; empty while it can."""
+
     async def room(self) -> None:
         """Wait until little enough is unwritten; raises UnavailableError while nothing can be written (a full disk)."""
 

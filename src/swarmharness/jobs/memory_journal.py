@@ -29,6 +29,11 @@ class MemoryJournal:
         self._owed: dict[bytes, TaskTerms] = {}
         self._noted: list[Callable[[], None]] = []
 
+    @property
+    def problem(self) -> str:
+        """See `Journal`."""
+        return ""
+
     def lose(self) -> None:
         """Forget what was noted and not kept, as the death of the process does."""
         self._noted.clear()

@@ -154,6 +154,11 @@ class SqliteJournal:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
+    @property
+    def problem(self) -> str:
+        """See `Journal`."""
+        return "" if self._problem is None else str(self._problem)
+
     async def room(self) -> None:
         """See `Journal`."""
         while self._unwritten_bytes > PENDING_BYTES_MAX:

@@ -15,7 +15,8 @@ to), models (that go by the skill's name: model_digest, nodes, usable, local) |
 | `job.results` | job; reader | results (index, output, error, error_kind, peer, model_digest, service_ms, receipt, \
 verified, flags; in input order), done, state, reason, reason_kind (of the error that ended it), progress \
 (items_total: fed so far, items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on \
-with it, or nothing) |
+with it, or nothing), warning (what keeps the node from \
+writing answers and payments down, or nothing) |
 | `job.cancel` | job | {} |
 | `job.resume` | job; compare: whether the input will be fed again from its start; optional: deadline_s, \
 budget_microcredits, out | as `job.open`, and source, out, items_fed, items_answered |
@@ -244,7 +245,13 @@ class JobsApi:
             "reason": record.reason,
             "reason_kind": None if job.failure is None else int(job.failure.kind),
             "progress": asdict(job.progress),
+            "warning": self._warning(),
         }
+
+    def _warning(self) -> str:
+        """Return what keeps this node from writing down what a job costs and brings, if anything does."""
+        journal = self._parts.jobs.journal
+        return (journal.problem if journal is not None else "") or self._parts.ports.receipts.health.problem
 
     async def _cancel(self, params: Mapping[str, Any]) -> dict[str, Any]:
         job_id = param(params, "job", str)

@@ -36,6 +36,7 @@ class ScriptedNode:
     """Answers the control calls of a submission."""
 
     kind: str = "text-embedding"
+    warning: str = ""
     answer: Callable[[bytes], Answer] = vector_of
     open_error: SwarmError | None = None
     feed_error: SwarmError | None = None
@@ -94,7 +95,7 @@ class ScriptedNode:
             )
         self.handed_out = len(self.items)
         progress = {"items_done": self.handed_out, "items_total": len(self.items), "peers": {"12D3KooWpeer": 1}}
-        return {"results": results, "done": self.ended, "progress": progress}
+        return {"results": results, "done": self.ended, "progress": progress, "warning": self.warning}
 
 
 @asynccontextmanager
@@ -115,6 +116,15 @@ async def submit(path: Path, *arguments: str, stdin: bytes = b"") -> subprocess.
         capture_stderr=True,
         check=False,
     )
+
+
+async def test_a_node_that_cannot_write_answers_down_is_heard_of_in_the_command(tmp_path: Path) -> None:
+    node = ScriptedNode(warning="the disk of jobs.sqlite is full: free some space; no answer was lost")
+    async with serving(node, tmp_path):
+        done = await submit(tmp_path, "text-embedding", "one", "--json")
+    assert done.returncode == 0
+    assert done.stderr.decode().splitlines() == [f"warning: answers are not kept, nor paid yet: {node.warning}"]
+    assert len(done.stdout.splitlines()) == 1
 
 
 async def test_results_are_json_lines_in_input_order(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from swarmharness.errors import UnavailableError
 from swarmharness.execution.memory import MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.jobs.memory_journal import MemoryJournal
@@ -51,6 +52,19 @@ async def test_a_job_that_is_said_to_be_done_is_noted_as_done_whatever_its_dispa
             assert (listed["state"], listed["items_answered"]) == ("done", len(items))
             await trio.sleep(1)
         assert len(api) == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_results_say_what_the_node_cannot_write_down(autojump_clock: trio.testing.MockClock) -> None:
+    async with memory_swarm(2, serving=1, skills=(SLOW_ECHO,)) as nodes, trio.open_nursery() as nursery:
+        parts = nodes[0].parts
+        api = JobsApi(parts)
+        await nursery.start(api.run)
+        opened = await api.methods["job.open"]({"skill": "echo"})
+        held = {"job": opened["job"], "reader": opened["reader"]}
+        assert (await api.methods["job.results"](held))["warning"] == ""
+        parts.ports.receipts.health.failed(UnavailableError("the disk is full"))
+        assert (await api.methods["job.results"](held))["warning"] == "the disk is full"
         nursery.cancel_scope.cancel()
 
 
