@@ -36,7 +36,6 @@ class ScriptedNode:
     """Answers the control calls of a submission."""
 
     kind: str = "text-embedding"
-    warning: str = ""
     answer: Callable[[bytes], Answer] = vector_of
     open_error: SwarmError | None = None
     feed_error: SwarmError | None = None
@@ -44,6 +43,7 @@ class ScriptedNode:
     items: list[bytes | str] = field(default_factory=list)
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     ended: bool = False
+    warning: str = ""
     handed_out: int = 0
     asked: trio.Event = field(default_factory=trio.Event)
     cancelled: trio.Event = field(default_factory=trio.Event)
