@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from swarmharness.errors import InputError
+from swarmharness.errors import InputError, cause_text
 from swarmharness.execution.skill import TENSOR_TYPES
 from swarmharness.execution.tensor_codec import STRING, Tensor, string_tensor, strings_of
 
@@ -74,8 +74,7 @@ def read_npz(data: bytes, where: str, *, size_bytes_max: int) -> tuple[Tensor, .
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except Exception as error:  # numpy, zipfile and zlib raise whatever they stumble over
-        problem = str(error) or type(error).__name__
-        raise InputError(f"{where}: not an .npz file of numbers and texts: {problem}") from None
+        raise InputError(f"{where}: not an .npz file of numbers and texts: {cause_text(error)}") from None
 
 
 def _load_npz(data: bytes, size_bytes_max: int) -> dict[str, Array]:

@@ -118,7 +118,7 @@ def test_an_input_that_changed_since_is_named_by_its_first_line(shell: Shell) ->
     done = shell.run("jobs", "resume", job, "--budget", "1c")
     assert done.returncode == 3
     assert "the input changed since job" in done.stderr
-    assert "changing.txt, text 322: input 321 is not what it was" in done.stderr
+    assert "changing.txt, line 322: input 321 is not what it was" in done.stderr
     assert out.read_bytes() == partial
     path.write_text("".join(lines[:500]))
     done = shell.run("jobs", "resume", job, "--budget", "1c")
