@@ -189,7 +189,8 @@ class Submission:
         done = False
         while not done:
             try:
-                answer = await control.call("job.results", {"job": self._job, "reader": self._reader}, POLL_TIMEOUT_S)
+                params = {"job": self._job, "reader": self._reader, "kept": True}
+                answer = await control.call("job.results", params, POLL_TIMEOUT_S)
             except NodeLostError as error:
                 raise error.naming(self._job) from None
             for result in answer["results"]:

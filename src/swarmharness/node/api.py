@@ -17,10 +17,12 @@ from swarmharness.errors import ConfigurationError, InputError, SwarmError, Unav
 from swarmharness.network.addresses import open_to_the_network, reach
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
+from swarmharness.node.disk_gate import DISK
 from swarmharness.node.jobs_api import JobsApi
 from swarmharness.node.owner_api import OwnerApi
 from swarmharness.node.parts import NodeParts
 from swarmharness.node.work import work_of
+from swarmharness.registry.advert import NOT_SERVING
 from swarmharness.registry.invite import TOKEN_BYTES, Invite, invite_text
 from swarmharness.routing.decisions import DECISIONS_MAX
 from swarmharness.routing.rows import unknown_peer_row
@@ -96,6 +98,7 @@ class NodeApi:
 
     async def _node_status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         parts, ports, owner = self._parts, self._parts.ports, await self._owner.status()
+        disk_problem = ports.receipts.health.problem
         return {
             "peer_id": ports.transport.peer_id,
             "version": __version__,
@@ -113,7 +116,8 @@ class NodeApi:
                 for skill in ports.executor.skills()
             ],
             "not_offered": parts.unoffered(),
-            "work": work_of(parts, owner["reasons"]),
+            "disk_problem": disk_problem,
+            "work": work_of(parts, [*owner["reasons"], *([NOT_SERVING[DISK]] if disk_problem else [])]),
             "owner": owner,
             "set_aside": self._set_aside(),
             "tasks_running": parts.tasks.active,

@@ -130,6 +130,10 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     yield Finding("node", "ok", f"runs, pid {pid}, {status['registry']['connected']} peers connected")
     if "reach" in status:  # else the node is of an older version
         yield addresses(status)
+    if status.get("disk_problem"):
+        yield Finding(
+            "disk", "fail", f"others are not served: {status['disk_problem']}", "then it serves by itself again"
+        )
     for reason in status["owner"]["reasons"]:
         yield Finding("owner", "warn", f"others are not served: {reason}", "`swarmharness node resume`, or see [owner]")
     for problem in status["registry"]["problems"]:

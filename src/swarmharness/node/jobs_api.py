@@ -12,7 +12,8 @@ to), models (that go by the skill's name: model_digest, nodes, usable, local) |
 | `job.feed` | job, items (in order; a text in place of one says why it cannot be used), last; reader \
 | {}; or, while an input is read again: differs (the index of the first item that is another one), problem |
 | `job.know` | job, known: pairs (item, output) whose outputs are certain | {} |
-| `job.results` | job; reader | results (index, output, error, error_kind, peer, model_digest, service_ms, receipt, \
+| `job.results` | job; reader; optional: kept (the last answer waits for the disk) \
+| results (index, output, error, error_kind, peer, model_digest, service_ms, receipt, \
 verified, flags; in input order), done, state, reason, reason_kind (of the error that ended it), progress \
 (items_total: fed so far, items_done, peers, spent_microcredits, waiting_for: what it waits for while nobody can go on \
 with it, or nothing), warning (what keeps the node from \
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -50,6 +51,7 @@ from swarmharness.node.parts import NodeParts
 from swarmharness.registry.models import model_key
 
 POLL_S = 1.0
+KEPT_WITHIN_S = 1.0
 SILENCE_S = 60.0
 """A job that nobody asks about for so long has lost its submitter."""
 JOBS_MAX = 256
@@ -238,6 +240,8 @@ class JobsApi:
         record = job.record
         if job.done:
             held.closed.set()
+            if param(params, "kept", bool, False):
+                await self._until_kept()
         return {
             "results": [_result(result, job.model_digest) for result in results],
             "done": job.done,
@@ -247,6 +251,13 @@ class JobsApi:
             "progress": asdict(job.progress),
             "warning": self._warning(),
         }
+
+    async def _until_kept(self) -> None:
+        """Wait a moment for what was noted to be on disk, so that a disk that does not take it is heard of."""
+        journal = self._parts.jobs.journal
+        if journal is not None:
+            with trio.move_on_after(KEPT_WITHIN_S), suppress(SwarmError):
+                await journal.flush()
 
     def _warning(self) -> str:
         """Return what keeps this node from writing down what a job costs and brings, if anything does."""
