@@ -129,10 +129,16 @@ def _items_sent() -> Iterator[list[int]]:
     honest, counts = TaskRequester.run, list[int]()
 
     async def counting(
-        self: TaskRequester, peer_id: PeerId, skill: SkillAdvert, items: tuple[bytes, ...], *, timeout_s: float
+        self: TaskRequester,
+        peer_id: PeerId,
+        skill: SkillAdvert,
+        items: tuple[bytes, ...],
+        *,
+        timeout_s: float,
+        parameters: bytes = b"",
     ) -> TaskAnswer:
         counts.append(len(items))
-        return await honest(self, peer_id, skill, items, timeout_s=timeout_s)
+        return await honest(self, peer_id, skill, items, timeout_s=timeout_s, parameters=parameters)
 
     TaskRequester.run = counting  # type: ignore[method-assign]
     try:

@@ -32,6 +32,6 @@ def texts(count: int) -> list[bytes]:
 
 def embed(model: TextEmbedding, items: Sequence[bytes]) -> None:
     """Embed items, long and short ones apart."""
-    outputs = model.run(items)
+    outputs = model.run(items, {})
     assert len(outputs) == len(items)
     assert not any(output.error for output in outputs)

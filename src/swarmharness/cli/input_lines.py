@@ -10,7 +10,7 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from swarmharness.jobs.journal import Item
+from swarmharness.execution.ports import Item
 
 _ROOM = len(codecs.BOM_UTF8) + len(b"\r\n")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from swarmharness.cli.submit_inputs import Inputs
     from swarmharness.cli.submit_outputs import OutputFile
     from swarmharness.cli.submit_progress import ProgressBar
+    from swarmharness.execution.ports import Item
     from swarmharness.execution.skill import Kind
-    from swarmharness.jobs.journal import Item
     from swarmharness.node.control import Control
 
 FEED_ITEMS = 1024

@@ -20,9 +20,9 @@ from swarmharness.cli.input_lines import lines
 from swarmharness.errors import ConfigurationError, InputError
 from swarmharness.execution.item_files import item_from_path, version_of
 from swarmharness.execution.items import item_bytes_max, item_from_text
+from swarmharness.execution.ports import Item
 from swarmharness.execution.skill import Kind
 from swarmharness.hints import quoted
-from swarmharness.jobs.journal import Item
 
 STDIN = "-"
 STDIN_NAME = "standard input"

@@ -21,8 +21,8 @@ from swarmharness.errors import (
     UnavailableError,
     error_from_kind,
 )
+from swarmharness.execution.ports import Item
 from swarmharness.execution.skill import Kind
-from swarmharness.jobs.journal import Item
 from swarmharness.node.control import Control, NodeLostError
 
 FEED_ITEMS = 1024

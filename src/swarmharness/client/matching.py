@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from swarmharness.client.records import Result
 from swarmharness.client.values import item_of, output_of
 from swarmharness.errors import InputError, SwarmError, error_from_kind
-from swarmharness.execution.ports import TRUNCATED
+from swarmharness.execution.ports import TRUNCATED, Item
 from swarmharness.execution.skill import Kind
-from swarmharness.jobs.journal import Item
 
 if TYPE_CHECKING:
     from swarmharness.client.values import Input

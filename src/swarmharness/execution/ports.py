@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+Item = bytes | str
+"""An item, or why what the submitter named cannot be one: that is its result, and nobody is asked."""
+
 Priority = tuple[int, ...]
 """Calls with a smaller one are run first, equal ones in the order of their arrival; () comes before all others."""
 

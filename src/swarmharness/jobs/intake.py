@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmharness.errors import InputChangedError
-from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, Item, Journal, input_digest
+from swarmharness.execution.ports import Item
+from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, Journal, input_digest
 
 Numbered = list[tuple[int, Item]]
 

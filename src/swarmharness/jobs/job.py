@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from swarmharness.errors import BudgetError, DeadlineError, ErrorKind, InputError, SwarmError, UnavailableError
+from swarmharness.execution.ports import Item
 from swarmharness.jobs.asking import TaskRunner
 from swarmharness.jobs.bell import Bell
 from swarmharness.jobs.context import JobContext
@@ -21,7 +22,6 @@ from swarmharness.jobs.intake import Intake
 from swarmharness.jobs.journal import (
     AnsweredChunk,
     Counts,
-    Item,
     ItemResult,
     JobRecord,
     JobState,

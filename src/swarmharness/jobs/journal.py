@@ -15,12 +15,9 @@ from typing import Any, Protocol
 from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ErrorKind
 from swarmharness.execution.parameters import decode_parameters
-from swarmharness.execution.ports import TRUNCATED
+from swarmharness.execution.ports import TRUNCATED, Item
 from swarmharness.jobs.context import JobOptions
 from swarmharness.registry.models import ModelKey, model_key
-
-Item = bytes | str
-"""An item, or why what the submitter named cannot be one: that is its result, and nobody is asked."""
 
 DIGEST_BYTES = 8
 """Enough to notice a file that changed; whoever could forge it owns the file."""

@@ -11,8 +11,8 @@ import pytest
 from swarmharness.cli.submit_inputs import STDIN, Inputs
 from swarmharness.errors import ConfigurationError, InputError
 from swarmharness.execution.items import TEXT_BYTES_MAX
+from swarmharness.execution.ports import Item
 from swarmharness.execution.skill import Kind
-from swarmharness.jobs.journal import Item
 
 TEXT = Kind.TEXT_EMBEDDING
 
