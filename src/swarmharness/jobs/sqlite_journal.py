@@ -196,13 +196,15 @@ class SqliteJournal:
                     await self._write_all()
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(5):
-                if self._batch.changes:
+                while self._being_written is not None or self._batch.changes:
                     await self._write_all()
 
     async def _write_all(self) -> None:
-        batch, self._batch = self._batch, _Batch()
-        self._being_written = batch
-        self._noted, self._hurry = trio.Event(), trio.Event()
+        batch = self._being_written  # of a try that was cancelled, before it was written
+        if batch is None:
+            batch, self._batch = self._batch, _Batch()
+            self._being_written = batch
+            self._noted, self._hurry = trio.Event(), trio.Event()
         while True:
             try:
                 await self._healing(partial(self._write, batch), self._writing)

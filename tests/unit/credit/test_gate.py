@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
 from swarmharness.credit.accounts import Entry
 from swarmharness.credit.admission import Policy, Rank
@@ -76,6 +77,55 @@ async def test_strangers_share_one_budget_an_hour_and_the_refusal_says_what_is_m
     await bench.gate.admit(CAROL.peer_id, 300)
     bench.clock.now_us += EPOCH_US
     await bench.gate.admit(CAROL.peer_id, 1_000)
+
+
+class SlowHolds(CountingStore):
+    """Writes when its gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = trio.Event()
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> None:
+        await self.gate.wait()
+        await super().keep_holds(holds)
+
+
+async def test_what_was_not_written_is_given_back_by_the_next_write_s_3(nursery: trio.Nursery) -> None:
+    bench = Bench(nursery, Policy())
+    await bench.gate.admit(ALICE.peer_id, 700)
+    bench.clock.now_us += EPOCH_US
+    bench.store.broken = True
+    with pytest.raises(UnavailableError):
+        await bench.gate.admit(ALICE.peer_id, 300)
+    bench.store.broken = False
+    await bench.gate.admit(ALICE.peer_id, 300)
+    kept = {hold.epoch: hold.microcredits for hold in await bench.store.holds(oldest_epoch=0)}
+    assert kept == {EPOCH: 700, EPOCH + 1: 300 + BLOCK_MICROCREDITS}
+    await bench.gate.close()
+    assert [hold.microcredits for hold in await bench.store.holds(oldest_epoch=0)] == [700, 300]
+
+
+async def test_what_is_given_back_while_a_stop_is_written_down_is_given_back_on_disk_too_s_3(
+    nursery: trio.Nursery,
+) -> None:
+    store = SlowHolds()
+    store.gate.set()
+    bench = Bench(nursery, Policy(), store)
+    ticket = await bench.gate.admit(ALICE.peer_id, 700)
+    late = await bench.gate.admit(ALICE.peer_id, 40)
+    await bench.gate.admit(ALICE.peer_id, 2)
+    store.gate = trio.Event()
+    async with trio.open_nursery() as closing:
+        closing.start_soon(bench.gate.close)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.gate.undo(ticket)
+        with pytest.raises(RefusedError, match="stopping"):
+            await bench.gate.admit(CAROL.peer_id, 1)
+        store.gate.set()
+    bench.gate.undo(late)  # the disk has the last word
+    assert await bench.taken_on_disk(STRANGERS) == 42
+    assert bench.books.holds.taken_in(STRANGERS, EPOCH) == 42
 
 
 async def test_own_peers_and_the_node_itself_are_served_unmetered_and_first(nursery: trio.Nursery) -> None:

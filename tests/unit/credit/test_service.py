@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from swarmharness.credit.accounts import Entry
 from swarmharness.credit.admission import Rank
 from swarmharness.credit.attribution.games import (
     BatchGame,
@@ -18,6 +19,7 @@ from swarmharness.credit.attribution.games import (
     game_digest,
     game_text,
 )
+from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.game_check import single_game_text
 from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.messages import GAME_METHOD, SETTLE_METHOD, GameAnswer, GameRequest, SettleRequest
@@ -42,13 +44,16 @@ from tests.unit.credit.builders import (
     ALICE,
     BOB,
     CAROL,
+    NOON_US,
     HandClock,
     Wire,
     WireTransport,
     ZeroRandomness,
     body,
+    entry,
     half,
     identity,
+    receipt,
     terms,
 )
 
@@ -138,6 +143,92 @@ async def test_the_same_request_again_gets_the_same_half_and_pays_once(alice: Pa
     receipt = await alice.credit.settle(body())
     assert await alice.send(BOB, receipt.body, receipt.requester_half) == receipt.worker_half
     assert (await bob.credit.balance()).earned_microcredits == 1_001
+
+
+class SlowStore(MemoryReceiptStore):
+    """Writes when its gate opens, and to the end once begun, as the thread of the real store does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = trio.Event()
+        self.writes = 0
+
+    async def _turn(self) -> None:
+        self.writes += 1
+        with trio.CancelScope(shield=True):
+            await self.gate.wait()
+
+    async def commit(self, entries: Sequence[Entry]) -> tuple[ForkProof, ...]:
+        await self._turn()
+        return await super().commit(entries)
+
+    async def keep_unsettled(self, new: Sequence[UnsettledTask], settled: Sequence[UnsettledTask]) -> None:
+        await self._turn()
+        await super().keep_unsettled(new, settled)
+
+
+async def test_a_requester_that_gives_up_during_the_write_has_been_paid_for_all_the_same_s_3(
+    wire: Wire, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bob = Party(wire, BOB, store := SlowStore())
+    await nursery.start(bob.credit.run)
+    bob.credit.expect(terms())
+    signed = half(body(), ALICE)
+    alice = WireTransport(wire, ALICE.peer_id)
+    request = encode(SettleRequest(body(), signed))
+    async with trio.open_nursery() as calls:
+
+        async def give_up() -> None:
+            with trio.move_on_after(1):
+                await alice.call(BOB.peer_id, SETTLE_METHOD, request, timeout_s=1)
+
+        calls.start_soon(give_up)
+        await trio.sleep(5)
+        store.gate.set()
+    assert len(bob.credit.books.ledger) == 1, "what the store has counts"
+    assert bob.credit.owed(ALICE.peer_id) == (0, 0)
+    again = decode(Half, await alice.call(BOB.peer_id, SETTLE_METHOD, request, timeout_s=1))
+    kept = await store.entry(body_digest(body()))
+    assert kept is not None
+    assert again == kept.worker_half
+    assert again.content.number == 0, "it was signed once"
+
+
+async def test_two_saves_that_overlap_write_one_after_the_other_x_1(
+    wire: Wire, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The loop's and the one at the end of the node; the second strikes out nothing that the first did."""
+    store = SlowStore()
+    await MemoryReceiptStore.keep_unsettled(store, [UnsettledTask(terms(), 0)], [])  # of long ago: to be struck out
+    bob = Party(wire, BOB, store)
+    await nursery.start(bob.credit.run)
+    bob.credit.expect(terms(2))
+    async with trio.open_nursery() as saves:
+        saves.start_soon(bob.credit._payee.save)
+        saves.start_soon(bob.credit._payee.save)
+        await trio.testing.wait_all_tasks_blocked()
+        bob.credit.expect(terms(3))
+        store.gate.set()
+    assert [task.terms.task for task in await store.unsettled()] == [terms(2).task, terms(3).task]
+    assert store.writes == 2
+
+
+async def test_a_task_whose_receipt_was_stored_before_a_crash_is_not_paid_twice_c_4(
+    wire: Wire, nursery: trio.Nursery
+) -> None:
+    store = MemoryReceiptStore()
+    await store.keep_unsettled([UnsettledTask(terms(1), NOON_US), UnsettledTask(terms(2), NOON_US)], [])
+    await store.commit([entry(receipt(1))])  # and the node crashed before it struck the task out
+    bob = Party(wire, BOB, store)
+    await nursery.start(bob.credit.run)
+    alice = Party(wire, ALICE)
+    assert bob.credit.owed(ALICE.peer_id)[0] == 1
+    assert await alice.send(BOB, body(1), half(body(1), ALICE)) == receipt(1).worker_half
+    other = replace(body(1), service_us=body(1).service_us + 1)
+    with pytest.raises(RefusedError, match=Problem.UNKNOWN_TASK):
+        await alice.send(BOB, other, half(other, ALICE))
+    await bob.credit._payee.save()
+    assert [task.terms.task for task in await store.unsettled()] == [terms(2).task]
 
 
 async def test_the_same_request_twice_at_once_is_signed_once(alice: Party, bob: Party) -> None:

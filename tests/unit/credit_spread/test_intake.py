@@ -179,3 +179,27 @@ async def test_two_histories_are_proved_by_what_is_stored_c_15() -> None:
     forked = [receipt(1), receipt(2)]  # each half opens the same chain
     assert await fixture.take(*forked) == forked  # both count: the state does not depend on the order (C-16)
     assert {proof.signer for proof in fixture.proofs} == {ALICE.peer_id, BOB.peer_id}
+
+
+async def test_receipts_that_others_store_for_a_caller_that_gave_up_are_heard_of_s_3(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fixture = Fixture()
+    heard: list[Receipt] = []
+    fixture.intake.listeners.append(heard.extend)
+    fixture.store.gate = trio.Event()
+    first, second, third = (receipt(number) for number in range(3))
+    async with trio.open_nursery() as calls:
+
+        async def give_up() -> None:
+            with trio.move_on_after(1):
+                await fixture.take(second)
+
+        calls.start_soon(fixture.take, first)
+        await trio.testing.wait_all_tasks_blocked()
+        calls.start_soon(give_up)
+        calls.start_soon(fixture.take, third)
+        await trio.sleep(5)
+        fixture.store.gate.set()
+    assert await fixture.stored() == len(heard) == 3
+    assert fixture.store.commits == 2

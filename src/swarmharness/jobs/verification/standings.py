@@ -169,10 +169,12 @@ class Standings:
             return
         try:
             await self._store.save([self._row(*key) for key in changed], list(gone))
-        except SwarmError as error:
+        except BaseException as error:  # also when it is cancelled: whoever stops saves once more
+            self._changed |= changed - self._gone  # what was learnt meanwhile is newer
+            self._gone |= gone - self._changed
+            if not isinstance(error, SwarmError):
+                raise
             _log.error("what was learnt about peers is not written down: %s", error)
-            self._changed |= changed
-            self._gone |= gone
 
     def _row(self, peer_id: str, model: ModelKey) -> Remembered:
         trust = Trust(0, 0) if self._router is None else self._router.trust_of(PeerId(peer_id), model)
