@@ -130,6 +130,7 @@ def pause(
     if json:
         print_json({"event": "paused", **answer})
     else:
+        _warn_of_disk(answer)
         print(f"{answer['reasons'][0]}: this node serves only your own requests", file=sys.stderr)
         if answer["tasks_running"]:
             print(f"tasks of others get {answer['drain_s']:g} s, then they are handed back", file=sys.stderr)
@@ -143,10 +144,17 @@ def resume(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     answer = call_node(data_dir, "node.resume", {})
     if json:
         print_json({"event": "resumed", **answer})
-    elif answer["serves_others"]:
+        return
+    _warn_of_disk(answer)
+    if answer["serves_others"]:
         print("this node serves others again", file=sys.stderr)
     else:
         print(f"the pause is over, but this node does not serve yet: {'; '.join(answer['reasons'])}", file=sys.stderr)
+
+
+def _warn_of_disk(answer: dict[str, Any]) -> None:
+    if answer["warning"]:
+        print(f"warning: this holds until the node ends, and not after it: {answer['warning']}", file=sys.stderr)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -96,8 +97,10 @@ class OutputFile:
     def __exit__(self, *_: object) -> None:
         if self._archive is not None:
             self._archive.abandon()
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what a full disk did not take is written once more by closing; it was said already
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
     def check(self, kind: Kind) -> None:
         """Refuse a format that cannot hold what the kind puts out."""
@@ -172,7 +175,8 @@ class OutputFile:
             wrap_rows(self._file, "embedding", packed)
             Path(name).replace(self._temporary)
         except BaseException:
-            packed.close()
+            with suppress(OSError):
+                packed.close()
             Path(name).unlink(missing_ok=True)
             raise
         self._file.close()

@@ -32,13 +32,18 @@ class OwnerApi:
         if for_s is not None and not 0 < for_s <= DURATION_S_MAX:
             raise InputError(f"a pause lasts 1 s to {DURATION_S_MAX} s, not {for_s} s")
         owner = self._owner()
-        await owner.pause(for_s)
-        return {**await owner.status(), "drain_s": owner.drain_s, "tasks_running": self._parts.tasks.active}
+        warning = await owner.pause(for_s)
+        return {
+            **await owner.status(),
+            "warning": warning,
+            "drain_s": owner.drain_s,
+            "tasks_running": self._parts.tasks.active,
+        }
 
     async def _resume(self, _: Mapping[str, Any]) -> dict[str, Any]:
         owner = self._owner()
-        await owner.resume()
-        return await owner.status()
+        warning = await owner.resume()
+        return {**await owner.status(), "warning": warning}
 
     def _owner(self) -> OwnerService:
         if self._parts.owner is None:

@@ -103,13 +103,13 @@ class OwnerService:
         while not self._verdict.allowed:
             await self._changed.wait()
 
-    async def pause(self, for_s: int | None) -> Verdict:
-        """Stop serving others for so long, or until `resume`; raises ConfigurationError if that cannot be kept."""
+    async def pause(self, for_s: int | None) -> str:
+        """Stop serving others for so long, or until `resume`; returns why it ends with the process, if it does."""
         pause = Pause() if for_s is None else Pause(-(-self._clock.unix_us() // 1_000_000) + for_s, for_s)
         return await self._set_pause(pause)
 
-    async def resume(self) -> Verdict:
-        """End a pause; the verdict may still have other reasons."""
+    async def resume(self) -> str:
+        """End a pause; the verdict may still have other reasons. Returns as `pause` does."""
         return await self._set_pause(None)
 
     def set_settings(self, settings: OwnerSettings) -> None:
@@ -172,13 +172,19 @@ class OwnerService:
         if self._failures[name] == 1:
             _log.warning("the sensor %s cannot be read and limits nothing: %s", name, why)
 
-    async def _set_pause(self, pause: Pause | None) -> Verdict:
+    async def _set_pause(self, pause: Pause | None) -> str:
+        """Hold a pause, or none; returns why it is not kept across a restart, if the disk took nothing."""
+        problem = ""
         async with self._saving:  # so that what was decided last is what the file says
-            await trio.to_thread.run_sync(self._ports.pauses.save, pause)
+            try:
+                await trio.to_thread.run_sync(self._ports.pauses.save, pause)
+            except SwarmError as error:
+                problem = str(error)
+                _log.warning("what was said about pausing holds until this node ends: %s", error)
             self._begin_pause(pause)
         self._decide()
         self._awake()
-        return self._verdict
+        return problem
 
     def _begin_pause(self, pause: Pause | None) -> None:
         """Hold a pause for as long as it has left by the clock of now; from here on only passing time counts."""

@@ -59,7 +59,7 @@ async def node(
             sequence=MemorySequenceStore(),
             owner=owner,
         )
-        jobs = JobSettings(patience_s=0.5)
+        jobs = JobSettings(patience_s=0.5, deadline_s=8.0)
         async with run_services(ports, NodeSettings(owner=settings, jobs=jobs)) as parts:
             await parts.registry.join_peers(
                 [PeerAddress(known.ports.transport.peer_id, known.ports.transport.addresses) for known in join]
@@ -155,7 +155,7 @@ async def test_the_owner_s_own_jobs_run_while_others_are_refused() -> None:
         assert [result.output for result in await submit(client, ITEMS)] == ITEMS
 
 
-async def test_a_job_that_loses_its_last_worker_to_its_owner_ends_with_that_reason() -> None:
+async def test_a_job_that_loses_its_last_worker_to_its_owner_waits_and_ends_with_that_reason() -> None:
     sensors = FakeSensors(IDLE)
     settings = replace(OWNER, drain_s=0)
     async with (
@@ -168,5 +168,5 @@ async def test_a_job_that_loses_its_last_worker_to_its_owner_ends_with_that_reas
         unanswered = [result for result in results if result.error]
         assert 0 < len(unanswered) < len(ITEMS)
         for result in unanswered:
-            assert result.error_kind in (ErrorKind.UNAVAILABLE, ErrorKind.REFUSED)
+            assert result.error_kind is ErrorKind.DEADLINE
             assert "its owner uses its processor" in result.error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,19 @@ def test_a_format_that_cannot_hold_the_output_is_refused_before_the_work(tmp_pat
 def test_ocr_output_is_shown_with_boxes() -> None:
     line = json_line(Kind.IMAGE_OCR, result(0, pack([["hello", [1, 2, 3, 4], 0.98765]])))
     assert line["output"] == [{"text": "hello", "box": [1, 2, 3, 4], "confidence": 0.9877}]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not on this machine")
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".jsonl"])
+def test_a_full_disk_is_said_in_one_line_and_leaves_no_file(tmp_path: Path, suffix: str) -> None:
+    def write() -> None:
+        with OutputFile(tmp_path / f"out{suffix}") as out:
+            out.begin(TEXT, "j1")
+            os.dup2(os.open("/dev/full", os.O_RDWR), out._file.fileno())
+            for index in range(2_000):
+                add(out, TEXT, index, vector(1, 2))
+            out.finish(items_total=2_000, complete=True)
+
+    with pytest.raises(ConfigurationError, match=r"cannot write .*out\..*: No space left on device"):
+        write()
+    assert list(tmp_path.iterdir()) == []

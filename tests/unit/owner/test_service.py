@@ -86,7 +86,8 @@ async def test_what_resumes_within_the_drain_is_not_handed_back() -> None:
 async def test_a_pause_is_kept_before_it_is_answered_and_ends_by_itself() -> None:
     pauses = MemoryPauses()
     async with running(owner_ports(pauses=pauses)) as (service, log):
-        verdict = await service.pause(1)
+        assert await service.pause(1) == ""
+        verdict = service.verdict
         assert pauses.pause is not None
         assert pauses.pause.until_unix_s is not None
         assert verdict.code == "paused"
@@ -135,7 +136,8 @@ class SetTime(FakeWall):
 async def test_correcting_the_clock_moves_no_end_of_a_pause(ahead_s: int) -> None:
     pauses, time = MemoryPauses(), SetTime(ahead_s=ahead_s)
     async with running(owner_ports(pauses=pauses, wall=time), clock=time) as (service, log):
-        assert (await service.pause(20)).reasons[0].text == "paused by the owner until +20 s"
+        await service.pause(20)
+        assert service.verdict.reasons[0].text == "paused by the owner until +20 s"
         time.ahead_s = 0
         await until(lambda: pauses.pause == Pause(START_UNIX_S + 20, 20))
         time.elapsed_s = 19
@@ -154,19 +156,23 @@ async def test_a_clock_set_back_while_the_node_was_off_prolongs_a_pause_to_its_d
         await until(lambda: log.told[-1:] == ["open"])
 
 
-async def test_a_full_disk_refuses_a_pause_and_says_so() -> None:
+async def test_a_pause_that_a_full_disk_does_not_take_holds_until_the_node_ends_and_says_so() -> None:
     pauses = MemoryPauses(error=ConfigurationError("cannot use pause.json: No space left on device"))
     async with running(owner_ports(pauses=pauses)) as (service, log):
-        with pytest.raises(ConfigurationError, match="No space left"):
-            await service.pause(None)
+        assert "No space left" in await service.pause(None)
+        assert service.verdict.code == "paused"
+        assert log.told == ["close: paused"]
+        assert "No space left" in await service.resume()
         assert service.verdict.allowed
-        assert log.told == []
+        assert log.told == ["close: paused", "open"]
 
 
 async def test_resuming_leaves_the_other_reasons() -> None:
     async with running(owner_ports(FakeSensors(HOT))) as (service, log):
-        assert [reason.code for reason in (await service.pause(None)).reasons] == ["paused", "cpu"]
-        assert [reason.code for reason in (await service.resume()).reasons] == ["cpu"]
+        await service.pause(None)
+        assert [reason.code for reason in service.verdict.reasons] == ["paused", "cpu"]
+        await service.resume()
+        assert [reason.code for reason in service.verdict.reasons] == ["cpu"]
         assert log.told == ["close: cpu", "close: paused", "close: cpu"]
 
 
@@ -202,7 +208,8 @@ async def test_a_sensor_that_hangs_is_unknown_and_stops_nobody(autojump_clock: M
         async with running(owner_ports(Hanging())) as (service, log):
             await trio.sleep(3 * READ_TIMEOUT_S)
             assert service.failures[UNREADABLE] >= 2
-            assert (await service.pause(None)).code == "paused"
+            await service.pause(None)
+            assert service.verdict.code == "paused"
             assert log.told == ["close: paused"]
     finally:
         hanging.set()
