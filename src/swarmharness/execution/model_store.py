@@ -93,7 +93,7 @@ class ModelStore:
         from swarmharness.execution.model_sources import SourceReader  # a node only looks files up, and needs no https
 
         report = progress or _silent
-        with self._writable(), tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=self._folder) as workspace:
+        with self._writable(), tempfile.TemporaryDirectory(prefix=_own_partial(), dir=self._folder) as workspace:
             reader = SourceReader(skill_folder=skill_folder, workspace=Path(workspace), ssl_context=self._ssl_context)
             with ThreadPoolExecutor(FETCHES_MAX, thread_name_prefix="fetch") as pool:
                 tasks = [pool.submit(self._bring, manifest, file, reader, report) for file in manifest.files]
@@ -122,7 +122,7 @@ class ModelStore:
     def _receive(self, source: Source, file: ModelFile, reader: SourceReader, report: Progress) -> None:
         report(file.name, 0, file.size_bytes)
         with self._writable():
-            descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, dir=self._folder)
+            descriptor, name = tempfile.mkstemp(prefix=_own_partial(), dir=self._folder)
             temporary = Path(name)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
@@ -161,11 +161,21 @@ class ModelStore:
             ) from None
 
     def _sweep(self) -> None:
-        """Remove what an interrupted fetch left behind, once it is a day old."""
+        """Remove what a killed fetch left behind: its process is gone, or (by another release) it is a day old."""
         for path in self._folder.glob(f"{_PARTIAL}*"):
             with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _PARTIAL_AGE_S:
+                if _is_orphan(path.name) or time.time() - path.stat().st_mtime > _PARTIAL_AGE_S:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _own_partial() -> str:
+    """Return how the names of this process's unfinished files begin."""
+    return f"{_PARTIAL}{os.getpid()}-"
+
+
+def _is_orphan(name: str) -> bool:
+    pid = name.removeprefix(_PARTIAL).partition("-")[0]
+    return pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
 
 
 def sources_in_order(file: ModelFile) -> Sequence[Source]:

