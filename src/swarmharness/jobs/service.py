@@ -11,7 +11,7 @@ import trio
 
 from swarmharness.credit.receipt import ReceiptBody, epoch_of
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import BudgetError, InputError, UnavailableError
+from swarmharness.errors import BudgetError, DeadlineError, InputError, SwarmError, UnavailableError
 from swarmharness.execution.parameters import encode_parameters
 from swarmharness.identity import PeerId
 from swarmharness.jobs.context import JobContext, JobOptions, TaskLayers
@@ -57,7 +57,8 @@ class JobService:
     ) -> str:
         """Return the kind of the skill, without opening a job of it.
 
-        Raises UnavailableError if nobody serves the skill: at once, or with `options.wait` when the deadline passes;
+        Raises UnavailableError if nobody serves the skill: at once, or with `options.wait` when the deadline passes
+        (DeadlineError if it passes before anybody was looked for in full);
         and if nobody takes the parameters. Raises BudgetError if nobody can be paid, and ConfigurationError for a
         parameter that the skill's kind does not take, or for digits that several models begin with.
         """
@@ -121,7 +122,7 @@ class JobService:
 
         `waits` looks again and again until `ends_s` in trio's time.
         """
-        problem = UnavailableError(f"no node that serves {text!r} was found before the deadline")
+        problem: SwarmError = DeadlineError(f"the job's deadline passed before a node that serves {text!r} was found")
         with trio.CancelScope(deadline=ends_s):
             while True:
                 try:

@@ -189,7 +189,8 @@ def test_a_mistake_is_one_line_with_a_status(shell: Shell, arguments: list[str],
 def test_a_deadline_that_passes_at_once_keeps_nothing_and_says_so(shell: Shell) -> None:
     done = shell.run("submit", NAME, "--input", shell.inputs(), *unchecked("--deadline", "0.000001"))
     assert done.returncode == 6
-    assert "deadline of 1e-06 s passed" in done.stderr
+    assert "the job's deadline" in done.stderr
+    assert "passed" in done.stderr
 
 
 def test_progress_can_be_read_by_programs(shell: Shell) -> None:
