@@ -93,8 +93,8 @@ class SkillLane:
 
     def _look_at_store(self) -> None:
         """See what is missing; every task asks, so the store is looked at now and then only."""
-        now_s = time.monotonic()
-        if self._look_again_s <= now_s:
+        now_s, was_fetched = time.monotonic(), bool(self._missing_bytes and self._worker.provider)
+        if self._look_again_s <= now_s or was_fetched:
             self._look_again_s = now_s + STORE_LOOK_S
             self._lacking = self._store.lacking(self._manifest)
             missing = self._store.missing(self._manifest) if self._lacking else ()
