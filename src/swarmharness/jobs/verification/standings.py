@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from swarmharness.errors import SwarmError
+from swarmharness.errors import SwarmError, cause_text
 from swarmharness.identity import PeerId
 from swarmharness.jobs.verification import reputation
 from swarmharness.jobs.verification.policy import VerificationSettings, batch_tasks
@@ -174,7 +174,7 @@ class Standings:
             self._gone |= gone - self._changed
             if not isinstance(error, SwarmError):
                 raise
-            _log.error("what was learnt about peers is not written down: %s", error)
+            _log.error("what was learnt about peers is not written down: %s", cause_text(error))
 
     def _row(self, peer_id: str, model: ModelKey) -> Remembered:
         trust = Trust(0, 0) if self._router is None else self._router.trust_of(PeerId(peer_id), model)
