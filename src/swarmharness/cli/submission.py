@@ -203,7 +203,8 @@ class Submission:
                 total, exact = self._inputs.estimated_total(self._read), False
             self._bar.update({**progress, "resumed": self._resumed}, total=total, exact=exact)
             done = answer["done"]
-            if done and not self._input_ended and self._refusal is None and answer.get("reason_kind"):
+            if done and not self._input_ended and answer.get("reason_kind"):
+                # Also in place of what a batch was told that came after the end: that was the consequence.
                 self._refusal = error_from_kind(answer["reason_kind"], answer["reason"])
 
     def _warn(self, warning: str) -> None:

@@ -182,7 +182,8 @@ class JobRun:
             if results:
                 self.wake()
         ended = _ENDS.get(answer["state"], SwarmError)(answer["reason"] or "the job ended before its input did")
-        self.over = last_error or self._refusal or ended
+        # Inputs that come after the end are refused because of it, so the job's own reason says more.
+        self.over = last_error or (ended if answer["reason"] else self._refusal) or ended
         self.wake()
 
 

@@ -169,6 +169,7 @@ async def _read_async(inputs: AsyncIterable[Input], window: InputWindow, run: Jo
 async def _room(window: InputWindow, run: JobRun) -> None:
     while not window.roomy:
         await run.changed()
+    await trio.lowlevel.checkpoint_if_cancelled()  # the result that made room may be the one after which it was left
 
 
 def _offer(value: Input, window: InputWindow, run: JobRun) -> None:
