@@ -1,4 +1,4 @@
-"""A job that ends while its inputs are still being read: the command and the API name what ended it, not the late batch."""
+"""A job that ends while its inputs are read: the command and the API name what ended it, not the late batch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ from swarmharness.client.job_run import JobRun
 from swarmharness.errors import DeadlineError, ErrorKind, InputError
 from swarmharness.execution.skill import Kind
 
-OPENED = {"job": "0011223344556677", "reader": 1, "kind": str(Kind.TEXT_EMBEDDING)}
+OPENED: dict[str, Any] = {"job": "0011223344556677", "reader": 1, "kind": str(Kind.TEXT_EMBEDDING)}
 
 
 class EndedBeforeTheBatch:
     """A node whose job's deadline passes before the first batch comes, and which says so after it refused the batch."""
 
+    def __init__(self) -> None:
+        self._refused = trio.Event()
+
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
         if method == "job.open":
             return OPENED
         if method == "job.feed":
+            self._refused.set()
             raise InputError("this node holds no such job")
         assert method == "job.results"
-        await trio.testing.wait_all_tasks_blocked()  # the batch was refused
+        await self._refused.wait()
+        await trio.testing.wait_all_tasks_blocked()
         return {
             "results": [],
             "done": True,
