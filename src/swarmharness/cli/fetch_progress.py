@@ -1,4 +1,4 @@
-"""Shows how far models are fetched, a bar a file on stderr; nothing where that is no terminal."""
+"""Shows how far models are fetched, a bar a file or package on stderr; nothing where that is no terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fetch_progress(name: str) -> AbstractContextManager[Progress | None]:
 
 
 class _Bars(AbstractContextManager["Progress"]):
-    """One bar a file, on stderr."""
+    """One bar a file or package, on stderr."""
 
     def __init__(self, skill: str) -> None:
         from rich.console import Console
@@ -36,5 +36,5 @@ class _Bars(AbstractContextManager["Progress"]):
 
     def _advance(self, name: str, done_bytes: int, all_bytes: int) -> None:
         if name not in self._bars:
-            self._bars[name] = self._progress.add_task(f"{self._skill}: {name}", total=all_bytes)
-        self._progress.update(self._bars[name], completed=done_bytes, total=all_bytes)
+            self._bars[name] = self._progress.add_task(f"{self._skill}: {name}", total=None)
+        self._progress.update(self._bars[name], completed=done_bytes, total=all_bytes or None)

@@ -9,13 +9,17 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, assert_never
+from typing import IO, TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from swarmharness.errors import InputError, UnavailableError
 from swarmharness.execution.pip_download import download_wheel
 from swarmharness.execution.skill import FolderSource, HttpsSource, HuggingFaceSource, ModelFile, PypiSource, Source
+
+if TYPE_CHECKING:
+    from swarmharness.execution.model_store import Progress
 
 CHUNK_BYTES = 1024 * 1024
 SOCKET_TIMEOUT_S = 30.0
@@ -45,31 +49,35 @@ class SourceReader:
         *,
         skill_folder: Path | None,
         workspace: Path,
+        stopped: threading.Event,
+        report: Progress,
         ssl_context: ssl.SSLContext | None = None,
         hub: str = "https://huggingface.co",
     ) -> None:
+        """Once `stopped` is set, pip is ended and nothing is read; `report` hears of what pip downloads."""
         self._skill_folder = skill_folder
         self._workspace = workspace
         self._ssl_context = ssl_context
         self._hub = hub
         self._wheels: dict[str, Path | UnavailableError] = {}
-        self._stopped = threading.Event()
+        self._stopped = stopped
+        self._report = report
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
     def chunks(self, source: Source, file: ModelFile) -> Iterator[bytes]:
         """Yield the bytes, at most one more than `file.size_bytes`; UnavailableError says why there are none."""
         try:
+            self._check_stopped()
             for chunk in self._chunks(source, file):
-                if self._stopped.is_set():
-                    raise UnavailableError("the fetch was stopped")
+                self._check_stopped()
                 yield chunk
         except OSError as error:
             raise UnavailableError(f"it cannot be read: {error.strerror or error}") from None
 
-    def stop(self) -> None:
-        """End pip, if it runs, and whatever is being read; nothing is read after this."""
-        self._stopped.set()
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise UnavailableError("the fetch was stopped")
 
     def _chunks(self, source: Source, file: ModelFile) -> Iterator[bytes]:
         match source:
@@ -137,13 +145,18 @@ class SourceReader:
             if requirement not in self._wheels:
                 folder = self._workspace / requirement.replace("==", "-")
                 try:
-                    self._wheels[requirement] = download_wheel(requirement, folder, self._stopped)
+                    wheel = download_wheel(requirement, folder, self._stopped, partial(self._tell, requirement))
+                    self._tell(requirement, wheel.stat().st_size, whole=True)
+                    self._wheels[requirement] = wheel
                 except UnavailableError as error:  # the other files of the package need not wait for the same again
                     self._wheels[requirement] = error
-            wheel = self._wheels[requirement]
-        if isinstance(wheel, UnavailableError):
-            raise UnavailableError(str(wheel))
-        return wheel
+            found = self._wheels[requirement]
+        if isinstance(found, UnavailableError):
+            raise UnavailableError(str(found))
+        return found
+
+    def _tell(self, requirement: str, done_bytes: int, *, whole: bool = False) -> None:
+        self._report(requirement, done_bytes, done_bytes if whole else 0)
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):

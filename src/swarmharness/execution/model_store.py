@@ -8,9 +8,10 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from swarmharness.execution.model_sources import SourceReader
 
 Progress = Callable[[str, int, int], None]
-"""Called with (file name, bytes so far, bytes in all), from the thread that fetches."""
+"""Called with (file or package, bytes so far, bytes in all or 0 if nobody knows), from the thread that fetches."""
 
 FETCHES_MAX = 4
+STOP_S = 1.0
+"""How long a fetch that is stopped waits for what it has under way: pip and open files need a tenth of it."""
 _PARTIAL = ".partial-"
 _PARTIAL_AGE_S = 24 * 3600
 
@@ -83,27 +86,33 @@ class ModelStore:
         return f"its model {state}: swarmharness skills pull {manifest.name}"
 
     def fetch(
-        self, manifest: SkillManifest, skill_folder: Path | None, progress: Progress | None = None
+        self,
+        manifest: SkillManifest,
+        skill_folder: Path | None,
+        progress: Progress | None = None,
+        stopped: threading.Event | None = None,
     ) -> tuple[Fetched, ...]:
         """Bring every file of a skill into the store, several at a time, and say where each came from.
 
-        A file that is there already is checked again. Raises UnavailableError (no source has it, or the disk is full),
-        InputError (every source gave something else), ConfigurationError (the store cannot be written).
+        A file that is there already is checked again; setting `stopped` ends the fetch. Raises UnavailableError (no
+        source has it, or the disk is full), InputError (every source gave something else), ConfigurationError (the
+        store cannot be written).
         """
         from swarmharness.execution.model_sources import SourceReader  # a node only looks files up, and needs no https
 
-        report = progress or _silent
-        with self._writable(), tempfile.TemporaryDirectory(prefix=_own_partial(), dir=self._folder) as workspace:
-            reader = SourceReader(skill_folder=skill_folder, workspace=Path(workspace), ssl_context=self._ssl_context)
-            with ThreadPoolExecutor(FETCHES_MAX, thread_name_prefix="fetch") as pool:
-                tasks = [pool.submit(self._bring, manifest, file, reader, report) for file in manifest.files]
-                try:
-                    wait(tasks)
-                except BaseException:  # Ctrl-C: the pool would wait for pip and for every file that is still to come
-                    reader.stop()
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-            return tuple(task.result() for task in tasks)
+        report, stopped = progress or _silent, stopped or threading.Event()
+        with (
+            self._writable(),
+            tempfile.TemporaryDirectory(prefix=_own_partial(), dir=self._folder, ignore_cleanup_errors=True) as folder,
+        ):
+            reader = SourceReader(
+                skill_folder=skill_folder,
+                workspace=Path(folder),
+                stopped=stopped,
+                report=report,
+                ssl_context=self._ssl_context,
+            )
+            return _side_by_side(lambda file: self._bring(manifest, file, reader, report), manifest.files, stopped)
 
     def _bring(self, manifest: SkillManifest, file: ModelFile, reader: SourceReader, report: Progress) -> Fetched:
         with self._writable():
@@ -172,6 +181,34 @@ class ModelStore:
             with contextlib.suppress(OSError):
                 if _is_orphan(path.name) or time.time() - path.stat().st_mtime > _PARTIAL_AGE_S:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _side_by_side(
+    bring: Callable[[ModelFile], Fetched], files: Sequence[ModelFile], stopped: threading.Event
+) -> tuple[Fetched, ...]:
+    """Return what `bring` gives for each file, a few at a time; the first error is raised once all have ended.
+
+    The threads are such that nobody waits for at the end: what hangs on a silent network cannot be woken.
+    """
+    slots = threading.Semaphore(FETCHES_MAX)
+
+    def work(file: ModelFile, task: Future[Fetched]) -> None:
+        with slots:
+            try:
+                task.set_result(bring(file))
+            except BaseException as error:
+                task.set_exception(error)
+
+    tasks: list[Future[Fetched]] = [Future() for _ in files]
+    try:
+        for job in zip(files, tasks, strict=True):
+            threading.Thread(target=work, args=job, name="fetch", daemon=True).start()
+        wait(tasks)
+    except BaseException:  # Ctrl-C
+        stopped.set()
+        wait(tasks, STOP_S)
+        raise
+    return tuple(task.result() for task in tasks)
 
 
 def _own_partial() -> str:

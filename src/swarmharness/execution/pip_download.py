@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from swarmharness.errors import UnavailableError
@@ -29,7 +30,11 @@ _ANY_PLATFORM = (
 )
 
 
-def download_wheel(requirement: str, folder: Path, stopped: threading.Event) -> Path:
+Told = Callable[[int], None]
+"""Called with the bytes that came so far; how many are still to come, pip alone knows."""
+
+
+def download_wheel(requirement: str, folder: Path, stopped: threading.Event, tell: Told) -> Path:
     """Let pip, as the user configured it, put the wheel of `requirement` into `folder`; nothing is installed or run.
 
     First for this machine, whatever Python the wheel declares; then for any platform.
@@ -37,14 +42,14 @@ def download_wheel(requirement: str, folder: Path, stopped: threading.Event) -> 
     folder.mkdir(parents=True, exist_ok=True)
     problem = ""
     for extra in ((), _ANY_PLATFORM):
-        problem = _pip_download(requirement, folder, extra, stopped)
+        problem = _pip_download(requirement, folder, extra, stopped, tell)
         wheels = sorted(folder.glob("*.whl"))
         if not problem and wheels:
             return wheels[0]
     raise UnavailableError(f"pip could not download {requirement}: {problem or 'it left no wheel'}")
 
 
-def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...], stopped: threading.Event) -> str:
+def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...], stopped: threading.Event, tell: Told) -> str:
     """Return what went wrong, or nothing; raises UnavailableError where there is no network, and no use in going on."""
     command = (
         *(
@@ -61,7 +66,7 @@ def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...], stoppe
         *("--retries", "1", "--timeout", PIP_SOCKET_TIMEOUT_S),
         *("--no-input", "--disable-pip-version-check", "--quiet", "--dest", str(folder), *extra, "--", requirement),
     )
-    status, errors_text = _run_pip(command, stopped)
+    status, errors_text = _run_pip(command, folder, stopped, tell)
     if status is None:
         return f"no answer within {PIP_TIMEOUT_S:.0f} s"
     if status == 0:
@@ -78,7 +83,7 @@ def _pip_download(requirement: str, folder: Path, extra: tuple[str, ...], stoppe
     return errors[-1].removeprefix("ERROR: ") if errors else f"exit status {status}"
 
 
-def _run_pip(command: tuple[str, ...], stopped: threading.Event) -> tuple[int | None, str]:
+def _run_pip(command: tuple[str, ...], folder: Path, stopped: threading.Event, tell: Told) -> tuple[int | None, str]:
     """Return pip's exit status, None if it took too long, and its stderr; UnavailableError if the fetch is stopped."""
     parent_pid, deadline_s = os.getpid(), time.monotonic() + PIP_TIMEOUT_S
     with subprocess.Popen(
@@ -88,7 +93,8 @@ def _run_pip(command: tuple[str, ...], stopped: threading.Event) -> tuple[int | 
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={"RES_OPTIONS": PIP_RESOLVER, **os.environ},
+        # Its temporary files lie where they are counted, and where they go with the folder if it is killed.
+        env={"RES_OPTIONS": PIP_RESOLVER, **os.environ, "TMPDIR": str(folder)},
         preexec_fn=lambda: die_with_parent(parent_pid),
     ) as pip:
         try:
@@ -96,8 +102,19 @@ def _run_pip(command: tuple[str, ...], stopped: threading.Event) -> tuple[int | 
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     _, errors_text = pip.communicate(timeout=PIP_LOOK_S)
                     return pip.returncode, errors_text
+                tell(_largest_bytes(folder))
         finally:
             pip.kill()
     if stopped.is_set():
         raise UnavailableError("the fetch was stopped")
     return None, ""
+
+
+def _largest_bytes(folder: Path) -> int:
+    """Return the size of the largest file in a folder: the wheel, of which pip makes a copy at the end."""
+    largest = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # pip moves its files meanwhile
+                largest = max(largest, Path(parent, name).stat().st_size)
+    return largest

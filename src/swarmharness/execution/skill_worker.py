@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -161,12 +162,15 @@ class SkillWorker:
         """Bring what is missing of the model into the store, if that is allowed; it is checked before it is opened."""
         if self._settings.fetch_models and self._store.missing(self._manifest):
             _log.info("%s: its model is fetched", self._manifest.name)
-            fetch = partial(self._store.fetch, self._manifest, self._skill.folder)
+            stopped = threading.Event()
+            fetch = partial(self._store.fetch, self._manifest, self._skill.folder, stopped=stopped)
             try:
                 await trio.to_thread.run_sync(fetch, abandon_on_cancel=True)
             except SwarmError:
                 self._failures += 1
                 raise
+            finally:
+                stopped.set()  # the thread of a call that was cancelled goes on otherwise
 
     async def _start(self) -> WorkerProcess:
         await self._fetch()

@@ -186,7 +186,9 @@ def test_files_of_one_package_wait_for_a_silent_network_once(
         raise UnavailableError("the network does not reach the package index")
 
     monkeypatch.setattr("swarmharness.execution.model_sources.download_wheel", fail)
-    reader = SourceReader(skill_folder=None, workspace=tmp_path)
+    reader = SourceReader(
+        skill_folder=None, workspace=tmp_path, stopped=threading.Event(), report=lambda *progress: None
+    )
     wanted = manifest('[{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]').files[0]
     for member in ("toy/model.onnx", "toy/labels.json"):
         with pytest.raises(UnavailableError, match="the network does not reach"):
@@ -194,23 +196,97 @@ def test_files_of_one_package_wait_for_a_silent_network_once(
     assert asked == ["toy-model==1.0"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_pull_that_is_ended_takes_pip_with_it(
-    tmp_path: Path, store: ModelStore, silent_index: socket.socket, number: signal.Signals
+class _SlowIndex(http.server.BaseHTTPRequestHandler):
+    """An index with one package, whose wheel comes in two halves: the second one when somebody heard of the first."""
+
+    wheel: Path
+    heard: threading.Event
+
+    def do_GET(self) -> None:
+        name = self.wheel.name
+        page = f'<html><body><a href="/{name}">{name}</a></body></html>'.encode()
+        data = self.wheel.read_bytes() if self.path == f"/{name}" else page
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if data is page else "application/octet-stream")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        half = len(data) // 2
+        self.wfile.write(data[:half])
+        if data is not page:
+            assert self.heard.wait(60)
+        self.wfile.write(data[half:])
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_what_pip_downloads_is_told_while_it_comes(
+    store: ModelStore, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_wheel(wheels, {"toy/model.onnx": DATA, "toy/more": bytes(4 * 2**20)})
+    (wheel,) = wheels.iterdir()
+    seen: list[tuple[str, int, int]] = []
+
+    def hear(name: str, done_bytes: int, all_bytes: int) -> None:
+        seen.append((name, done_bytes, all_bytes))
+        if name == "toy-model==1.0" and done_bytes > 2**20:
+            _SlowIndex.heard.set()
+
+    monkeypatch.setattr(_SlowIndex, "wheel", wheel, raising=False)
+    monkeypatch.setattr(_SlowIndex, "heard", threading.Event(), raising=False)
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_TIMEOUT", "60")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _SlowIndex) as server:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            store.fetch(manifest('[{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]'), None, hear)
+        finally:
+            server.shutdown()
+            thread.join()
+    size_bytes = wheel.stat().st_size
+    told = [(done_bytes, all_bytes) for name, done_bytes, all_bytes in seen if name == "toy-model==1.0"]
+    assert any(2**20 < done_bytes < size_bytes and all_bytes == 0 for done_bytes, all_bytes in told)
+    assert told[-1] == (size_bytes, size_bytes)
+    assert seen[-1] == ("model.onnx", len(DATA), len(DATA))
+
+
+def fetching(tmp_path: Path, store: ModelStore, source: str) -> subprocess.Popen[bytes]:
+    """Start a process that fetches a skill from this source with great patience, and takes Ctrl-C."""
     folder = tmp_path / "skill"
     folder.mkdir()
     text = builders.manifest_text(DATA)
-    pypi = 'sources = [{ pypi = "toy-model==1.0", member = "toy/model.onnx" }]'
-    (folder / "skill.toml").write_text(text.replace('sources = [{ file = "model.onnx" }]', pypi))
+    (folder / "skill.toml").write_text(
+        text.replace('sources = [{ file = "model.onnx" }]', f"sources = [{{ {source} }}]")
+    )
     program = (
         "import signal, sys; from pathlib import Path; from swarmharness.execution.catalog import read_skill;"
         "from swarmharness.execution.model_store import ModelStore;"
+        "from swarmharness.execution import model_sources; model_sources.SOCKET_TIMEOUT_S = 3600;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "ModelStore(Path(sys.argv[1])).fetch(read_skill(Path(sys.argv[2])).manifest, None)"
     )
     command = [sys.executable, "-c", program, str(store.folder), str(folder)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as pull:
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def test_a_pull_that_is_ended_does_not_wait_for_a_silent_site(tmp_path: Path, store: ModelStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        with fetching(tmp_path, store, f'https = "https://127.0.0.1:{server.getsockname()[1]}/model"') as pull:
+            connection, _ = server.accept()
+            with connection:
+                pull.send_signal(signal.SIGINT)
+                assert pull.wait(60) != 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_pull_that_is_ended_takes_pip_with_it(
+    tmp_path: Path, store: ModelStore, silent_index: socket.socket, number: signal.Signals
+) -> None:
+    with fetching(tmp_path, store, 'pypi = "toy-model==1.0", member = "toy/model.onnx"') as pull:
         connection, _ = silent_index.accept()
         with connection:
             connection.settimeout(60)
@@ -304,7 +380,14 @@ def test_a_hugging_face_file_lies_under_its_repository_and_revision(
 ) -> None:
     url, context = site
     wanted = manifest('[{ huggingface = "owner/repo", file = "onnx/model.onnx", revision = "main" }]')
-    reader = SourceReader(skill_folder=None, workspace=tmp_path, ssl_context=context, hub=url)
+    reader = SourceReader(
+        skill_folder=None,
+        workspace=tmp_path,
+        stopped=threading.Event(),
+        report=lambda *progress: None,
+        ssl_context=context,
+        hub=url,
+    )
     (file,) = wanted.files
     assert b"".join(reader.chunks(file.sources[0], file)) == DATA
 
