@@ -17,9 +17,9 @@ from pathlib import Path
 from swarmharness.errors import InputError
 from swarmharness.execution.catalog import InstalledSkill, check_name, copy_skill, install, read_skill, staging
 from swarmharness.execution.drafting import MODEL, Agree, draft_of, measured, name_for, needs_contrib
-from swarmharness.execution.model_check import check_models
+from swarmharness.execution.model_check import check_models, note_facts
 from swarmharness.execution.model_store import ModelStore, Progress
-from swarmharness.execution.onnx_inspection import ModelFacts, inspect_model
+from swarmharness.execution.onnx_inspection import ModelFacts, check_size, inspect_model
 from swarmharness.execution.onnx_one_file import join_external
 from swarmharness.execution.skill import MANIFEST_NAME, parse_manifest
 from swarmharness.execution.skill_text import skill_text
@@ -100,14 +100,15 @@ def _add_onnx(path: Path, target: Target) -> Added:
         def describe(trial: Trial) -> None:
             (staged / MANIFEST_NAME).write_text(skill_text(measured(draft, trial)), "utf-8")
 
-        return _finish(read_skill(staged), target, describe)
+        return _finish(read_skill(staged), target, facts, describe)
 
 
 def _copy_whole(source: Path, copy: Path) -> ModelFacts:
     """Copy a model, with the tensors that it keeps in other files, and return what it holds then."""
-    facts = inspect_model(source, str(source))
+    check_size(source, str(source))
+    shutil.copyfile(source, copy)
+    facts = inspect_model(copy, str(source))  # the copy: somebody may write to the source meanwhile
     if not facts.external_paths:
-        shutil.copyfile(source, copy)
         return facts
     join_external(source, copy, facts.external_paths)
     return inspect_model(copy, str(source))
@@ -124,12 +125,22 @@ def _rename(manifest: Path, name: str) -> None:
     manifest.write_text(renamed, "utf-8")
 
 
-def _finish(staged: InstalledSkill, target: Target, describe: Callable[[Trial], None] | None = None) -> Added:
-    """Fetch, inspect and try the models of a staged skill, and give it its place; a model of no use is not kept."""
+def _finish(
+    staged: InstalledSkill,
+    target: Target,
+    found: ModelFacts | None = None,
+    describe: Callable[[Trial], None] | None = None,
+) -> Added:
+    """Fetch, inspect and try the models of a staged skill, and give it its place; a model of no use is not kept.
+
+    `found` is what its one model holds, if that is known.
+    """
     manifest = staged.manifest
     new = target.store.missing(manifest)
     try:
         target.store.fetch(manifest, staged.folder, target.progress)
+        if found is not None:
+            note_facts(manifest.files[0], target.store, found)
         facts = check_models(manifest, target.store)
         trial = try_skill(staged, target.store)
         if describe is not None:

@@ -50,22 +50,24 @@ def noted_facts(file: ModelFile, store: ModelStore) -> ModelFacts | None:
     return None
 
 
+def note_facts(file: ModelFile, store: ModelStore, facts: ModelFacts) -> None:
+    """Keep what an inspection of a file found, so that it is not inspected again; the loss of it costs only that."""
+    note = _note(file, store)
+    temporary = note.with_name(f".partial-{note.name}")
+    with contextlib.suppress(OSError):
+        temporary.write_text(facts_to_json(facts))
+        temporary.replace(note)
+
+
 def _facts(file: ModelFile, store: ModelStore, size_bytes_max: int) -> ModelFacts:
     noted = noted_facts(file, store)
     if noted is not None and file.size_bytes <= size_bytes_max:
         return noted
     facts = inspect_model(store.path(file.sha256), file.name, size_bytes_max=size_bytes_max)
-    with contextlib.suppress(OSError):  # a note saves the next inspection; its loss costs only that
-        _write(_note(file, store), facts_to_json(facts))
+    note_facts(file, store, facts)
     return facts
 
 
 def _note(file: ModelFile, store: ModelStore) -> Path:
     path = store.path(file.sha256)
     return path.with_name(f"{path.name}.facts.json")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".partial-{path.name}")
-    temporary.write_text(text)
-    temporary.replace(path)

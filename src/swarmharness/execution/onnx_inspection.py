@@ -108,12 +108,7 @@ def inspect_model(path: Path, name: str, *, size_bytes_max: int = MODEL_BYTES_MA
 
     Raises InputError when the file is not an ONNX model, is too large, or takes too much time or memory to parse.
     """
-    try:
-        size_bytes = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}") from None
-    if size_bytes > size_bytes_max:
-        raise InputError(f"{name} has {size_bytes} bytes; at most {size_bytes_max} are allowed")
+    check_size(path, name, size_bytes_max)
     command = [sys.executable, "-P", "-m", __name__, str(path)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSPECTION_TIMEOUT_S)
@@ -131,6 +126,16 @@ def inspect_model(path: Path, name: str, *, size_bytes_max: int = MODEL_BYTES_MA
         return facts_from_json(done.stdout.decode())
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{name} could not be inspected: {error}") from None
+
+
+def check_size(path: Path, name: str, size_bytes_max: int = MODEL_BYTES_MAX) -> None:
+    """Raise InputError when the file at `path`, called `name`, cannot be read or has more bytes."""
+    try:
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}") from None
+    if size_bytes > size_bytes_max:
+        raise InputError(f"{name} has {size_bytes} bytes; at most {size_bytes_max} are allowed")
 
 
 def facts_to_json(facts: ModelFacts) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from swarmharness.cli.application import run
 from swarmharness.execution.catalog import read_skill
+from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.skill import TensorInput
 from tests.unit.execution import builders
 
@@ -37,27 +38,21 @@ def test_the_shipped_skills_are_listed_with_what_is_still_to_be_pulled(capsys: p
 
 
 def test_the_list_says_why_a_skill_is_not_offered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ModelStore(tmp_path / "cache" / "swarmharness" / "models")
     for name, data in (("toy", builders.doubling()), ("odd", builders.with_operator("acme", "Frob"))):
-        assert run(["skills", "add", str(builders.skill_folder(tmp_path, data, name=name))]) in (0, 3)
-        run(["skills", "pull", name])
-    capsys.readouterr()
+        folder = builders.skill_folder(tmp_path / "data" / "skills", data, name=name)
+        store.fetch(read_skill(folder).manifest, folder)
     rows = {row["name"]: row for row in records(capsys, "list")}
     pull = "swarmharness skills pull text-embedding"
     assert rows["text-embedding"]["reason"] == f"its model is not on this machine: {pull}"
     assert rows["text-embedding"]["offered"] is None  # no node runs
     assert rows["toy"]["reason"] == ""
-    if "odd" in rows:
-        assert "uses the custom operator acme::Frob" in rows["odd"]["reason"]
-    (model,) = [path for path in (tmp_path / "cache" / "swarmharness" / "models").iterdir() if _is(path, "toy", rows)]
-    model.write_bytes(b"cut short")
+    assert "uses the custom operator acme::Frob" in rows["odd"]["reason"]
+    store.path(hashlib.sha256(builders.doubling()).digest()).write_bytes(b"cut short")
     assert run(["skills", "list"]) == 0
     out = capsys.readouterr().out
     assert "not offered: toy: its model is damaged: swarmharness skills pull NAME" in out
     assert "not offered: file-type, image-ocr, text-embedding: its model is not on this machine" in out
-
-
-def _is(path: Path, name: str, rows: dict[str, Any]) -> bool:
-    return path.name == hashlib.sha256(builders.doubling()).hexdigest() and name in rows
 
 
 def test_a_skill_is_shown_with_its_licence_digests_and_sources(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,10 +80,8 @@ def test_a_skill_folder_is_added_with_its_model_under_another_name_and_pulled(
     assert {row["name"]: row["runnable"] for row in records(capsys, "list")}["twice"]
     path = Path(added["files"][0]["path"])
     path.unlink()
-    (pulled,) = records(capsys, "pull", "twice")
-    assert pulled["sha256"] == hashlib.sha256(data).hexdigest()
-    assert path.read_bytes() == data
     assert run(["skills", "pull", "twice"]) == 0
+    assert path.read_bytes() == data
     assert "twice: ready, 1 operators inspected, " in capsys.readouterr().out
 
 
@@ -141,11 +134,13 @@ def test_a_model_that_cannot_answer_is_refused_and_nothing_is_left_of_it(
 
 
 def test_pull_refuses_a_model_that_cannot_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    builders.skill_folder(tmp_path / "data" / "skills", builders.of_opset(99))
-    assert run(["skills", "pull", "toy"]) == 3
+    data = builders.of_opset(99)
+    builders.skill_folder(tmp_path / "data" / "skills", data)
+    assert run(["skills", "pull", "toy", "--json"]) == 3
     captured = capsys.readouterr()
     assert "it is of opset 99 of ai.onnx" in captured.err
-    assert "ready" not in captured.out
+    pulled = json.loads(captured.out)
+    assert (pulled["skill"], pulled["sha256"]) == ("toy", hashlib.sha256(data).hexdigest())
 
 
 def test_extra_operators_need_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
