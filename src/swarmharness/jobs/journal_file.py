@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from swarmharness.credit.terms import TaskTerms
-from swarmharness.errors import ConfigurationError, ErrorKind, ProtocolError
+from swarmharness.errors import ConfigurationError, ErrorKind, ProtocolError, UnavailableError
 from swarmharness.execution.ports import TRUNCATED
 from swarmharness.jobs.context import JobOptions
 from swarmharness.jobs.journal import (
@@ -213,6 +213,13 @@ class JournalFile(SqliteConnection):
         with self.readable(), self.transaction():
             for statement, rows in changes:
                 self.connection.executemany(statement, rows)
+
+    def fold(self) -> None:
+        """Move all that is written from the write-ahead log into the file itself; UnavailableError if it is not all."""
+        with self.translated():
+            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise UnavailableError(f"{self.what} {self.path} is in use by another program")
 
     def job(self, job_id: str) -> JobRecord | None:
         """See `Journal.job`."""

@@ -60,7 +60,8 @@ class JournalFiles:
 
         Nobody may use a connection now. Raises UnavailableError if the disk does not let it: try again.
         """
-        self.close()
+        # The reader is the last to close, for it moves nothing: the log may be damaged, and the file under it whole.
+        self._close(*(self._open_files or ()))
         self._damage = damage
         try:
             kept = self._salvaged()
@@ -78,8 +79,11 @@ class JournalFiles:
 
     def close(self) -> None:
         """Close both connections."""
-        files, self._open_files = self._open_files, None
-        for file in reversed(files or ()):  # the last one to close empties the write-ahead log
+        self._close(*reversed(self._open_files or ()))  # the writer is the last, which empties the write-ahead log
+
+    def _close(self, *files: JournalFile) -> None:
+        self._open_files = None
+        for file in files:
             file.close()
 
     def _salvaged(self) -> Counter[str]:
@@ -87,7 +91,9 @@ class JournalFiles:
             self._mended.with_name(self._mended.name + suffix).unlink(missing_ok=True)
         mended = JournalFile(self._mended)
         try:
-            return salvage(self._path, mended)
+            kept = salvage(self._path, mended)
+            mended.fold()  # closing would, too, and not say if the disk took only a part
+            return kept
         finally:
             mended.close()
 

@@ -32,11 +32,11 @@ def salvage(damaged: Path, into: JournalFile) -> Counter[str]:
     """
     kept: Counter[str] = Counter()
     try:
-        source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     except sqlite3.Error:
         return kept
     try:
-        # Otherwise SQLite reads nothing at all of a file that is shorter than it says. Nothing is written here.
+        # Otherwise SQLite reads nothing at all of a file that is shorter than it says.
         source.execute("PRAGMA writable_schema = ON")
         jobs: dict[int, Row] = {}
         for row in _rows(source, "jobs", "number"):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import random
+import resource
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from swarmharness.errors import UnavailableError
-from swarmharness.jobs.journal import UNKNOWN_DIGEST, Counts, ItemResult, JobState, input_digest
+from swarmharness.errors import DamagedFileError, UnavailableError
+from swarmharness.jobs.journal import UNKNOWN_DIGEST, Counts, ItemResult, JobState, Journal, input_digest
+from swarmharness.jobs.journal_file import JournalFile
+from swarmharness.jobs.journal_files import JournalFiles
+from swarmharness.jobs.journal_salvage import salvage
 from swarmharness.jobs.sqlite_journal import open_journal
 from tests.unit.jobs.test_journal import CHUNK, JOB, TERMS, counts, result
 
@@ -51,7 +56,7 @@ def flip(path: Path, pages: list[int], seed: int) -> None:
 
 
 def set_aside(path: Path) -> list[Path]:
-    return [found for found in path.parent.glob(f"{path.name}.damaged-*") if found.suffix.startswith(".damaged")]
+    return [found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith(("-wal", "-shm"))]
 
 
 async def what_is_left(path: Path) -> int:
@@ -83,19 +88,96 @@ async def test_flipped_pages_cost_what_was_on_them_and_nothing_else(seed: int, t
     pages = path.stat().st_size // PAGE_BYTES
     flip(path, random.Random(seed).sample(range(FIRST_LEAF, pages), 3), seed)
     async with open_journal(path) as journal:
-        jobs = await journal.jobs(100)
-        for record in jobs:
-            bits = await journal.answered_bits(record.job_id, ITEMS)
-            await journal.results(record.job_id, 0, count=ITEMS, size_bytes=2**30)
-            await journal.digests(record.job_id, 0, ITEMS)
-            await journal.chunks(record.job_id, 100)
-            assert len(bits) == ITEMS // 8
-        await journal.owed()
+        await read_all(journal)
         journal.begin(replace(JOB, job_id="new"))
         journal.end("new", JobState.DONE, "", 1, counts(0, 0))
         await journal.flush()
         assert (await journal.job("new")) is not None
     assert await what_is_left(path) > JOBS * ITEMS // 2, "three leaves do not cost most answers"
+
+
+async def read_all(journal: Journal) -> None:
+    for record in await journal.jobs(100):
+        await journal.answered_bits(record.job_id, ITEMS)
+        await journal.results(record.job_id, 0, count=ITEMS, size_bytes=2**30)
+        await journal.digests(record.job_id, 0, ITEMS)
+        await journal.chunks(record.job_id, 100)
+    await journal.owed()
+
+
+def crashed(path: Path, copy: Path) -> None:
+    """Copy a journal that is open as a crash would leave it: much of it in the write-ahead log alone."""
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+
+
+async def test_what_the_write_ahead_log_has_outlives_the_file_and_the_healing(tmp_path: Path) -> None:
+    path, copy = tmp_path / "open.sqlite", tmp_path / "jobs.sqlite"
+    await fill(path)
+    late = [answer(0, ITEMS + index) for index in range(200)]
+    async with open_journal(path) as journal:
+        journal.answered("j0", late, CHUNK, TERMS, counts(ITEMS + 200, ITEMS + 200), lambda: None)
+        await journal.flush()
+        crashed(path, copy)
+    pages = copy.stat().st_size // PAGE_BYTES
+    flip(copy, list(range(pages // 2, pages // 2 + 3)), 1)
+    async with open_journal(copy) as journal:
+        await read_all(journal)
+        assert await journal.results("j0", ITEMS, count=200, size_bytes=2**30) == late
+    assert len(set_aside(copy)) == 1
+    assert await what_is_left(copy) > JOBS * ITEMS // 2
+
+
+async def test_what_is_read_out_of_a_damaged_file_leaves_it_and_its_log_as_they_were(tmp_path: Path) -> None:
+    path, copy = tmp_path / "open.sqlite", tmp_path / "damaged.sqlite"
+    async with open_journal(path) as journal:
+        journal.begin(JOB)
+        journal.answered("j1", [result(0)], CHUNK, TERMS, counts(1, 1), lambda: None)
+        await journal.flush()
+        crashed(path, copy)
+    before = copy.read_bytes(), copy.with_name("damaged.sqlite-wal").read_bytes()
+    into = JournalFile(tmp_path / "mended.sqlite")
+    kept = salvage(copy, into)
+    into.close()
+    assert (kept["jobs"], kept["answers"]) == (1, 1)
+    assert (copy.read_bytes(), copy.with_name("damaged.sqlite-wal").read_bytes()) == before
+
+
+async def test_a_mended_journal_that_the_disk_does_not_take_whole_takes_nobody_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.sqlite"
+    await fill(path)
+    flip(path, [path.stat().st_size // PAGE_BYTES // 2], 1)
+    fold, limits = JournalFile.fold, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(self: JournalFile) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE_BYTES, limits[1]))
+        try:
+            fold(self)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    async with open_journal(path) as journal:
+        monkeypatch.setattr(JournalFile, "fold", full)
+        with pytest.raises(UnavailableError):
+            await read_all(journal)
+        assert not set_aside(path)
+        monkeypatch.undo()
+        await read_all(journal)
+    assert len(set_aside(path)) == 1
+
+
+async def test_a_damaged_log_is_not_moved_into_the_file_when_it_is_healed(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    await fill(path)
+    files = JournalFiles(path)
+    files.writer.write([("UPDATE answers SET verified = ?", [(1,)])])
+    log = path.with_name("jobs.sqlite-wal")
+    flip(log, list(range(1, log.stat().st_size // PAGE_BYTES)), 1)
+    files.heal(DamagedFileError("a page of the log cannot be read"))
+    files.close()
+    assert await what_is_left(path) == JOBS * ITEMS
 
 
 @pytest.mark.parametrize(
