@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from swarmharness.errors import InputChangedError
 from swarmharness.execution.ports import Item
-from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, Journal, input_digest
+from swarmharness.jobs.journal import DIGEST_BYTES, UNKNOWN_DIGEST, UNUSABLE_DIGEST, Journal, input_digest
 
 Numbered = list[tuple[int, Item]]
 
@@ -45,8 +45,7 @@ class Intake:
             for place, (index, item) in enumerate(known):
                 before = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
                 if before not in (input_digest(item), UNKNOWN_DIGEST):
-                    problem = f"input {index} is not what it was when job {self._job_id} first read it"
-                    raise InputChangedError(problem, index)
+                    raise InputChangedError(self._difference(index, item, before), index)
         if new and self.ended:
             problem = f"the input had {self.fed} items before, and goes on after them now"
             raise InputChangedError(problem, self.fed)
@@ -54,6 +53,14 @@ class Intake:
         if last and end < self.fed:
             raise InputChangedError(f"the input ends after {end} items now, and had {self.fed} before", end)
         return known, new
+
+    def _difference(self, index: int, item: Item, before: bytes) -> str:
+        when = f"when job {self._job_id} first read it"
+        if isinstance(item, str):
+            return f"input {index} could be used {when}, and cannot be used now ({item})"
+        if before == UNUSABLE_DIGEST:
+            return f"input {index} could not be used {when}, and can be used now"
+        return f"input {index} is not what it was {when}"
 
     def take_in(self, items: Sequence[Item], wanted: Numbered, new: Numbered, *, last: bool) -> None:
         """Go on behind `items`, which `compare` judged; hold those that are `wanted` and can be used."""

@@ -23,12 +23,14 @@ DIGEST_BYTES = 8
 """Enough to notice a file that changed; whoever could forge it owns the file."""
 UNKNOWN_DIGEST = bytes(DIGEST_BYTES)
 """Stands for an input whose digest was lost with a damaged journal."""
+UNUSABLE_DIGEST = blake2b(digest_size=DIGEST_BYTES, person=b"unusable").digest()
+"""Stands for every input that cannot be used."""
 
 
 def input_digest(item: Item) -> bytes:
     """Return what tells an item from another one; all inputs that cannot be used are alike."""
     if isinstance(item, str):
-        return blake2b(digest_size=DIGEST_BYTES, person=b"unusable").digest()
+        return UNUSABLE_DIGEST
     return blake2b(item, digest_size=DIGEST_BYTES).digest()
 
 

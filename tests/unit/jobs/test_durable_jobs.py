@@ -14,7 +14,7 @@ import trio.testing
 from swarmharness.credit.receipt import epoch_of
 from swarmharness.errors import BudgetError, ErrorKind, InputChangedError, InputError, SwarmError
 from swarmharness.execution.memory import MemorySkill
-from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.ports import Item, ItemOutput
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
 from swarmharness.jobs.context import JobContext, JobOptions
 from swarmharness.jobs.job import Job
@@ -154,6 +154,47 @@ async def test_an_input_that_changed_is_found_out_by_its_first_item(
                     batch = again[start : start + 100]
                     await job.feed(batch, last=start + 100 >= len(again))
             assert error.value.index == index
+
+
+async def test_a_job_with_inputs_that_cannot_be_used_is_resumed_with_the_same_results(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    inputs = ["nothing", *ITEMS[1:150], "a folder", *ITEMS[151:]]
+    async with swarm() as node:
+        service = service_of(node, MemoryJournal())
+        with trio.move_on_after(1.0):
+            async with service.open("echo", job_id="j") as job:
+                await job.feed(inputs[:200], last=False)
+                await collect(job)
+        async with service.resume("j", compare=True) as job:
+            assert 0 < job.progress.items_done < 200
+            await job.feed(["for another reason", *inputs[1:]], last=True)
+            results = await collect(job)
+        assert job.record.state is JobState.DONE
+        assert [result.output for result in results] == [b"" if isinstance(item, str) else item for item in inputs]
+        wrong = [(result.index, result.error, result.error_kind) for result in results if result.error]
+        assert wrong == [(0, "nothing", ErrorKind.INPUT), (150, "a folder", ErrorKind.INPUT)]
+        assert await paid_items(node) == len(ITEMS) - 2
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ("no picture", b"a picture", "input 1 could not be used when job j first read it, and can be used now"),
+        (b"a picture", "no picture", "could be used when job j first read it, and cannot be used now .no picture."),
+    ],
+)
+async def test_an_input_that_was_mended_or_broken_meanwhile_is_said_to_be_so(
+    autojump_clock: trio.testing.MockClock, before: Item, now: Item, words: str
+) -> None:
+    async with swarm() as node:
+        service = service_of(node, MemoryJournal())
+        async with service.open("echo", job_id="j") as job:
+            await job.feed([b"one", before], last=True)
+            await collect(job)
+        async with service.resume("j", compare=True) as job:
+            with pytest.raises(InputChangedError, match=words):
+                await job.feed([b"one", now], last=True)
 
 
 async def test_a_running_job_is_taken_over_from_its_start(autojump_clock: trio.testing.MockClock) -> None:
