@@ -1,4 +1,4 @@
-"""Reads text out of a file's bytes, or says in words why they hold none; pure."""
+"""Reads text out of a file's bytes, and shows bytes that are no text; pure."""
 
 from __future__ import annotations
 
@@ -15,3 +15,28 @@ def text_from(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
+
+
+def visible(text: str) -> str:
+    r"""Return a text without what no terminal shows: `\xe9` for a byte of a path that is no UTF-8, `\x1b` for ESC."""
+    return text if text.isprintable() else "".join(map(_shown_letter, text))
+
+
+def _shown_letter(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # as Python has such a byte
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
+
+
+def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    return _shown_letter(letter) if "\ud800" <= letter <= "\udfff" else ascii(letter)[1:-1], error.start + 1
+
+
+SHOW = "swarmharness.show"
+"""What cannot be encoded becomes what `visible` makes of it: a handler of errors for `str.encode` and for streams."""
+codecs.register_error(SHOW, _replace)

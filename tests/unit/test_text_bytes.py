@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import codecs
+import os
 
 import pytest
 
-from swarmharness.text_bytes import text_from
+from swarmharness.text_bytes import SHOW, text_from, visible
 
 
 def test_the_mark_that_some_editors_begin_with_is_no_part_of_the_text() -> None:
@@ -23,3 +24,11 @@ def test_the_mark_that_some_editors_begin_with_is_no_part_of_the_text() -> None:
 def test_what_is_no_text_is_said_in_words(data: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         text_from(data)
+
+
+def test_what_no_terminal_shows_is_shown_as_its_bytes() -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    assert visible("café 😀") == "café 😀"
+    assert visible(f"\x1b[31m{odd}\n\ud800") == r"\x1b[31mcaf\xe9\n\ud800"
+    assert f"é😀{odd}\ud800".encode("utf-8", SHOW) == "é😀caf".encode() + rb"\xe9\ud800"
+    assert "é…😀".encode("ascii", SHOW) == rb"\xe9\u2026\U0001f600"

@@ -10,6 +10,7 @@ import traceback
 
 from swarmharness.cli.streams import output_problem
 from swarmharness.errors import ErrorKind, MistakesError, SwarmError, TerminatedError, leaf
+from swarmharness.text_bytes import visible
 
 INTERRUPTED = 130
 SIGNALLED = 128
@@ -62,5 +63,4 @@ def _known(cause: Exception) -> tuple[ErrorKind, str] | None:
 
 def _one_line(text: str) -> str:
     """Return a message on one line; what a terminal does not show, such as a file's odd name, in backslashes."""
-    joined = _BREAKS.sub(" ", text.strip())
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in joined)
+    return visible(_BREAKS.sub(" ", text.strip()))

@@ -31,6 +31,7 @@ from swarmharness.cli.submit_command import (
     terms,
 )
 from swarmharness.errors import ConfigurationError, InputError, UnavailableError
+from swarmharness.text_bytes import visible
 
 if TYPE_CHECKING:
     from swarmharness.cli.submit_inputs import Inputs
@@ -260,7 +261,7 @@ def _source(job: dict[str, Any]) -> str:
     if not source:
         return "a program"
     names = [*source.get("arguments", ()), *source.get("files", ())]
-    text = ", ".join("standard input" if name == "-" else str(name) for name in names)
+    text = ", ".join("standard input" if name == "-" else visible(str(name)) for name in names)
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
 
 

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TextIO
 
+from swarmharness.text_bytes import SHOW
+
 _DEVNULL_FLAGS = (os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)
 """What is written to a closed standard output is refused, not lost without a word: so it is opened for reading."""
 
@@ -47,7 +49,7 @@ def _text(raw: io.FileIO, old: TextIO | None, *, line_buffering: bool = False) -
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=old.encoding if old else None,
-        errors="backslashreplace",
+        errors=SHOW,
         line_buffering=line_buffering or bool(getattr(old, "line_buffering", False)),
         write_through=bool(getattr(old, "write_through", False)),
     )

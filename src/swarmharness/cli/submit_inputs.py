@@ -23,6 +23,7 @@ from swarmharness.execution.items import item_bytes_max, item_from_text
 from swarmharness.execution.ports import Item
 from swarmharness.execution.skill import Kind
 from swarmharness.hints import quoted
+from swarmharness.text_bytes import SHOW
 
 STDIN = "-"
 STDIN_NAME = "standard input"
@@ -214,7 +215,7 @@ class Inputs:
 
 def _text(reason: str) -> str:
     """Return a reason that may name a file with bytes that are no UTF-8, with these in backslashes: it is kept."""
-    return reason.encode("utf-8", "backslashreplace").decode()
+    return reason.encode("utf-8", SHOW).decode()
 
 
 def _blank(number: int, name: str) -> str:

@@ -57,7 +57,7 @@ async def test_files_with_names_that_are_no_text_are_submitted_shown_and_written
         node.items, node.handed_out, node.ended = [], 0, False
         shown = await swarmharness('"$@"', *asked)
         assert shown.returncode == 0
-        assert b"/caf\\udce9.png: txt" in shown.stdout
+        assert b"/caf\\xe9.png: txt" in shown.stdout
 
 
 async def test_results_that_the_standard_output_does_not_take_end_with_a_sentence_and_the_way_on(

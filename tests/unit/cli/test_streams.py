@@ -50,7 +50,7 @@ def test_a_path_that_no_encoding_has_is_printed_by_a_strict_standard_output(tmp_
     folder = os.fsencode(tmp_path) + b"/" + ODD
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
     made = shell('"$@"', "config", "init", "--data-dir", folder, env=strict)
-    assert (made.returncode, made.stdout) == (0, os.fsencode(tmp_path) + b"/caf\\udce9/node.toml\n")
+    assert (made.returncode, made.stdout) == (0, os.fsencode(tmp_path) + b"/caf\\xe9/node.toml\n")
     told = shell('"$@"', "config", "check", "--json", "--data-dir", folder, env=strict)
     assert os.fsencode(json.loads(told.stdout)["file"]) == folder + b"/node.toml"
     latin = shell('"$@"', "--help", env={"PYTHONIOENCODING": "ascii:strict"})
@@ -61,7 +61,7 @@ def test_what_no_terminal_shows_is_shown_in_a_message_and_a_hint_can_be_pasted(t
     folder = os.fsencode(tmp_path) + b"/\x1b[31m  " + ODD
     done = shell('"$@"', "node", "status", "--data-dir", folder)
     assert done.returncode == 4
-    assert b"/\\x1b[31m  caf\\udce9: start one with" in done.stderr
+    assert b"/\\x1b[31m  caf\\xe9: start one with" in done.stderr
     assert f"--data-dir $'{tmp_path}/\\x1b[31m\\x20\\x20caf\\xe9'`".encode() in done.stderr
 
 
