@@ -161,7 +161,7 @@ def resume(
                     return await submissions[-1].begin(record["kind"])
 
                 opened, kind = await _reopen(control, call, record, begin)
-                await submissions[-1].run(control, opened, kind, resumed=True)
+                await submissions[-1].run(control, opened, kind, resumed=record)
 
     run_async(run)
     submissions[-1].conclude()

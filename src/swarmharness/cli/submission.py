@@ -68,6 +68,8 @@ class Submission:
         self._warned = False
         self._fed = 0
         """What the node has of the inputs; while a job is resumed, that is more than was read."""
+        self._settled = 0
+        """How many of those have an answer, or a reason that resuming does not change."""
         self._read = 0
         self._input_ended = inputs is None
         self._refusal: SwarmError | None = None
@@ -96,11 +98,18 @@ class Submission:
             await trio.to_thread.run_sync(self._inputs.begin, kind, abandon_on_cancel=True)
         return kind
 
-    async def run(self, control: Control, opened: Mapping[str, Any], kind: Kind, *, resumed: bool = False) -> None:
-        """Feed an opened job and take its results; cancels it if anything goes wrong on this side."""
+    async def run(
+        self, control: Control, opened: Mapping[str, Any], kind: Kind, *, resumed: Mapping[str, Any] | None = None
+    ) -> None:
+        """Feed an opened job and take its results; cancels it if anything goes wrong on this side.
+
+        `resumed` is the record of a job that is taken up again.
+        """
         import trio
 
-        self._job, self._reader, self._resumed = opened["job"], opened.get("reader", 1), resumed
+        from swarmharness.cli.submit_outputs import unread_line
+
+        self._job, self._reader, self._resumed = opened["job"], opened.get("reader", 1), resumed is not None
         done = False
         try:
             if self._out:
@@ -121,8 +130,12 @@ class Submission:
                     with suppress(SwarmError):  # what went wrong before says more
                         await control.call("job.cancel", {"job": self._job}, CANCEL_TIMEOUT_S)
                 self._say_how_to_go_on()
+        if resumed and resumed["input_ended"]:
+            self._refusal = None  # it was read to its end before, so that each input has a line of its own
+        if self._refusal is not None:
+            self._note(unread_line(self._fed, str(self._refusal), self._refusal.kind))
         if self._out and self._answered:
-            path = self._out.finish(items_total=self._fed, complete=not self._missing)
+            path = self._out.finish(items_total=self._fed, complete=not self._missing and self._refusal is None)
             if path != self._out.path:
                 print(f"results are missing, so {self._out.path} was kept; what came is in {path}", file=sys.stderr)
 
@@ -138,8 +151,10 @@ class Submission:
             print(f"and {self._missing - shown} more", file=sys.stderr)
         unread = f"; the rest of the input was not taken: {self._refusal}" if self._refusal else ""
         if self._answered:
-            self._say_how_to_go_on()
-            raise PartialResultError(f"{self._missing} of {self._fed} inputs have no result{unread}")
+            if self._settled < self._fed or self._refusal is not None:  # what cannot be used is settled, too
+                self._say_how_to_go_on()
+            have = f"{self._missing} of {self._fed} inputs have no" if self._missing else f"{self._fed} inputs have a"
+            raise PartialResultError(f"{have} result{unread}")
         if self._first_missing is None:
             raise self._refusal or SwarmError("the job ended without a result")
         reason, kind = self._first_missing
@@ -176,10 +191,7 @@ class Submission:
                 return
             if "differs" in answer:
                 index = answer["differs"]
-                raise InputError(
-                    f"the input changed since job {self._job} read it, at {inputs.label(index)}: "
-                    f"{answer['problem']}; submit it anew"
-                )
+                raise InputError(f"{inputs.label(index)}: {answer['problem']}; submit it anew")
             self._read += len(batch)
             self._input_ended = last
 
@@ -197,7 +209,7 @@ class Submission:
                 self._accept(kind, result)
             self._warn(answer.get("warning", ""))
             progress = answer["progress"]
-            self._fed = progress["items_total"]
+            self._fed, self._settled = progress["items_total"], progress["items_done"]
             total, exact = progress["items_total"], True
             if not self._input_ended and self._inputs is not None:
                 total, exact = self._inputs.estimated_total(self._read), False
@@ -240,17 +252,19 @@ class Submission:
         from swarmharness.cli.submit_outputs import error_line
 
         self._missing += 1
-        line = error_line(index, reason, kind)
-        if self._out:
-            self._out.miss(line)
-        if self._as_json:
-            print_json(line)
+        self._note(error_line(index, reason, kind))
         self._first_missing = self._first_missing or (reason, kind)
         run = self._missing_shown[-1] if self._missing_shown else None
         if run is not None and run.last == index - 1 and run.reason == reason:
             run.last = index
         elif len(self._missing_shown) < MISSING_SHOWN:
             self._missing_shown.append(_Missing(index, index, reason))
+
+    def _note(self, line: Mapping[str, Any]) -> None:
+        if self._out:
+            self._out.miss(line)
+        if self._as_json:
+            print_json(line)
 
     def _named(self, run: _Missing) -> str:
         if run.first == run.last:

@@ -46,6 +46,11 @@ def error_line(index: int, reason: str, kind: int) -> dict[str, Any]:
     return {"index": index, "error": reason, "error_kind": int(kind)}
 
 
+def unread_line(first_index: int, reason: str, kind: int) -> dict[str, Any]:
+    """Return the published form of all inputs from `first_index` on, which were not read, nor counted."""
+    return {"unread_from": first_index, "error": reason, "error_kind": int(kind)}
+
+
 def readable(kind: Kind, output: Any, label: str, *, alone: bool) -> str:
     """Return one output for a person; `alone` leaves out which input it belongs to."""
     match kind:
@@ -127,7 +132,7 @@ class OutputFile:
         return self.path.suffix == ".jsonl"
 
     def miss(self, line: Mapping[str, Any]) -> None:
-        """Take an input without a result, where there are lines."""
+        """Take a line that says what has no result, where there are lines."""
         if self.takes_lines:
             with _disk(self.path):
                 self._write_line(line)

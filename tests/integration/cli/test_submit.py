@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import trio
 
-from swarmharness.errors import ErrorKind, SwarmError, UnavailableError
+from swarmharness.errors import DeadlineError, ErrorKind, SwarmError, UnavailableError
 from swarmharness.execution.items import pack
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import encode_tensors
@@ -39,6 +39,11 @@ class ScriptedNode:
     answer: Callable[[bytes], Answer] = vector_of
     open_error: SwarmError | None = None
     feed_error: SwarmError | None = None
+    failure: SwarmError | None = None
+    """What ends the job after `takes` inputs,"""
+    takes: int = 0
+    answers: int = sys.maxsize
+    """of which so many are answered."""
     flags: Callable[[bytes], int] = lambda _: 0
     items: list[bytes | str] = field(default_factory=list)
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
@@ -62,6 +67,9 @@ class ScriptedNode:
                 if self.feed_error:
                     self.ended = True
                     raise self.feed_error
+                if self.failure:
+                    self.items, self.ended = params["items"][: self.takes], True
+                    raise self.failure
                 self.items += params["items"]
                 self.ended = params["last"]
                 return {}
@@ -80,7 +88,11 @@ class ScriptedNode:
         results = []
         for index in range(self.handed_out, len(self.items)):
             item = self.items[index]
-            output, error, kind = (b"", item, ErrorKind.INPUT) if isinstance(item, str) else self.answer(item)
+            if index >= self.answers:
+                assert self.failure is not None
+                output, error, kind = b"", str(self.failure), self.failure.kind
+            else:
+                output, error, kind = (b"", item, ErrorKind.INPUT) if isinstance(item, str) else self.answer(item)
             results.append(
                 {
                     "index": index,
@@ -94,8 +106,12 @@ class ScriptedNode:
                 }
             )
         self.handed_out = len(self.items)
-        progress = {"items_done": self.handed_out, "items_total": len(self.items), "peers": {"12D3KooWpeer": 1}}
-        return {"results": results, "done": self.ended, "progress": progress, "warning": self.warning}
+        answered = min(self.handed_out, self.answers)
+        progress = {"items_done": answered, "items_total": len(self.items), "peers": {"12D3KooWpeer": 1}}
+        state = {"done": self.ended, "progress": progress, "warning": self.warning}
+        if self.failure and self.ended:
+            state |= {"reason": str(self.failure), "reason_kind": int(self.failure.kind)}
+        return {"results": results, **state}
 
 
 @asynccontextmanager
@@ -181,9 +197,8 @@ async def test_a_partial_result_is_written_and_the_missing_are_named(tmp_path: P
     assert bad == {"index": 1, "error": "it went wrong", "error_kind": 3}
     assert done.stderr.decode().splitlines() == [
         'no result for input 1 ("bad"): it went wrong',
-        "what was answered is kept: `swarmharness jobs resume j1` goes on",
         "error: 1 of 2 inputs have no result",
-    ]
+    ], "resuming does nothing for an input that is wrong"
     assert (tmp_path / "o.jsonl").read_bytes() == done.stdout
 
 
@@ -222,6 +237,32 @@ async def test_a_job_that_ends_before_its_input_keeps_the_reason(tmp_path: Path)
         done = await submit(tmp_path, "text-embedding", "a")
     assert done.returncode == 4
     assert done.stderr == b"error: the job ended\n"
+
+
+@pytest.mark.parametrize("answered", [1, 2])
+async def test_inputs_that_a_job_never_took_have_a_line_and_leave_an_existing_file(
+    tmp_path: Path, answered: int
+) -> None:
+    node = ScriptedNode(failure=DeadlineError("the deadline passed"), takes=2, answers=answered)
+    out = tmp_path / "o.jsonl"
+    out.write_text("kept")
+    async with serving(node, tmp_path):
+        done = await submit(tmp_path, "text-embedding", "a", "b", "c", "d", "--json", "--out", str(out))
+    assert done.returncode == 7
+    *taken, rest = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["index"] for line in taken] == [0, 1]
+    assert rest == {"unread_from": 2, "error": "the deadline passed", "error_kind": 6}
+    assert out.read_text() == "kept"
+    assert (tmp_path / "o.partial.jsonl").read_bytes() == done.stdout
+    *_, hint, error = done.stderr.decode().splitlines()
+    assert hint == "what was answered is kept: `swarmharness jobs resume j1` goes on"
+    assert (
+        error
+        == {
+            1: "error: 1 of 2 inputs have no result; the rest of the input was not taken: the deadline passed",
+            2: "error: 2 inputs have a result; the rest of the input was not taken: the deadline passed",
+        }[answered]
+    )
 
 
 async def test_what_does_not_exist_is_refused_before_there_is_a_job(tmp_path: Path) -> None:

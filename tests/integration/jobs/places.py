@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from swarmharness.cli.connection import call_node
 from swarmharness.jobs.journal import JobRecord
 from swarmharness.jobs.sqlite_journal import read_jobs
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
@@ -59,6 +62,11 @@ class Place:
         assert done.returncode == status, done.stderr
         return done
 
+    def listed(self) -> list[dict[str, Any]]:
+        """The newest jobs, as the running node tells them."""
+        jobs: list[dict[str, Any]] = call_node(self.data_dir, "job.list", {})["jobs"]
+        return jobs
+
     def job(self) -> JobRecord:
         """The newest job, as its journal has it."""
         return read_jobs(self.data_dir / "jobs.sqlite", 1)[0]
@@ -93,12 +101,21 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "swarmharness", *map(str, arguments)]
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory that has the skill, and beside it the cache that has its model."""
+    base = tmp_path_factory.mktemp("installed")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(base / "cache")}
+    for verb in (["add", str(tiny_skill(base / NAME, batch_items=64))], ["pull", NAME]):
+        words = [*command("skills", *verb), "--data-dir", str(base / "worker")]
+        subprocess.run(words, check=True, capture_output=True, env=environment)
+    return base / "worker"
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for verb in (["add", str(tiny_skill(tmp_path / NAME, batch_items=64))], ["pull", NAME]):
-        words = [*command("skills", *verb), "--data-dir", str(tmp_path / "worker")]
-        subprocess.run(words, check=True, capture_output=True)
+def place(tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(installed.with_name("cache")))
+    shutil.copytree(installed, tmp_path / "worker")
     text = "".join(f"w{number % 500} w{number * 7 % 500} w{number // 500}\n" for number in range(ITEMS))
     (tmp_path / "in.txt").write_text(text)
     with NodeGroup() as group:

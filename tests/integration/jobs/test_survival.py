@@ -10,10 +10,10 @@ import time
 import pytest
 
 from swarmharness.jobs.journal import JobState
-from tests.integration.jobs.places import ITEMS, Place, command, place
+from tests.integration.jobs.places import ITEMS, Place, command, installed, place
 from tests.integration.jobs.tiny_skill import NAME, PRICE_MICROCREDITS
 
-__all__ = ["place"]
+__all__ = ["installed", "place"]
 
 pytestmark = [pytest.mark.processes]
 

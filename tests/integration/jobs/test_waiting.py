@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.integration.jobs.places import ITEMS, Place, place
+from tests.integration.jobs.places import ITEMS, Place, installed, place
 from tests.integration.jobs.tiny_skill import NAME
 
-__all__ = ["place"]
+__all__ = ["installed", "place"]
 
 pytestmark = [pytest.mark.processes]
 PAGE_BYTES = 4096
@@ -68,7 +68,7 @@ def test_pages_that_flip_under_a_running_node_cost_it_answers_and_no_more(place:
     place.inputs.write_text("".join(place.inputs.read_text().splitlines(keepends=True)[:400]))
     place.run("submit", NAME, "--input", place.inputs, *options)
     path = place.data_dir / "jobs.sqlite"
-    place.run("jobs", "list")  # what was noted is written,
+    place.listed()  # what was noted is written,
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # into the file itself
     pages = path.stat().st_size // PAGE_BYTES
@@ -78,12 +78,12 @@ def test_pages_that_flip_under_a_running_node_cost_it_answers_and_no_more(place:
             file.write(random.Random(page).randbytes(PAGE_BYTES))
     done = place.run("submit", NAME, "w1 w2", "w3", *options)
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0, 1]
-    place.run("jobs", "list")
+    place.listed()
     place.run("submit", NAME, "--input", place.inputs, *options)
     assert client.process.poll() is None
     assert list(path.parent.glob("jobs.sqlite.damaged-*"))
     assert client.stop() == 0
     client = place.start_client()
-    place.run("jobs", "list")
+    place.listed()
     place.run("submit", NAME, "w1 w2", *options)
     assert client.process.poll() is None
