@@ -12,7 +12,7 @@ from pathlib import Path
 
 from swarmharness.errors import ConfigurationError, InputError, MistakesError, SwarmError, UnavailableError
 from swarmharness.execution.manifest_table import Reading, suggestion
-from swarmharness.execution.model_store import digest_of, disk_full
+from swarmharness.execution.model_store import digest_of, disk_full, own_unfinished, sweep
 from swarmharness.execution.skill import (
     MANIFEST_BYTES_MAX,
     MANIFEST_NAME,
@@ -23,6 +23,7 @@ from swarmharness.execution.skill import (
 from swarmharness.text_bytes import text_from
 
 SHIPPED_FOLDER = Path(__file__).parent / "skills"
+_ADDING = ".adding-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ def staging(user_folder: Path) -> Iterator[Path]:
     """
     try:
         user_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adding-", dir=user_folder) as temporary:
+        sweep(user_folder, _ADDING)
+        with tempfile.TemporaryDirectory(prefix=own_unfinished(_ADDING), dir=user_folder) as temporary:
             yield Path(temporary)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

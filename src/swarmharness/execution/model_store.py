@@ -31,7 +31,7 @@ FETCHES_MAX = 4
 STOP_S = 1.0
 """How long a fetch that is stopped waits for what it has under way: pip and open files need a tenth of it."""
 _PARTIAL = ".partial-"
-_PARTIAL_AGE_S = 24 * 3600
+_UNFINISHED_AGE_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,9 @@ class ModelStore:
         report, stopped = progress or _silent, stopped or threading.Event()
         with (
             self._writable(),
-            tempfile.TemporaryDirectory(prefix=_own_partial(), dir=self._folder, ignore_cleanup_errors=True) as folder,
+            tempfile.TemporaryDirectory(
+                prefix=own_unfinished(_PARTIAL), dir=self._folder, ignore_cleanup_errors=True
+            ) as folder,
         ):
             reader = SourceReader(
                 skill_folder=skill_folder,
@@ -137,7 +139,7 @@ class ModelStore:
     def _receive(self, source: Source, file: ModelFile, reader: SourceReader, report: Progress) -> None:
         report(file.name, 0, file.size_bytes)
         with self._writable():
-            descriptor, name = tempfile.mkstemp(prefix=_own_partial(), dir=self._folder)
+            descriptor, name = tempfile.mkstemp(prefix=own_unfinished(_PARTIAL), dir=self._folder)
             temporary = Path(name)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
@@ -165,7 +167,7 @@ class ModelStore:
         """Make the folder, and turn the system's errors about it into ours."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._sweep()
+            sweep(self._folder, _PARTIAL)
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -174,13 +176,6 @@ class ModelStore:
                 f"the model store {self._folder} cannot be used: {error.strerror or error}; "
                 "make it writable, or set XDG_CACHE_HOME to a folder that is"
             ) from None
-
-    def _sweep(self) -> None:
-        """Remove what a killed fetch left behind: its process is gone, or (by another release) it is a day old."""
-        for path in self._folder.glob(f"{_PARTIAL}*"):
-            with contextlib.suppress(OSError):
-                if _is_orphan(path.name) or time.time() - path.stat().st_mtime > _PARTIAL_AGE_S:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _side_by_side(
@@ -211,13 +206,21 @@ def _side_by_side(
     return tuple(task.result() for task in tasks)
 
 
-def _own_partial() -> str:
-    """Return how the names of this process's unfinished files begin."""
-    return f"{_PARTIAL}{os.getpid()}-"
+def own_unfinished(prefix: str) -> str:
+    """Return how the names of what this process has not finished begin."""
+    return f"{prefix}{os.getpid()}-"
+
+
+def sweep(folder: Path, prefix: str) -> None:
+    """Remove what killed processes left unfinished: they are gone, or (by another release) it is a day old."""
+    for path in folder.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            if _is_orphan(path.name.removeprefix(prefix)) or time.time() - path.stat().st_mtime > _UNFINISHED_AGE_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_orphan(name: str) -> bool:
-    pid = name.removeprefix(_PARTIAL).partition("-")[0]
+    pid = name.partition("-")[0]
     return pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
 
 

@@ -35,6 +35,7 @@ ITEM_SIZES_BYTES = {
 """Bytes of one element of each type but strings, which have none in common."""
 _NAN_STEP = 4096
 DIMENSION_MAX = 2**40
+"""Of one dimension, and of all but zeros together: NumPy refuses larger ones, even of an empty tensor."""
 HEADER_BYTES_MAX = 64 * 1024
 TEXTS_MAX = 2**18
 """Texts in all tensors of an item or output: each is looked at by itself, and a node must not be kept busy by them."""
@@ -133,6 +134,8 @@ def decode_tensors(data: bytes) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     at = 4 + header_bytes
     for header in headers:
+        if math.prod(filter(None, header.shape)) > DIMENSION_MAX:
+            raise InputError(f"not encoded tensors: the shape of {header.name!r} is too large")
         length = _data_bytes(header.name, header.dtype, header.shape, view[at:])
         if length > len(view) - at:
             raise InputError(f"not encoded tensors: the data of {header.name!r} is cut off")

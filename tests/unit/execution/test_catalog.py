@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,17 @@ def test_an_added_skill_is_found_and_only_what_it_names_is_copied(tmp_path: Path
     assert sorted(path.name for path in skill.folder.iterdir()) == ["model.onnx", "skill.toml"]
     assert find_skills(tmp_path / "user").get("toy") == skill
     assert [path.name for path in (tmp_path / "user").iterdir()] == ["toy"]
+
+
+def test_what_a_killed_add_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    orphan, alive = (tmp_path / "user" / f".adding-{pid}-x" for pid in (gone.pid, os.getpid()))
+    (orphan / "toy").mkdir(parents=True)
+    alive.mkdir()
+    added(builders.skill_folder(tmp_path, builders.doubling()), tmp_path / "user")
+    assert not orphan.exists()
+    assert alive.exists()
 
 
 def test_an_added_skill_is_replaced_only_by_force(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def test_big_endian_and_strided_arrays_travel_as_little_endian_rows() -> None:
         (packed(TensorHeader("x", "float32", (4,)), data=bytes(15)), "'x' is cut off"),
         (packed(TensorHeader("x", "float32", (4,)), data=bytes(17)), "1 bytes too many"),
         (packed(TensorHeader("x", "complex64", (1,)), data=bytes(8)), "'complex64' are not supported"),
-        (packed(TensorHeader("x", "float32", (2**40, 2**40)), data=bytes(8)), "'x' is cut off"),
+        (packed(TensorHeader("x", "float32", (2**20, 2**20)), data=bytes(8)), "'x' is cut off"),
+        (packed(TensorHeader("x", "float32", (2**40, 2**40)), data=bytes(8)), "the shape of 'x' is too large"),
+        (packed(TensorHeader("x", "float32", (2**40, 2**40, 0))), "the shape of 'x' is too large"),
         (packed(TensorHeader("x", "int8", (1,)), TensorHeader("x", "int8", (1,)), data=bytes(2)), "occurs twice"),
     ],
 )
