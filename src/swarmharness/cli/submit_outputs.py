@@ -17,6 +17,7 @@ from swarmharness.execution.items import to_json
 from swarmharness.execution.ports import TRUNCATED
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import decode_output
+from swarmharness.text_bytes import visible
 
 SUFFIXES = (".jsonl", ".npy", ".npz")
 _SHOWN_NUMBERS = 6
@@ -52,18 +53,18 @@ def unread_line(first_index: int, reason: str, kind: int) -> dict[str, Any]:
 
 
 def readable(kind: Kind, output: Any, label: str, *, alone: bool) -> str:
-    """Return one output for a person; `alone` leaves out which input it belongs to."""
+    """Return one output for a person, without what would steer a terminal; `alone` leaves out which input it is of."""
     match kind:
         case Kind.TEXT_EMBEDDING:
             text = f"{len(output)} numbers: {_some(output)}"
         case Kind.IMAGE_OCR:
-            text = "\n".join(str(line["text"]) for line in output) or "(no text found)"
+            text = "\n".join(visible(line["text"]) for line in output) or "(no text found)"
             return text if alone else f"== {label} ==\n{text}\n"
         case Kind.FILE_TYPE:
-            text = f"{output['label']} ({output['mime']}, {output['group']}, {output['score']:.0%} sure)"
+            text = visible(f"{output['label']} ({output['mime']}, {output['group']}, {output['score']:.0%} sure)")
         case Kind.TENSOR:
             tensors = [f"{name} {t['dtype']} {t['shape']}: {_some(t['data'])}" for name, t in output.items()]
-            text = "\n".join(tensors)
+            text = "\n".join(map(visible, tensors))
     return text if alone else f"{label}: {text}"
 
 

@@ -52,6 +52,23 @@ def test_each_task_has_a_form_for_people() -> None:
     assert readable(Kind.TENSOR, tensor, "t", alone=False) == "t: y int64 [2]: 1 2"
 
 
+ESC = "\x1b]0;mine\x07"
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    [
+        (Kind.IMAGE_OCR, [{"text": ESC, "box": [0, 0, 1, 1], "confidence": 1.0}]),
+        (Kind.FILE_TYPE, {"label": ESC, "score": 0.9, "mime": "image/png", "group": "image"}),
+        (Kind.TENSOR, {ESC: {"dtype": "string", "shape": [1], "data": ["\x9b2J"]}}),
+    ],
+)
+def test_what_a_peer_answers_does_not_steer_the_terminal(kind: Kind, output: Any) -> None:
+    text = readable(kind, output, "x", alone=True)
+    assert text.isprintable()
+    assert r"\x1b]0;mine\x07" in text
+
+
 def test_jsonl_holds_a_line_a_result(tmp_path: Path) -> None:
     with OutputFile(tmp_path / "o.jsonl") as out:
         out.begin(TEXT, "j")
