@@ -14,9 +14,7 @@ import trio
 
 from swarmharness.client.records import Progress, progress_of
 from swarmharness.errors import (
-    BudgetError,
     ConfigurationError,
-    DeadlineError,
     SwarmError,
     UnavailableError,
     error_from_kind,
@@ -170,29 +168,20 @@ class JobRun:
         return batch
 
     async def _take(self) -> None:
-        last_error: SwarmError | None = None
         done = False
         while not done:
             answer = await self._control.call("job.results", self._held, POLL_TIMEOUT_S)
             results, done = answer["results"], answer["done"]
             self.progress = progress_of(answer["progress"])
-            if results and results[-1]["error"]:
-                last_error = error_from_kind(results[-1]["error_kind"] or SwarmError.kind, results[-1]["error"])
             self.answers.extend(results)
             if results:
                 self.wake()
-        ended = _ENDS.get(answer["state"], SwarmError)(answer["reason"] or "the job ended before its input did")
-        # Inputs that come after the end are refused because of it, so the job's own reason says more.
-        self.over = last_error or (ended if answer["reason"] else self._refusal) or ended
+        if answer["reason_kind"] is not None:
+            # Inputs that come after the end are refused because of it, so the job's own reason says more.
+            self.over = error_from_kind(answer["reason_kind"], answer["reason"])
+        else:
+            self.over = self._refusal or SwarmError("the job ended before its input did")
         self.wake()
-
-
-_ENDS: dict[str, type[SwarmError]] = {
-    "budget": BudgetError,
-    "cancelled": UnavailableError,
-    "deadline": DeadlineError,
-}
-"""What the state of a job that ended early means for an input that it did not take."""
 
 
 def _kind(name: str) -> Kind:

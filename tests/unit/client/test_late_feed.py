@@ -22,7 +22,8 @@ OPENED: dict[str, Any] = {"job": "0011223344556677", "reader": 1, "kind": str(Ki
 class EndedBeforeTheBatch:
     """A node whose job's deadline passes before the first batch comes, and which says so after it refused the batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *results: Mapping[str, Any]) -> None:
+        self._results = list(results)
         self._refused = trio.Event()
 
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
@@ -35,7 +36,7 @@ class EndedBeforeTheBatch:
         await self._refused.wait()
         await trio.testing.wait_all_tasks_blocked()
         return {
-            "results": [],
+            "results": self._results,
             "done": True,
             "state": "deadline",
             "reason": "the job's deadline of 0.1 s passed",
@@ -61,3 +62,13 @@ async def test_the_api_names_the_deadline() -> None:
     await run.run()
     assert isinstance(run.over, DeadlineError)
     assert str(run.over) == "the job's deadline of 0.1 s passed"
+
+
+async def test_an_input_that_is_wrong_does_not_explain_those_that_were_never_taken() -> None:
+    wrong = {"index": 0, "output": b"", "error": "input 0 is empty", "error_kind": int(ErrorKind.INPUT)}
+    run = JobRun(EndedBeforeTheBatch(wrong), {"skill": "a-skill"}, trio.Semaphore(1))
+    run.offer("input 0 is empty")
+    run.end_input()
+    await run.run()
+    assert list(run.answers) == [wrong]
+    assert isinstance(run.over, DeadlineError)
