@@ -20,7 +20,7 @@ from tests.integration.jobs.tiny_skill import NAME, PRICE_MICROCREDITS, tiny_ski
 pytestmark = [pytest.mark.processes]
 
 ITEMS = 600
-MANY = 20_000
+MANY = 30_000
 """It takes longer than the second between two events."""
 
 
