@@ -88,6 +88,7 @@ class ScriptedNode:
         results = []
         for index in range(self.handed_out, len(self.items)):
             item = self.items[index]
+            kind: ErrorKind | None
             if index >= self.answers:
                 assert self.failure is not None
                 output, error, kind = b"", str(self.failure), self.failure.kind

@@ -159,7 +159,7 @@ async def test_an_input_that_changed_is_found_out_by_its_first_item(
 async def test_a_job_with_inputs_that_cannot_be_used_is_resumed_with_the_same_results(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    inputs = ["nothing", *ITEMS[1:150], "a folder", *ITEMS[151:]]
+    inputs: list[bytes | str] = ["nothing", *ITEMS[1:150], "a folder", *ITEMS[151:]]
     async with swarm() as node:
         service = service_of(node, MemoryJournal())
         with trio.move_on_after(1.0):
