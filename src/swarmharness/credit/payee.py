@@ -37,9 +37,9 @@ from swarmharness.protocol.codec import decode, encode
 
 MALFORMED = "malformed"
 WITHHELD_AFTER_US = 600_000_000
+"""A requester that owes a signature for longer is served last, until it signs."""
 WITHHELD_TOLERATED = 20
 """One part in so many of what a requester signed may stay unpaid: copies that came too late, a check that it lost."""
-"""A requester that owes a signature for longer is served last, until it signs."""
 SAVED_AFTER_S = 0.2
 """Most tasks are settled before: only the others are written down."""
 _STRUCK_OUT_AFTER_S = 60.0

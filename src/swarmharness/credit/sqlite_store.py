@@ -22,7 +22,7 @@ from swarmharness.credit.receipt import Half
 from swarmharness.credit.sqlite_file import ReceiptFile
 from swarmharness.credit.store import PRUNED_AT_ONCE, Game, Invited, StoreHealth
 from swarmharness.credit.terms import UnsettledTask
-from swarmharness.errors import DamagedFileError, SwarmError
+from swarmharness.errors import DamagedFileError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.sqlite_connection import set_aside
 
@@ -208,11 +208,19 @@ class SqliteReceiptStore:
             yield
         except SwarmError as error:
             self.health.failed(error)
-            raise
+            raise _for_callers(error) from error
         self.health.worked()
 
     async def _read(self, query: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(query, limiter=self._reading)
+        try:
+            return await trio.to_thread.run_sync(query, limiter=self._reading)
+        except DamagedFileError as error:
+            raise _for_callers(error) from error
+
+
+def _for_callers(error: SwarmError) -> SwarmError:
+    """Return damage as what it is to whoever asked: not their bad input, and to be tried again later."""
+    return UnavailableError(str(error)) if isinstance(error, DamagedFileError) else error
 
 
 @asynccontextmanager

@@ -217,3 +217,23 @@ async def test_a_store_that_is_closed_in_order_is_not_interrupted_wherever_it_ru
     for start in range(2):
         async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=start) as store:
             assert not store.interrupted
+
+
+async def test_damage_found_while_the_store_is_used_is_nobody_s_bad_input(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A requester drops a settlement for bad input, and tries it again where a node cannot do it now."""
+    async with open_sqlite_store(path, owner=ALICE.peer_id, unix_us=1) as store:
+
+        def damaged(*_: object, **__: object) -> None:
+            raise store._writer.damaged("a page cannot be read")
+
+        for file, name in ((store._writer, "commit"), (store._reader, "entry")):
+            monkeypatch.setattr(file, name, damaged)
+        with pytest.raises(UnavailableError, match="start the node again, which sets it aside"):
+            await store.commit([entry(receipt())])
+        with pytest.raises(UnavailableError, match="start the node again"):
+            store.commit_now([entry(receipt())], durable=True)
+        with pytest.raises(UnavailableError, match="start the node again"):
+            await store.entry(body_digest(receipt().body))
+        assert "a page cannot be read" in store.health.problem
