@@ -141,7 +141,7 @@ def play_all(numbers: range, jobs: int, state: Path, shrink_s: float) -> Iterato
 
 
 def summary(played: Iterable[Played], program: str) -> list[str]:
-    """Return lines that say how many numbers were played, and which failed how, newest verdicts first."""
+    """Return lines that say how many numbers were played, and which failed how."""
     played = list(played)
     here = {one.number: one for one in played if one.program == program}
     distinct = {one.number for one in played}

@@ -12,6 +12,7 @@ from swarmharness.simulation.scenario import Scenario
 from swarmharness.simulation.scenario_text import scenario_text
 from swarmharness.simulation.shrink import Shrunk
 from swarmharness.simulation.simulate import simulate
+from swarmharness.text_bytes import visible
 
 ENDLESS = "endless"
 """In place of an invariant: the simulation was still busy when its time of the processor was spent."""
@@ -32,23 +33,35 @@ def play(scenario: Scenario, seed: int, *, time_max_s: float = PLAY_MAX_S) -> Vi
     try:
         with _bounded(time_max_s):
             violations = simulate(scenario, seed).violations
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        for one in _came_of(error):
+            if isinstance(one, KeyboardInterrupt):
+                raise one from None
+            if isinstance(one, _SpentError):
+                return Violation(ENDLESS, f"still busy after {time_max_s:g} s of the processor", 0, _end_us(scenario))
         cause = _cause(error)
-        if isinstance(cause, _SpentError):
-            return Violation(ENDLESS, f"still busy after {time_max_s:g} s of the processor", 0, _end_us(scenario))
         return Violation(STUCK, f"{type(cause).__name__}: {cause}", 0, _end_us(scenario))
     return violations[0] if violations else None
 
 
+def _inner(error: BaseException) -> list[BaseException]:
+    grouped = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    before = error.__cause__ or error.__context__
+    return [*grouped, *([before] if before else [])]
+
+
+def _came_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it came of: services end with errors of their own when one is interrupted."""
+    yield error
+    for inner in _inner(error):
+        yield from _came_of(inner)
+
+
 def _cause(error: BaseException) -> BaseException:
     """Return where an error began."""
-    while True:
-        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
-        if inner is None:
-            return error
-        error = inner
+    while inner := _inner(error):
+        error = inner[0]
+    return error
 
 
 def _end_us(scenario: Scenario) -> int:
@@ -61,7 +74,7 @@ def _bounded(time_max_s: float) -> Iterator[None]:
         raise _SpentError
 
     before = signal.signal(signal.SIGPROF, spent)
-    signal.setitimer(signal.ITIMER_PROF, time_max_s)
+    signal.setitimer(signal.ITIMER_PROF, time_max_s, time_max_s)  # again, should a callback swallow the first
     try:
         yield
     finally:
@@ -77,4 +90,4 @@ def kept_text(shrunk: Shrunk, origin: str, commit: str) -> str:
         f"after {violation.at_us / 1e6:g} s with --seed {shrunk.seed}, at commit {commit}",
         f"from {origin}, shrunk in {shrunk.tries} tries",
     )
-    return "".join(f"# {line}\n" for line in lines) + scenario_text(shrunk.scenario)
+    return "".join(f"# {visible(line)}\n" for line in lines) + scenario_text(shrunk.scenario)
