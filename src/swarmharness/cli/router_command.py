@@ -20,8 +20,6 @@ SkillArgument = Annotated[
     str, typer.Argument(metavar="SKILL[@DIGEST]", help="The skill, or its model, that a task would ask for.")
 ]
 ItemsOption = Annotated[int, typer.Option("--items", metavar="N", help="Items of the task.")]
-
-
 InputBytesOption = Annotated[int, typer.Option("--input-bytes", metavar="N", help="Size of its input.")]
 
 
@@ -179,6 +177,8 @@ def _print_explanation(answer: dict[str, Any], json: bool) -> None:
 
 def _show(candidate: dict[str, Any], *, named: bool) -> None:
     """Print a candidate; `named` says with which of several models."""
+    from swarmharness.routing.explain import figure
+
     name = candidate["peer"] + (" (this node)" if candidate["local"] else "")
     if named and candidate["model_digest"]:
         name = f"{name} with {short(candidate['model_digest'])}"
@@ -191,11 +191,14 @@ def _show(candidate: dict[str, Any], *, named: bool) -> None:
     print(f"    ms: {parts or 'next to nothing'}")
     print(f"    {candidate['load']}")
     rows = [
-        ("   ", term["name"], _value(term), term["weight"], term["contribution"], f"{term['share']:.0%}")
+        (
+            "   ",
+            term["name"],
+            figure(term["value"], term["unit"]),
+            term["weight"],
+            term["contribution"],
+            f"{term['share']:.0%}",
+        )
         for term in candidate["terms"]
     ]
     print_table("", ("   ", "term", "value", "weight", "contribution", "share"), rows)
-
-
-def _value(term: dict[str, Any]) -> str:
-    return f"{term['value']:.4g} {term['unit']}".rstrip()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmharness.routing.candidate import CandidateView, RouteRequest
+from swarmharness.routing.explain import figure
 from swarmharness.routing.policy import RoutingPolicy
 from swarmharness.routing.utility import Term, completion_us, terms
 
@@ -88,8 +89,8 @@ def decision_text(decision: dict[str, Any]) -> list[str]:
     theirs = {term["name"]: term for term in decision["runner_up_terms"]}
     for term in decision["terms"]:
         rival = theirs.get(term["name"])
-        against = f", runner-up {rival['value']:.4g}: {rival['contribution']:+.4f}" if rival else ""
-        value = f"{term['value']:.4g} {term['unit']}".rstrip()
+        against = f", runner-up {figure(rival['value'])}: {rival['contribution']:+.4f}" if rival else ""
+        value = figure(term["value"], term["unit"])
         lines.append(f"     {term['name']}: {value}, contributes {term['contribution']:+.4f}{against}")
     return lines
 

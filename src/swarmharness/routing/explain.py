@@ -117,7 +117,12 @@ def _against(own: tuple[Term, ...], other: tuple[Term, ...], *, wins: bool) -> s
 
 
 def _value(term: Term) -> str:
-    return f"{term.value:.4g}{' ' if term.unit else ''}{term.unit}"
+    return figure(term.value, term.unit)
+
+
+def figure(value: float, unit: str = "") -> str:
+    """Return a value with four digits, or all before the point: 12345 ms, and never 1.234e+04 ms."""
+    return f"{value:.0f} {unit}".rstrip() if abs(value) >= 1000 else f"{value:.4g} {unit}".rstrip()
 
 
 def _shares(own: tuple[Term, ...]) -> list[float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from swarmharness.routing.breaker import BreakerState
 from swarmharness.routing.candidate import CandidateView
-from swarmharness.routing.explain import CandidateExplanation, Explanation
+from swarmharness.routing.explain import CandidateExplanation, Explanation, figure
 from swarmharness.routing.utility import Term
 
 CHOSEN = "chosen"
@@ -16,7 +16,7 @@ EXCLUDED = "excluded"
 OTHER = "other"
 OTHER_MODEL = "other model"
 TERMS = {
-    "time": "others are expected in {best_ms:.3g} ms against {expected_ms:.3g} ms here",
+    "time": "others are expected in {best} against {expected} here",
     "trust": "others' answers earned more trust than this node's",
     "price": "others cost less",
     "pheromone": "others served that node well more often lately",
@@ -49,7 +49,7 @@ class Standing:
     def text(self) -> str:
         """Say so to the provider; a word of a newer version is not shown."""
         text = TERMS.get(self.why, "others are preferred there")
-        return text.format(best_ms=self.best_us / 1000, expected_ms=self.expected_us / 1000)
+        return text.format(best=figure(self.best_us / 1000, "ms"), expected=figure(self.expected_us / 1000, "ms"))
 
 
 def standings(explanation: Explanation) -> dict[str, Standing]:

@@ -60,10 +60,6 @@ class SkillTable:
         """Return how many rows are of this model; with an empty digest, how many there are."""
         return self._models[model_digest] if model_digest else len(self._choices)
 
-    def peers(self) -> tuple[PeerId, ...]:
-        """Return the peers of all rows, excluded ones too."""
-        return tuple(choice.peer_id for choice in self._choices)
-
     def usable(self, model_digest: bytes = b"") -> list[Choice]:
         """Return what the rows of the peers that may get tasks hand out, by peer id; of this model, if one is given."""
         rows = zip(self._choices, self._bases, strict=True)

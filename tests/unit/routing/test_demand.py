@@ -98,3 +98,8 @@ def test_a_requester_says_by_what_a_provider_loses_or_why_it_is_not_asked(change
 def test_whoever_cannot_be_told_or_knows_itself_is_left_out(changes: dict[str, Any]) -> None:
     snapshot = Snapshot(SKILL, (view("a"), view("z", **changes)))
     assert list(standings(explain(snapshot, RoutingPolicy(), RouteRequest(SKILL)))) == ["a"]
+
+
+def test_seconds_are_told_without_an_exponent() -> None:
+    assert Standing(61_234_500, 999_960, "time").text == "others are expected in 1000 ms against 61234 ms here"
+    assert Standing(12_340, 400, "time").text == "others are expected in 0.4 ms against 12.34 ms here"
