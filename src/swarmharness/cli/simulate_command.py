@@ -80,6 +80,9 @@ def simulate(
 
     if report is not None and report.suffix not in REPORT_SUFFIXES:
         raise ConfigurationError(f"--report is {report}; allowed is a file that ends in .html or .png")
+    for option, path in (("--report", report), ("--keep-failure", keep_failure)):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigurationError(f"{option} is {path}; allowed is a file in a folder that exists")
     scaled = _scenario(scenario, random).scaled(nodes=nodes, hours=hours)
     if show_scenario:
         print(scenario_text(scaled), end="")

@@ -54,6 +54,14 @@ def test_a_scenario_with_a_mistake_is_refused(scenario: str, capsys: pytest.Capt
     assert "did you mean delay_ms" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--report", "--keep-failure"])
+def test_a_folder_that_is_not_there_is_refused_before_the_simulation(
+    scenario: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["simulate", scenario, option, str(tmp_path / "none" / "out.html")]) == 2
+    assert "a folder that exists" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("report", ["out.pdf", "out"])
 def test_a_report_of_another_kind_is_refused(scenario: str, report: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", scenario, "--report", report]) == 2
