@@ -18,6 +18,11 @@ class Turns:
         self._queue = trio.lowlevel.ParkingLot()
 
     @property
+    def full(self) -> bool:
+        """Whether who comes now has to wait."""
+        return not self._free
+
+    @property
     def waiting(self) -> int:
         """How many wait for their turn."""
         return len(self._queue)

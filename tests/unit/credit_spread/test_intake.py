@@ -151,6 +151,25 @@ async def test_too_many_waiting_messages_are_refused(nursery: trio.Nursery) -> N
     nursery.cancel_scope.cancel()
 
 
+async def test_a_disk_that_hangs_gathers_no_more_than_so_many_receipts(nursery: trio.Nursery) -> None:
+    """Whoever gives up leaves its receipts with those that wait; without a bound they would fill the memory."""
+    fixture = Fixture(SpreadSettings(receipts_waiting_max=3))
+    fixture.store.gate = trio.Event()
+    nursery.start_soon(fixture.take, receipt(1))
+    await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as impatient:
+        for number in (2, 4):
+            impatient.start_soon(fixture.take, receipt(number), receipt(number + 1))
+            await trio.testing.wait_all_tasks_blocked()
+        impatient.cancel_scope.cancel()
+    with pytest.raises(RefusedError, match=SpreadProblem.BUSY):
+        await fixture.take(receipt(6))
+    fixture.store.gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert await fixture.take(receipt(6)) == [receipt(6)], "and what waited went to disk with it"
+    assert await fixture.stored() == 6
+
+
 async def test_receipts_that_come_during_a_commit_share_the_next_one(nursery: trio.Nursery) -> None:
     fixture = Fixture()
     fixture.store.gate = trio.Event()

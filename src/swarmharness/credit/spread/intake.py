@@ -86,7 +86,7 @@ class Intake:
 
         Raises RefusedError when too much waits already, UnavailableError when the store cannot take any.
         """
-        if not asked and self._turn.waiting >= self._settings.batches_waiting_max:
+        if not asked and self._is_busy():
             self._refused[SpreadProblem.BUSY] += len(receipts)
             raise RefusedError(f"{SpreadProblem.BUSY}; they are found again by reconciliation")
         chosen: dict[bytes, Receipt] = {}
@@ -100,6 +100,11 @@ class Intake:
         finally:
             self._checking -= chosen.keys()
         return list(good.values())
+
+    def _is_busy(self) -> bool:
+        settings, waiting = self._settings, len(self._next_group.receipts)
+        disk_is_slow = self._committing.full and waiting >= settings.receipts_waiting_max
+        return disk_is_slow or self._turn.waiting >= settings.batches_waiting_max
 
     def _choose(self, receipts: Sequence[Receipt], sender: PeerId, asked: bool) -> dict[bytes, Receipt]:
         """Return those that are worth checking, by digest."""

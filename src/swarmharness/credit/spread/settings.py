@@ -42,6 +42,8 @@ class SpreadSettings:
     """Requests of reconciliation that one peer may make."""
     batches_waiting_max: int = 32
     """Gossip messages that wait to be checked; further ones are refused."""
+    receipts_waiting_max: int = 16_384
+    """Receipts that wait for a slow disk, also for those who gave up meanwhile; then unasked ones are refused."""
     period_s: float = 600.0
     """After this time, on average, this node reconciles again with whom it met; then after twice that, and so on."""
     period_most_s: float = 3_600.0
