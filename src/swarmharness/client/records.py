@@ -89,12 +89,16 @@ class Peer:
     usable: bool
     reason: str
     """Why it is not usable; empty if it is."""
+    not_serving: str
+    """Why it takes no work from others now, as it says itself; empty if it does."""
     addresses: tuple[str, ...]
     cores: int
     memory_mib: int
     accelerators: tuple[str, ...]
     round_trip_ms: float | None
     """None before it was measured."""
+    clock_ahead_s: int | None
+    """How far its clock is ahead of this node's, negative if behind; None if it did not say."""
     skills: tuple[PeerSkill, ...]
 
 
@@ -151,11 +155,13 @@ def peers_of(rows: Sequence[Mapping[str, Any]]) -> list[Peer]:
             local=row["local"],
             usable=row["usable"],
             reason=row["reason"],
+            not_serving=row["not_serving"],
             addresses=tuple(row["addresses"]),
             cores=row["cores"],
             memory_mib=row["memory_mib"],
             accelerators=tuple(row["accelerators"]),
             round_trip_ms=_ms(row["round_trip_us"]),
+            clock_ahead_s=row.get("clock_ahead_s"),
             skills=tuple(_peer_skill(skill) for skill in row["skills"]),
         )
         for row in rows

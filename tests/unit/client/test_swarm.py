@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from swarmharness.client.records import peers_of
 from swarmharness.client.swarm import Swarm, Verify
 from swarmharness.errors import (
     ConfigurationError,
@@ -19,6 +21,7 @@ from swarmharness.errors import (
     RefusedError,
     UnavailableError,
 )
+from swarmharness.routing.rows import unknown_peer_row
 from tests.unit.client.worlds import SKILL, world
 
 
@@ -236,6 +239,7 @@ async def test_peers_and_credit_are_what_the_node_says(autojump_clock: trio.test
         await here.client.parts.credit.drain()
         worker = next(peer for peer in await here.swarm.peers() if not peer.local)
         assert (worker.peer_id, worker.usable, worker.reason) == (here.worker.peer_id, True, "")
+        assert (worker.not_serving, worker.clock_ahead_s) == ("", 0)
         (skill,) = worker.skills
         assert (skill.name, skill.price_microcredits, skill.failures) == (SKILL, 1000, 0)
         assert skill.item_ms == pytest.approx(1.0, rel=0.5)
@@ -248,6 +252,16 @@ async def test_peers_and_credit_are_what_the_node_says(autojump_clock: trio.test
         assert asked.peer.peer_id == here.worker.peer_id
         with pytest.raises(InputError, match="peer"):
             await here.swarm.credit("nobody")
+
+
+def test_a_peer_tells_what_the_command_tells() -> None:
+    row = unknown_peer_row("a", "its clock is 400 s behind") | {"not_serving": "paused", "clock_ahead_s": -400}
+    (peer,) = peers_of([row])
+    assert (peer.reason, peer.not_serving, peer.clock_ahead_s) == (row["reason"], "paused", -400)
+    renamed = {"peer": "peer_id", "round_trip_us": "round_trip_ms"}
+    assert {renamed.get(name, name) for name in row} == {one.name for one in fields(peer)}
+    (older,) = peers_of([{name: value for name, value in row.items() if name != "clock_ahead_s"}])
+    assert older.clock_ahead_s is None
 
 
 async def test_a_closed_swarm_says_so(autojump_clock: trio.testing.MockClock) -> None:
