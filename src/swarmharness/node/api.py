@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import trio
 
 from swarmharness import __version__
-from swarmharness.errors import ConfigurationError, InputError, SwarmError, UnavailableError
+from swarmharness.errors import ConfigurationError, DeadlineError, InputError, UnavailableError
 from swarmharness.network.addresses import open_to_the_network, reach
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
@@ -89,7 +89,7 @@ class NodeApi:
             raise InputError(f"this node has no method {method!r}; is it of another version than the command?")
         with trio.move_on_after(timeout_s):
             return await handler(params)
-        raise SwarmError(f"{method} took longer than {timeout_s:g} s")
+        raise DeadlineError(f"{method} took longer than {timeout_s:g} s")
 
     # -- the node ---------------------------------------------------------------------------------------------
 

@@ -83,5 +83,5 @@ def _read(path: Path) -> dict[str, int]:
     try:
         table = json.loads(path.read_text())
         return {str(address): int(port) for address, port in table.items() if 0 < int(port) < 65536}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return {}  # losing it costs a new port, nothing else

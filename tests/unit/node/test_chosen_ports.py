@@ -72,3 +72,9 @@ def test_an_address_of_another_machine_is_a_configuration_error(directory: DataD
     with pytest.raises(ConfigurationError, match="cannot listen on"):
         concrete_listen(directory, ("/ip4/192.0.2.200/tcp/0",))
     assert not (directory.path / "ports.json").exists()
+
+
+@pytest.mark.parametrize("text", ['{"a": 1e999}', "[" * 100_000])
+def test_a_port_file_that_no_parser_takes_is_none(directory: DataDir, text: str) -> None:
+    (directory.path / "ports.json").write_text(text)
+    assert remembered_listen(directory, (TCP,)) == (None,)
