@@ -6,6 +6,7 @@ The C library looks at /etc/localtime again, but never at a file that the variab
 from __future__ import annotations
 
 import os
+import struct
 import time
 from datetime import datetime
 from pathlib import Path
@@ -46,8 +47,8 @@ class SystemWallClock:
 
     def _zone_of_variable(self) -> ZoneInfo | None:
         """Return the zone in the file that TZ names, read again when that changed; None if it names none."""
-        path = zone_file(os.environ.get("TZ", ""))
         try:
+            path = zone_file(os.environ.get("TZ", ""))
             found = None if path is None else path.stat()
             if path is None or found is None:
                 return None
@@ -56,7 +57,7 @@ class SystemWallClock:
                 with path.open("rb") as file:
                     self._zone = ZoneInfo.from_file(file)
                 self._seen = seen
-        except (OSError, ValueError):
+        except (OSError, ValueError, struct.error):
             return None  # as the C library sees it, which takes such a zone for UTC
         return self._zone
 

@@ -75,3 +75,10 @@ def test_a_zone_file_that_is_damaged_or_gone_ends_nothing(tmp_path: Path, monkey
 def test_what_describes_a_zone_by_itself_names_no_file() -> None:
     assert zone_file("") is None
     assert zone_file("CET-1CEST,M3.5.0,M10.5.0/3") is None
+
+
+def test_a_zone_that_cannot_be_read_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "short").write_bytes(zone(3600)[:30])
+    for name in (str(tmp_path / "short"), "x" * 300):
+        monkeypatch.setenv("TZ", name)
+        SystemWallClock().local(NOON_UNIX_S)
