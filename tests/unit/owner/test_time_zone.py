@@ -78,7 +78,10 @@ def test_what_describes_a_zone_by_itself_names_no_file() -> None:
 
 
 def test_a_zone_that_cannot_be_read_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "short").write_bytes(zone(3600)[:30])
-    for name in (str(tmp_path / "short"), "x" * 300):
+    second = zone(3600).replace(b"TZif\0", b"TZif2")
+    files = {"short": zone(3600)[:30], "no footer": second * 2, "open footer": second * 2 + b"\nCET-1"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for name in (*(str(tmp_path / name) for name in files), "x" * 300):
         monkeypatch.setenv("TZ", name)
         SystemWallClock().local(NOON_UNIX_S)
