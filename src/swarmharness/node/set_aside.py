@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,15 @@ class SetAside:
 
 def find_set_aside(folder: Path) -> list[SetAside]:
     """Return what lies set aside in a data directory, the oldest first; a folder that cannot be read has none."""
-    found = []
     try:
-        for path in folder.iterdir():
-            parts = _ASIDE.fullmatch(path.name)
-            if parts is not None and parts[1] in STORES:
-                holds, advice = STORES[parts[1]]
-                found.append(SetAside(path, holds, f"{advice}; {_DONE}", int(path.stat().st_ctime)))
+        paths = list(folder.iterdir())
     except OSError:
         return []
+    found = []
+    for path in paths:
+        parts = _ASIDE.fullmatch(path.name)
+        if parts is not None and parts[1] in STORES:
+            holds, advice = STORES[parts[1]]
+            with suppress(OSError):  # it was removed meanwhile, or is a link to nothing
+                found.append(SetAside(path, holds, f"{advice}; {_DONE}", int(path.stat().st_ctime)))
     return sorted(found, key=lambda one: (one.since_unix_s, one.path))[:FOUND_MAX]

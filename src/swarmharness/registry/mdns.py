@@ -6,13 +6,14 @@ the registry does not keep up. An answer is a hint from anyone on the network; t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from swarmharness.errors import ConfigurationError, UnavailableError
+from swarmharness.errors import ConfigurationError, UnavailableError, cause_text
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import PeerAddress
 from swarmharness.registry.invite import parse_join_target
@@ -20,6 +21,7 @@ from swarmharness.registry.invite import parse_join_target
 if TYPE_CHECKING:
     from zeroconf import ServiceBrowser, Zeroconf
 
+_LOG = logging.getLogger(__name__)
 SERVICE_TYPE = "_swarmharness._tcp.local."
 ADDRESSES_MAX = 8
 _PENDING_MAX = 64
@@ -102,6 +104,7 @@ class _Listener:
 def _start(peer_id: PeerId, addresses: tuple[str, ...], listener: _Listener) -> tuple[Zeroconf, ServiceBrowser]:
     from zeroconf import ServiceBrowser, ServiceInfo, Zeroconf  # here, because mDNS is off by default
 
+    zeroconf = None
     try:
         zeroconf = Zeroconf()
         port = next((int(address.split("/tcp/")[1].split("/")[0]) for address in addresses if "/tcp/" in address), 0)
@@ -115,11 +118,17 @@ def _start(peer_id: PeerId, addresses: tuple[str, ...], listener: _Listener) -> 
         if addresses:
             zeroconf.register_service(info)
         return zeroconf, ServiceBrowser(zeroconf, SERVICE_TYPE, listener)  # type: ignore[arg-type]
-    except OSError as error:
-        raise UnavailableError(f"mDNS cannot start: {error.strerror or error}; set `[network] mdns = false`") from None
+    except Exception as error:  # zeroconf has errors of its own beside OSError: none may end the node
+        if zeroconf is not None:
+            with suppress(Exception):
+                zeroconf.close()
+        reason = getattr(error, "strerror", None) or cause_text(error)
+        raise UnavailableError(f"mDNS cannot start: {reason}; set `[network] mdns = false`") from None
 
 
 def _stop(zeroconf: Zeroconf, browser: ServiceBrowser) -> None:
-    browser.cancel()
-    zeroconf.unregister_all_services()
-    zeroconf.close()
+    for step in (browser.cancel, zeroconf.unregister_all_services, zeroconf.close):
+        try:
+            step()
+        except Exception as error:  # the interface may be gone; the other steps are due all the same
+            _LOG.warning("mDNS did not stop in order: %s", cause_text(error))

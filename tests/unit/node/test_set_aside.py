@@ -20,6 +20,7 @@ def test_every_damaged_file_is_found_once_and_says_what_it_held(tmp_path: Path) 
         "node.toml",
     ):
         (tmp_path / name).touch()
+    (tmp_path / "peers.damaged-1").symlink_to("nothing")  # hides no other
     found = find_set_aside(tmp_path)
     assert sorted(one.holds for one in found) == [
         "receipts",
