@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarmharness.registry.advert import CLOCK_SKEW_S_MAX
@@ -17,17 +17,24 @@ class Clocks:
     """The differences by peer, in seconds; positive: that clock is ahead of this node's. The latest told is last."""
 
     _ahead_s: dict[str, int] = field(default_factory=dict)
+    _told_us: dict[str, int] = field(default_factory=dict)
 
-    def note(self, peer_id: str, ahead_s: int) -> None:
-        """Hear how far ahead a peer's clock is."""
-        self._ahead_s.pop(peer_id, None)
-        self._ahead_s[peer_id] = ahead_s
+    def note(self, peer_id: str, ahead_s: int, now_us: int) -> None:
+        """Hear how far ahead a peer's clock is; `now_us` is of a monotonic clock."""
+        self._forget(peer_id)
+        self._ahead_s[peer_id], self._told_us[peer_id] = ahead_s, now_us
         if len(self._ahead_s) > PEERS_MAX:
-            del self._ahead_s[next(iter(self._ahead_s))]
+            self._forget(next(iter(self._ahead_s)))
+
+    def forget(self, before_us: int, keep: Container[str]) -> None:
+        """Forget those that last told before an instant, but those to `keep`: who left may be right again by now."""
+        for peer_id in [one for one, told_us in self._told_us.items() if told_us < before_us and one not in keep]:
+            self._forget(peer_id)
 
     def clear(self) -> None:
         """Forget everything, because this node's own clock was set."""
         self._ahead_s.clear()
+        self._told_us.clear()
 
     def is_wrong(self, peer_id: str) -> bool:
         """Tell whether the peer's clock and this one's are too far apart for adverts to be believed."""
@@ -58,6 +65,10 @@ class Clocks:
             others = f"those of all {len(wrong)} nodes that told theirs, such as {peer}"
             return [f"this node's clock is {_apart(-ahead_s)} {others}: set this machine's clock"]
         return [difference_text(peer, ahead_s, agreeing=agreeing) for peer, ahead_s in wrong.items()]
+
+    def _forget(self, peer_id: str) -> None:
+        self._ahead_s.pop(peer_id, None)
+        self._told_us.pop(peer_id, None)
 
 
 def difference_text(peer_id: str, ahead_s: int, *, agreeing: int = 0) -> str:

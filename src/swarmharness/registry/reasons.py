@@ -5,10 +5,12 @@ It never decides what is believed: that is done before it is told.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.ports import Clock
-from swarmharness.refusals import HIDING, TWIN_REMEDY, Reason, Refusal, Refusals, shown
+from swarmharness.refusals import HIDING, KEPT_US, TWIN_REMEDY, Reason, Refusal, Refusals, shown
 from swarmharness.registry.advert import CLOCK_SKEW_S_MAX, Advert, DatesError, SequenceError
 from swarmharness.registry.clocks import Clocks, difference_text, summary
 from swarmharness.registry.joining import Problem
@@ -32,7 +34,7 @@ class Reasons:
         if not unix_s:
             return False  # a node of an older version does not say
         was_wrong = self.clocks.is_wrong(peer_id)
-        self.clocks.note(peer_id, unix_s - self._unix_s())
+        self.clocks.note(peer_id, unix_s - self._unix_s(), self._clock.monotonic_us())
         if self.clocks.is_wrong(peer_id):
             return False
         return self._refusals.solved(Reason.CLOCK, peer_id) or was_wrong
@@ -42,7 +44,8 @@ class Reasons:
         reason, text, numbers = _reason_of(error), shown(str(error)), dict[str, int]()
         if isinstance(error, DatesError) and direct:
             if not self.clocks.is_wrong(peer_id) and abs(error.late_s) > CLOCK_SKEW_S_MAX:
-                self.clocks.note(peer_id, -error.late_s)  # a node of an older version does not say what time it has
+                # a node of an older version does not say what time it has
+                self.clocks.note(peer_id, -error.late_s, self._clock.monotonic_us())
             if ahead_s := self.clocks.wrong.get(peer_id):
                 reason, text = Reason.CLOCK, difference_text(peer_id, ahead_s)
                 numbers["clock_ahead_s"] = ahead_s
@@ -74,6 +77,10 @@ class Reasons:
             self._refusals.solved(Reason.CLOCK, peer_id)
         self.clocks.clear()
         return True
+
+    def forget_clocks(self, connected: Container[str]) -> None:
+        """Forget the clocks of nodes that left more than an hour ago."""
+        self.clocks.forget(self._clock.monotonic_us() - KEPT_US, connected)
 
     # -- telling ----------------------------------------------------------------------------------------------
 

@@ -229,6 +229,7 @@ class RegistryService:
             if self.reasons.clock_was_set():
                 for peer_id in connected:  # whoever was refused may be right now, and should hear that this node is
                     nursery.start_soon(self._exchange.fetch, peer_id)
+            self.reasons.forget_clocks(connected)
             self._directory.evict(now_us, connected=connected)
             for peer in self._directory.due(now_us, connected=connected, limit=self._settings.fetches_max):
                 if not self._exchange.fetching(peer):
