@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import shutil
 import subprocess
@@ -60,6 +61,11 @@ def wait_for_problem(node: NodeProcess, subject: str) -> str:
     return trio.run(wait)
 
 
+def any_second(text: str) -> str:
+    """Return a text in which a difference of clocks is the same from one look to the next."""
+    return re.sub(r"\b\d+ s ", "N s ", text)
+
+
 def test_a_wrong_clock_is_named_by_every_command_on_both_sides(tmp_path: Path, group: NodeGroup) -> None:
     (right,) = group.start(NodeLaunch(tmp_path / "right", config=NOTHING))
     (wrong,) = group.start(NodeLaunch(tmp_path / "wrong", (right.join_address,), config=NOTHING, program=SHIFTED))
@@ -71,10 +77,11 @@ def test_a_wrong_clock_is_named_by_every_command_on_both_sides(tmp_path: Path, g
         assert abs(ahead_s - AHEAD_S) <= 2
         assert f" s {words} this node's" in text
         shown = command(node, "submit", SKILL, "x")
-        assert (shown.returncode, text in shown.stderr) == (4, True), shown.stderr
+        assert (shown.returncode, any_second(text) in any_second(shown.stderr)) == (4, True), shown.stderr
         doctor = json.loads(command(node, "doctor", "--json").stdout)["checks"]
         (check,) = [check for check in doctor if check["detail"].startswith("clock: ")]
-        assert (check["check"], check["verdict"], text in check["detail"]) == ("node", "warn", True)
+        assert (check["check"], check["verdict"]) == ("node", "warn")
+        assert any_second(text) in any_second(check["detail"])
         assert "timedatectl" in check["remedy"]
     assert f"{wrong.peer_id}  the clock of {wrong.peer_id} is " in command(right, "peers").stdout
     (row,) = [row for row in json.loads(command(wrong, "peers", "--json").stdout) if row["peer"] == right.peer_id]
