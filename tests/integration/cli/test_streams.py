@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ pytestmark = pytest.mark.processes
 TIMEOUT_S = 60
 ODD = os.fsdecode(b"caf\xe9")
 CONFIG = "version = 1\n[execution]\nskills = []\n"
+
+
+@pytest.fixture(autouse=True)
+def hangup() -> Iterator[None]:
+    """Let programs hear of SIGHUP, also where these tests were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def file_type(item: bytes) -> Answer:
