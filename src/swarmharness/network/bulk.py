@@ -55,20 +55,48 @@ class _Arrival:
 _Key = tuple[int, Direction]
 
 
+class BulkMemory:
+    """The bytes of large payloads that a node may be receiving at a time, shared among its peers."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._free_bytes = bytes_max
+
+    def take(self, size: int, have: int) -> bool:
+        """Set `size` bytes aside for a peer that has `have` already; returns whether it may have them.
+
+        No peer holds more than it leaves free, so there is always room for one more, however many hold theirs. This
+        is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. Netw. 6(2), 1998), with a factor of 1.
+        """
+        if have + size > self._free_bytes:
+            return False
+        self._free_bytes -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Free what was taken."""
+        self._free_bytes += size
+
+
 class BulkExchange:
-    """The large payloads of one channel, both ways. `refuse` is told the reason of every refusal."""
+    """The large payloads of one peer, both ways. `refuse` is told the reason of every refusal.
+
+    `memory` is shared by all peers of a node.
+    """
 
     def __init__(
         self,
         open_stream: Callable[[], Awaitable[BulkStream]],
         settings: BulkSettings,
+        memory: BulkMemory,
         refuse: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._open_stream = open_stream
         self._settings = settings
+        self._memory = memory
         self._refuse = refuse
         self._arrivals: dict[_Key, _Arrival] = {}
         self._memory_bytes = 0
+        self._due_bytes = max(1, int(settings.least_bytes_per_s * settings.rate_period_s))
         self._announced = trio.Event()
         self._streams = 0
         self._closed = ""
@@ -89,7 +117,7 @@ class BulkExchange:
         """Return a payload that the peer announced.
 
         Raises InputError or RefusedError before anything is kept (invariant N-2), ProtocolError for a wrong digest
-        or size, and PeerLostError.
+        or size, and PeerLostError, also when it comes more slowly than the least rate.
         """
         arrival = self._expect((request_id, direction), size)
         try:
@@ -104,6 +132,7 @@ class BulkExchange:
         finally:
             del self._arrivals[request_id, direction]
             self._memory_bytes -= size
+            self._memory.give_back(size)
             arrival.reading.cancel()
 
     def _expect(self, key: _Key, size: int) -> _Arrival:
@@ -112,11 +141,11 @@ class BulkExchange:
         if size > self._settings.payload_bytes_max:
             self._refuse("oversized")
             self.check_size(size)
-        if self._memory_bytes + size > self._settings.memory_bytes_max:
-            self._refuse("bulk memory")
-            raise RefusedError("too many large payloads are under way: try again when some are done")
         if key in self._arrivals:
             raise ProtocolError(f"payload {key[0]} was announced twice")
+        if not self._memory.take(size, self._memory_bytes):
+            self._refuse("bulk memory")
+            raise RefusedError("too many large payloads are under way: try again when some are done")
         self._memory_bytes += size
         arrival = self._arrivals[key] = _Arrival(size)
         self._announced.set()
@@ -215,10 +244,19 @@ class BulkExchange:
         parts: list[bytes] = []
         missing = size
         while missing:
-            part = await reader.some(missing)
-            digest.update(part)
-            parts.append(part)
-            missing -= len(part)
+            due = min(missing, self._due_bytes)
+            with trio.move_on_after(self._settings.rate_period_s):
+                while due > 0:
+                    part = await reader.some(missing)
+                    digest.update(part)
+                    parts.append(part)
+                    missing -= len(part)
+                    due -= len(part)
+            if due > 0:
+                self._refuse("bulk rate")
+                raise PeerLostError(
+                    f"a large payload came at less than {self._settings.least_bytes_per_s} bytes a second"
+                ).for_peers()
         if await reader.exactly(_DIGEST_BYTES) != digest.digest():
             self._refuse("digest")
             raise ProtocolError("a large payload arrived with a wrong digest")

@@ -11,7 +11,7 @@ import trio
 from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.background import Background
-from swarmharness.network.bulk import BulkExchange, BulkStream
+from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
 from swarmharness.network.channel import DUPLICATE, Channel
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
@@ -56,6 +56,7 @@ class Sessions:
         self._refused = refused
         self._left_until_s: dict[PeerId, float] = {}
         self._bulk: dict[PeerId, _SharedBulk] = {}
+        self._bulk_memory = BulkMemory(settings.bulk.memory_bytes_max)
         self._dials: dict[PeerId, _Dial] = {}
 
     async def channel_to(self, peer_id: PeerId, timeout_s: float) -> Channel:
@@ -226,7 +227,7 @@ class Sessions:
             except PeerLostError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
-        return BulkExchange(open_stream, self._settings.bulk, self._refused.note)
+        return BulkExchange(open_stream, self._settings.bulk, self._bulk_memory, self._refused.note)
 
     async def on_bulk_stream(self, stream: Any) -> None:
         """Give a payload's stream to whoever expects it; runs in a task of libp2p, so no exception may escape."""

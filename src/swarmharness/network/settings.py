@@ -66,7 +66,11 @@ class BulkSettings:
 
     payload_bytes_max: int = 256 * MIB
     memory_bytes_max: int = 512 * MIB
-    """Announced bytes of one peer that this node may be receiving at a time."""
+    """Announced bytes that this node may be receiving at a time, from all peers; one peer may have half of them."""
+    least_bytes_per_s: int = 16 * KIB
+    """A payload that comes more slowly is given up: it holds memory. A slow mobile link (3G) has 25 KB/s."""
+    rate_period_s: float = 10.0
+    """Over which the rate is measured, so that a link may pause for a moment."""
     announce_timeout_s: float = 5.0
     """How long a stream may wait for its announcement, and an announced payload for its stream."""
     streams_max: int = 64

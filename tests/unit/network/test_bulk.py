@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,10 +9,12 @@ from struct import pack
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
-from swarmharness.network.bulk import BulkExchange, BulkStream, Direction
+from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream, Direction
 from swarmharness.network.channel import Channel
 from swarmharness.network.ports import Request
 from swarmharness.network.settings import BulkSettings
@@ -55,10 +58,11 @@ class Stream:
 class Side:
     """One side's exchange, whose streams are accepted by the other."""
 
-    def __init__(self, nursery: trio.Nursery, settings: BulkSettings) -> None:
+    def __init__(self, nursery: trio.Nursery, settings: BulkSettings, memory: BulkMemory | None = None) -> None:
         self._nursery = nursery
         self.refusals: list[str] = []
-        self.exchange = BulkExchange(self.open, settings, self.refusals.append)
+        memory = memory or BulkMemory(settings.memory_bytes_max)
+        self.exchange = BulkExchange(self.open, settings, memory, self.refusals.append)
         self.other: Side | None = None
 
     async def open(self) -> BulkStream:
@@ -158,6 +162,71 @@ async def test_n2_the_announced_bytes_of_one_peer_are_bounded_together() -> None
         nursery.cancel_scope.cancel()
     assert right.refusals == ["bulk memory"]
     assert right.exchange.memory_bytes == 0
+
+
+async def test_four_peers_that_announce_and_stall_leave_room_and_are_given_up(autojump_clock: MockClock) -> None:
+    """D5: what a crowd may make a node hold is bounded for all of them together, and for a time."""
+    memory = BulkMemory(SETTINGS.memory_bytes_max)
+    async with trio.open_nursery() as nursery:
+        crowd = [Side(nursery, SETTINGS, memory) for _ in range(4)]
+        errors: list[Exception] = []
+
+        async def stall(side: Side) -> None:
+            try:
+                here, there = memory_stream_pair()
+                nursery.start_soon(side.exchange.accept, Stream(there))
+                await here.send_all(wire(1, bytes(700_000))[:300_000])
+                await side.exchange.receive(1, Direction.REQUEST, 700_000)
+            except (RefusedError, PeerLostError) as error:
+                errors.append(error)
+
+        for side in crowd:
+            nursery.start_soon(stall, side)
+            await wait_all_tasks_blocked()
+        assert sum(side.exchange.memory_bytes for side in crowd) == 1_400_000
+        assert memory.take(100_000, 0), "room for an honest peer"
+        await trio.sleep(2 * SETTINGS.rate_period_s)
+        nursery.cancel_scope.cancel()
+    assert [type(error) for error in errors] == [RefusedError, RefusedError, PeerLostError, PeerLostError]
+    assert "less than 16384 bytes a second" in str(errors[-1])
+    assert Counter(reason for side in crowd for reason in side.refusals) == {
+        "bulk memory": 2,
+        "bulk stream": 2,  # of those who had no room
+        "bulk rate": 2,
+    }
+    assert sum(side.exchange.memory_bytes for side in crowd) == 0
+
+
+async def test_a_payload_on_a_slow_link_arrives(autojump_clock: MockClock) -> None:
+    payload = bytes(400_000)
+    async with sides() as (_, right), trio.open_nursery() as nursery:
+        here, there = memory_stream_pair()
+        nursery.start_soon(right.exchange.accept, Stream(there))
+
+        async def trickle() -> None:
+            data = wire(1, payload)
+            for start in range(0, len(data), 8 * 25_000):  # 25 KB a second, by fits and starts
+                await here.send_all(data[start : start + 8 * 25_000])
+                await trio.sleep(8)
+
+        nursery.start_soon(trickle)
+        assert await right.exchange.receive(1, Direction.REQUEST, len(payload)) == payload
+    assert right.refusals == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100)), max_size=60))
+def test_no_peer_holds_more_than_it_leaves_free(wishes: list[tuple[int, int]]) -> None:
+    memory, held = BulkMemory(100), dict.fromkeys(range(6), 0)
+    for peer, size in wishes:
+        free = 100 - sum(held.values())
+        if memory.take(size, held[peer]):
+            assert held[peer] + size <= free
+            held[peer] += size
+        else:
+            assert held[peer] + size > free
+            memory.give_back(held[peer])
+            held[peer] = 0
+    assert memory.take(100 - sum(held.values()), 0), "what is free is free for a newcomer"
 
 
 async def test_an_announced_payload_that_never_comes_is_given_up(autojump_clock: MockClock) -> None:
