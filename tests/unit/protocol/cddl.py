@@ -9,7 +9,7 @@ from typing import Any
 import cddlparser
 from cddlparser import ast
 
-from tests.unit.protocol.shapes import Array, Blob, Boolean, Choice, Integer, Message, Number, Optional, Shape, Text
+from tests.unit.protocol.shapes import Array, Blob, Boolean, Choice, Integer, Message, Optional, Shape, Text
 
 UNSIGNED_MOST = 2**64 - 1
 IMPORT = ";# import "
@@ -72,8 +72,6 @@ class _Reader:
     def _named(self, name: str) -> Shape:
         plain: dict[str, Shape] = {
             "bool": Boolean(),
-            "float": Number(),
-            "float64": Number(),
             "uint": Integer(0, UNSIGNED_MOST),
             "tstr": Text(0, UNSIGNED_MOST),
             "bstr": Blob(0, UNSIGNED_MOST),

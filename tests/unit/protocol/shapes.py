@@ -26,11 +26,6 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A float."""
-
-
-@dataclass(frozen=True, slots=True)
 class Boolean:
     """True or false."""
 
@@ -77,7 +72,7 @@ class Message:
     """How many of the last ones older senders leave out."""
 
 
-Shape = Integer | Choice | Number | Boolean | Text | Blob | Array | Optional | Message
+Shape = Integer | Choice | Boolean | Text | Blob | Array | Optional | Message
 
 
 def field_names(cls: type) -> tuple[str, ...]:
@@ -111,7 +106,6 @@ def shape_of(hint: Any) -> Shape:
         return Choice(frozenset(int(member) for member in hint))
     simple: dict[Any, Shape] = {
         bool: Boolean(),
-        float: Number(),
         int: Integer(int(bounds.least), int(bounds.most)),
         str: Text(size.fewest, size.most),
         bytes: Blob(size.fewest, size.most),
