@@ -7,13 +7,7 @@ from typing import Annotated
 
 from swarmharness.credit.receipt import Half, ReceiptBody
 from swarmharness.protocol.codec import Digest, Size
-
-SETTLE_METHOD = "task.settle"
-"""Its request is a SettleRequest, its answer the worker's Half."""
-GAME_METHOD = "credit.game"
-"""Its request is a GameRequest, its answer a GameAnswer; only a player of the game gets it."""
-REMEMBER_METHOD = "credit.remember"
-"""Its request is empty; its answer, a Remembered, says which of the asker's halves is the last that is known."""
+from swarmharness.protocol.method import Method
 
 GAME_BYTES_MAX = 256 * 1024
 
@@ -45,3 +39,11 @@ class Remembered:
     """The asker's half with the highest place that the partner knows."""
 
     halves: Annotated[tuple[Half, ...], Size(1)]
+
+
+SETTLE_METHOD = Method("task.settle", SettleRequest, Half)
+"""The answer is the worker's half."""
+GAME_METHOD = Method("credit.game", GameRequest, GameAnswer)
+"""Only a player of the game gets it."""
+REMEMBER_METHOD = Method("credit.remember", None, Remembered)
+"""Asks which of the asker's halves is the last that is known."""

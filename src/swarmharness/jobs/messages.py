@@ -13,6 +13,7 @@ from typing import Annotated
 from swarmharness.credit.receipt import Epoch, TaskId, salted_digest
 from swarmharness.execution.parameters import PARAMETERS_BYTES_MAX
 from swarmharness.protocol.codec import Added, Count, Digest, Range, Size
+from swarmharness.protocol.method import Method
 
 ITEMS_PER_TASK_MAX = 4096
 PAYLOAD_BYTES_MAX = 2**31 - 1
@@ -80,6 +81,10 @@ class Reveal:
     task_id: TaskId
     nonce: Digest
     outputs: Annotated[tuple[Output, ...], Size(ITEMS_PER_TASK_MAX, 1)]
+
+
+METHOD_RUN = Method("task.run", Proposal, Commitment)
+METHOD_REVEAL = Method("task.reveal", RevealRequest, Reveal)
 
 
 def input_digest(salt: bytes, items: Iterable[bytes], parameters: bytes = b"") -> bytes:

@@ -14,6 +14,8 @@ from swarmharness.errors import ProtocolError, SwarmError, UnavailableError
 from swarmharness.execution.parameters import decode_parameters
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
+    METHOD_REVEAL,
+    METHOD_RUN,
     Commitment,
     Output,
     Proposal,
@@ -137,7 +139,7 @@ class TaskRequester:
             if sum(map(len, proposal.items)) + len(proposal.parameters) <= EARLY_BYTES_MAX:
                 nursery.start_soon(ask)
             try:
-                commitment = await self._transport.call(peer_id, "task.run", encode(proposal), timeout_s=timeout_s)
+                commitment = await self._transport.call(peer_id, METHOD_RUN, encode(proposal), timeout_s=timeout_s)
             except SwarmError as error:
                 failure = error
                 nursery.cancel_scope.cancel()
@@ -149,7 +151,7 @@ class TaskRequester:
 
     async def _reveal(self, peer_id: PeerId, proposal: Proposal, timeout_s: float) -> bytes:
         return await self._transport.call(
-            peer_id, "task.reveal", encode(RevealRequest(proposal.task_id)), timeout_s=timeout_s
+            peer_id, METHOD_REVEAL, encode(RevealRequest(proposal.task_id)), timeout_s=timeout_s
         )
 
     def _check(

@@ -24,6 +24,8 @@ from swarmharness.execution.parameters import read_parameters
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId
 from swarmharness.jobs.messages import (
+    METHOD_REVEAL,
+    METHOD_RUN,
     Commitment,
     Output,
     Proposal,
@@ -112,8 +114,8 @@ class TaskServer:
         """Hears of every proposal of others that was not run, and why."""
         self._closed: dict[str, str] = {}
         """Why others are refused, by who wants that."""
-        transport.handle("task.run", self._run)
-        transport.handle("task.reveal", self._reveal)
+        transport.handle(METHOD_RUN, self._run)
+        transport.handle(METHOD_REVEAL, self._reveal)
 
     @property
     def active(self) -> int:

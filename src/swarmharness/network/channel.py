@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -14,15 +14,16 @@ from swarmharness.network.bulk import BulkExchange, Direction
 from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
 from swarmharness.network.calling import Answer, BulkAnswer, Calls
 from swarmharness.network.greeting import greet
+from swarmharness.network.handlers import Handlers, check_answer
 from swarmharness.network.heartbeat import Heartbeat
 from swarmharness.network.outbox import Outbox
-from swarmharness.network.ports import Handler
-from swarmharness.network.serving import Serving
+from swarmharness.network.serving import Announced, Serving
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.protocol.frame import (
     Frame,
     FrameDecoder,
     FrameKind,
+    encode_frame,
     encode_u64,
     pack_u64,
     parse_close,
@@ -62,7 +63,7 @@ class Channel:
         self,
         stream: ByteStream,
         peer_id: PeerId,
-        handlers: Mapping[str, Handler],
+        handlers: Handlers,
         settings: ChannelSettings | None = None,
         *,
         bulk: BulkExchange | None = None,
@@ -152,7 +153,10 @@ class Channel:
     # -- calling ------------------------------------------------------------------------------------------------
 
     async def call(self, method: str, payload: bytes, *, timeout_s: float) -> bytes:
-        """See `Transport.call`; raises the handler's SwarmError, PeerLostError, DeadlineError or InputError."""
+        """See `Transport.call`; raises the handler's SwarmError, PeerLostError, DeadlineError or InputError.
+
+        ProtocolError if the answer is larger than that of the method can be: it is not received, and CANCEL says so.
+        """
         deadline = trio.current_time() + timeout_s
         if len(payload) <= self._inline_bytes_max:
             answer = await self._calls.exchange(_REQUEST, method, payload, deadline, timeout_s)
@@ -161,8 +165,14 @@ class Channel:
         else:
             answer = await self._call_with_bulk(self._bulk, method, payload, deadline, timeout_s)
         if not isinstance(answer, BulkAnswer):
+            check_answer(method, len(answer), self._refuse)
             return answer
         assert self._bulk is not None
+        try:
+            check_answer(method, answer.size, self._refuse)
+        except ProtocolError:
+            self.send(encode_frame(FrameKind.CANCEL, answer.request_id))
+            raise
         with trio.move_on_at(deadline):
             return await self._bulk.receive(answer.request_id, Direction.RESPONSE, answer.size)
         raise DeadlineError(f"{method}: the answer was still arriving after {timeout_s:g} s")
@@ -285,7 +295,7 @@ class Channel:
             return await bulk.receive(request_id, Direction.REQUEST, size)
 
         assert self._nursery is not None
-        self._serving.begin(self._nursery, request_id, method, receive, timeout_ms, len(body))
+        self._serving.begin(self._nursery, request_id, method, Announced(size, receive), timeout_ms, len(body))
 
     async def _expire(self) -> None:
         """End what is past its deadline, ours and theirs (invariant N-3)."""

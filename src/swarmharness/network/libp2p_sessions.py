@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -13,11 +13,11 @@ from swarmharness.identity import PeerId
 from swarmharness.network.background import Background
 from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
 from swarmharness.network.channel import DUPLICATE, Channel
+from swarmharness.network.handlers import Handlers
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_lean import LeanStream
 from swarmharness.network.peers import Peers
-from swarmharness.network.ports import Handler
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.ports import Randomness
 from swarmharness.refusals import TWIN_REMEDY, Reason, Refusals
@@ -39,7 +39,7 @@ class Sessions:
         dialler: Dialler,
         own_id: PeerId,
         settings: NetworkSettings,
-        handlers: Mapping[str, Handler],
+        handlers: Handlers,
         randomness: Randomness,
         *,
         permits: Callable[[str], bool],

@@ -14,6 +14,7 @@ from multiaddr import Multiaddr
 from swarmharness.errors import ConfigurationError, leaf
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
+from swarmharness.network.handlers import Handlers
 from swarmharness.network.interfaces import read_hosts
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, build_host
@@ -48,7 +49,7 @@ class Libp2pTransport:
         self._settings = settings
         self._identity = identity
         self._access = settings.access
-        self._handlers: dict[str, Handler] = {}
+        self._handlers = Handlers()
         self.refused = refusals or Refusals(SystemClock().monotonic_us)
         self._check_psk()
         self._own = OwnAddresses(settings.announce)
@@ -83,9 +84,7 @@ class Libp2pTransport:
 
     def handle(self, method: str, handler: Handler) -> None:
         """See `Transport`."""
-        if method in self._handlers:
-            raise ValueError(f"{method} has a handler already")
-        self._handlers[method] = handler
+        self._handlers.add(method, handler)
 
     def add_addresses(self, peer: PeerAddress) -> None:
         """See `Transport`."""

@@ -12,9 +12,10 @@ from swarmharness.errors import DeadlineError, InputError, PeerLostError, Refuse
 from swarmharness.identity import PeerId
 from swarmharness.network.addresses import ADDRESSES_MAX
 from swarmharness.network.background import Background
+from swarmharness.network.handlers import Handlers, check_answer
 from swarmharness.network.local_calls import call_own_handler, serve_call
 from swarmharness.network.own_addresses import Hosts, OwnAddresses
-from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
+from swarmharness.network.ports import Handler, PeerAddress, PeerEvent, Request
 from swarmharness.network.settings import AccessRules, NetworkSettings
 from swarmharness.refusals import Reason, Refusals
 
@@ -48,7 +49,7 @@ class MemoryTransport:
             self._own.update([f"/memory/{peer_id}"], Hosts())
         self._moves = 0
         self._access = settings.access
-        self._handlers: dict[str, Handler] = {}
+        self._handlers = Handlers()
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._listeners: list[Callable[[PeerEvent], None]] = []
         self.refused = Refusals(lambda: round(trio.current_time() * 1e6))
@@ -88,9 +89,7 @@ class MemoryTransport:
 
     def handle(self, method: str, handler: Handler) -> None:
         """See `Transport`."""
-        if method in self._handlers:
-            raise ValueError(f"{method} has a handler already")
-        self._handlers[method] = handler
+        self._handlers.add(method, handler)
 
     def add_addresses(self, peer: PeerAddress) -> None:
         """See `Transport`."""
@@ -111,7 +110,9 @@ class MemoryTransport:
         deadline = trio.current_time() + timeout_s
         link = await self._link_to(peer_id, timeout_s)
         self._check_size(len(payload))
-        return await link.carry(self._peer_id, method, payload, timeout_s, deadline)
+        answer = await link.carry(self._peer_id, method, payload, timeout_s, deadline)
+        check_answer(method, len(answer), lambda reason: self.refused.note(reason, peer_id))
+        return answer
 
     def connected(self) -> tuple[PeerId, ...]:
         """See `Transport`."""
@@ -208,9 +209,10 @@ class MemoryTransport:
         if len(payload) > self.settings.bulk.payload_bytes_max:
             self.refused.note("oversized", caller)
             self._check_size(len(payload))
-        if method not in self._handlers:
-            self.refused.note("unknown method", caller)
-        answer = await serve_call(self._peer_id, caller, self._handlers, method, payload, timeout_s)
+        request = Request(caller, method, payload, timeout_s)
+        answer = await serve_call(
+            self._peer_id, self._handlers, request, lambda reason: self.refused.note(reason, caller)
+        )
         self._check_size(len(answer))
         return answer
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Protocol
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, Protocol
 
 import trio
 
 from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError, leaf, public_text
 from swarmharness.identity import PeerId
-from swarmharness.network.ports import Handler, Request
+from swarmharness.network.handlers import Handlers
+from swarmharness.network.ports import Request
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.protocol.frame import FrameKind, encode_error, encode_frame, encode_window
 
@@ -35,15 +36,28 @@ class Answering(Protocol):
         """Have `Serving.expire` called then."""
 
 
+class Announced:
+    """A payload that comes on a stream of its own, and of which the length is known."""
+
+    __slots__ = ("_size", "receive")
+
+    def __init__(self, size: int, receive: Callable[[], Awaitable[bytes]]) -> None:
+        self._size = size
+        self.receive = receive
+
+    def __len__(self) -> int:
+        return self._size
+
+
 class _Job:
     """One call in progress."""
 
     __slots__ = ("deadline", "expired", "method", "payload", "request_id", "scope", "size", "timeout_s")
 
-    def __init__(self, request_id: int, method: str, payload: Any, timeout_s: float, size: int) -> None:
+    def __init__(self, request_id: int, method: str, payload: bytes | Announced, timeout_s: float, size: int) -> None:
         self.request_id = request_id
         self.method = method
-        self.payload = payload  # bytes, or an awaitable function that fetches them from a bulk stream
+        self.payload = payload
         self.timeout_s = timeout_s
         self.deadline = trio.current_time() + timeout_s
         self.size = size
@@ -75,7 +89,7 @@ class Serving:
     def __init__(
         self,
         peer_id: PeerId,
-        handlers: Mapping[str, Handler],
+        handlers: Handlers,
         settings: ChannelSettings,
         outbox: Answering,
         refuse: Callable[[str], None],
@@ -99,7 +113,13 @@ class Serving:
         return len(self._jobs)
 
     def begin(
-        self, nursery: trio.Nursery, request_id: int, method: str, payload: Any, timeout_ms: int, size: int
+        self,
+        nursery: trio.Nursery,
+        request_id: int,
+        method: str,
+        payload: bytes | Announced,
+        timeout_ms: int,
+        size: int,
     ) -> None:
         """Start a handler for a call whose frame body has `size` bytes; returns at once.
 
@@ -162,11 +182,8 @@ class Serving:
 
     async def _answer(self, job: _Job) -> None:
         try:
-            handler = self._handlers.get(job.method)
-            if handler is None:
-                self._refuse("unknown method")
-                raise RefusedError(f"the peer does not serve {job.method!r}: it may run another version")
-            payload = job.payload if type(job.payload) is bytes else await job.payload()
+            handler = self._handlers.take(job.method, len(job.payload), self._refuse)
+            payload = job.payload if isinstance(job.payload, bytes) else await job.payload.receive()
             answer = await handler(Request(self._peer_id, job.method, payload, job.timeout_s))
             if len(answer) > self._settings.inline_bytes_max:
                 await self._outbox.send_bulk(job.request_id, answer)

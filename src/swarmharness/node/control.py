@@ -22,7 +22,8 @@ from swarmharness.errors import ConfigurationError, PeerLostError, ProtocolError
 from swarmharness.hints import quoted
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
-from swarmharness.network.ports import Handler, Request
+from swarmharness.network.handlers import Handlers
+from swarmharness.network.ports import Request
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.node.data_dir import DataDir, process_text
 
@@ -86,7 +87,7 @@ async def open_control(directory: DataDir) -> AsyncIterator[RemoteControl]:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise ConfigurationError(f"{path} belongs to another user's node") from None
         raise UnavailableError(_why_nobody_answers(directory)) from None
-    channel = Channel(stream, _USER, {}, _SETTINGS)
+    channel = Channel(stream, _USER, Handlers(), _SETTINGS)
     software = (await channel.handshake()).software
     if software != _SETTINGS.software:
         _log.warning(
@@ -119,7 +120,7 @@ async def serve_control(
             raise ProtocolError("a control call is [method, parameters]")
         return _packed(await api.call(str(message[0]), message[1], request.timeout_s))
 
-    handlers: dict[str, Handler] = {_METHOD: answer}
+    handlers = Handlers({_METHOD: answer})
 
     async def serve(stream: trio.SocketStream) -> None:
         channel = Channel(stream, _USER, handlers, _SETTINGS)

@@ -59,6 +59,8 @@ M = TypeVar("M")
 
 NEWER_BYTES_MAX = 64 * 1024
 """What later releases may append to a message, everywhere in it, before this one refuses it."""
+NEWER_ELEMENTS_MAX = 1024
+"""The same in elements, beside one for each that there is."""
 COUNTED_ABOVE_BYTES = 2**20
 """The elements of larger messages are counted before anything is read.
 
@@ -76,10 +78,10 @@ def decode(cls: type[M], data: bytes | memoryview) -> M:
     """Return the message of type `cls` in `data`; any other bytes raise ProtocolError with the field's path."""
     kind: Any = cls
     plan, size = _plan(kind), len(data)
-    if size > plan.bytes_max:
-        raise ProtocolError(f"{cls.__name__}: {size} bytes, allowed are {plan.bytes_max}")
+    if size > plan.bytes_max + NEWER_BYTES_MAX:
+        raise ProtocolError(f"{cls.__name__}: {size} bytes, allowed are {plan.bytes_max + NEWER_BYTES_MAX}")
     if size > COUNTED_ABOVE_BYTES:
-        check_elements(data, plan.elements_max, cls.__name__)
+        check_elements(data, 2 * plan.elements_max + NEWER_ELEMENTS_MAX, cls.__name__)
     try:
         found = plan.read(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -94,7 +96,7 @@ def decode(cls: type[M], data: bytes | memoryview) -> M:
 def bytes_max(cls: type[Any]) -> int:
     """Return the most bytes that a message of type `cls` may have, later releases included."""
     kind: Any = cls
-    return _plan(kind).bytes_max
+    return _plan(kind).bytes_max + NEWER_BYTES_MAX
 
 
 def decode_signed(cls: type[M], data: bytes) -> M:
@@ -127,17 +129,9 @@ class _Plan:
     """A structure to the message; raises _UnfitError for a text with too many bytes."""
     write: Callable[[Any], list[Any]]
     """A message to the values that are packed."""
-    own_bytes_max: int
-    own_elements_max: int
-    """Without what later releases may append."""
-
-    @property
-    def bytes_max(self) -> int:
-        return self.own_bytes_max + NEWER_BYTES_MAX
-
-    @property
-    def elements_max(self) -> int:
-        return 2 * self.own_elements_max + 1024
+    bytes_max: int
+    elements_max: int
+    """Of this release's fields; later ones may append to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +259,7 @@ def _nested(cls: type, scope: dict[str, Any]) -> _Field:
     plan, number = _plan(cls), len(scope)
     scope[f"make_{number}"], scope[f"write_{number}"] = plan.make, plan.write
     made, packed = f"make_{number}({{v}})", f"write_{number}({{v}})"
-    return _Field(plan.struct, plan.own_bytes_max, plan.own_elements_max, made=made, packed=packed)
+    return _Field(plan.struct, plan.bytes_max, plan.elements_max, made=made, packed=packed)
 
 
 def _optional(present: Any, where: str, scope: dict[str, Any]) -> _Field:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from swarmharness.protocol.codec import Added, Count, Range, Signature, Size
+from swarmharness.protocol.method import Method
 from swarmharness.registry.advert import ADVERT_BYTES_MAX, SignedAdvert, SkillName
 
 FIND_LIMIT_MAX = 32
-METHOD_ADVERT = "registry.advert"
-METHOD_FIND = "registry.find"
-METHOD_PUSH = "registry.push"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +62,8 @@ class Push:
 @dataclass(frozen=True, slots=True)
 class PushResponse:
     """Says that a push arrived, whatever became of it."""
+
+
+METHOD_ADVERT = Method("registry.advert", AdvertRequest, AdvertAnswer)
+METHOD_FIND = Method("registry.find", FindRequest, FindResponse)
+METHOD_PUSH = Method("registry.push", Push, PushResponse)

@@ -18,9 +18,9 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import PeerEvent, Request, Transport
 from swarmharness.ports import Clock
 from swarmharness.protocol.codec import Count, Size, decode, encode
+from swarmharness.protocol.method import Method
 from swarmharness.registry.invite import INVITE_CHARS_MAX, parse_invite, parse_join_target
 
-REDEEM_METHOD = "credit.redeem"
 """Its request is a RedeemRequest, its answer a RedeemAnswer."""
 REDEEM_TIMEOUT_S = 3.0
 _PENDING_MAX = 64
@@ -41,6 +41,8 @@ class RedeemAnswer:
 
     line_microcredits: Count
 
+
+REDEEM_METHOD = Method("credit.redeem", RedeemRequest, RedeemAnswer)
 
 Grant = Callable[[PeerId, bytes, int], Awaitable[None]]
 """Gives a peer the line of the invite with this token; RefusedError if another peer has it."""

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from swarmharness.protocol.codec import Added, Range, Size
+from swarmharness.protocol.method import Method
 from swarmharness.registry.advert import SKILLS_MAX, SkillName
-
-METHOD_PROBE = "load.probe"
-METHOD_TELL = "load.tell"
 
 _US = Range(0, 2**50)
 
@@ -55,3 +53,7 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class LoadHeard:
     """Says that gossip of load arrived, whatever became of it."""
+
+
+METHOD_PROBE = Method("load.probe", ProbeRequest, Load)
+METHOD_TELL = Method("load.tell", Load, LoadHeard)

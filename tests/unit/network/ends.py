@@ -11,6 +11,7 @@ from trio.testing import memory_stream_pair
 
 from swarmharness.identity import PeerId
 from swarmharness.network.channel import Channel
+from swarmharness.network.handlers import Handlers
 from swarmharness.network.memory_transport import MemoryTransport
 from swarmharness.network.ports import Handler, Request
 from swarmharness.network.settings import ChannelSettings
@@ -52,8 +53,8 @@ async def two_channels(
 ) -> AsyncIterator[tuple[Channel, Channel]]:
     """Two channels that have shaken hands; the right one serves `handlers`."""
     left_stream, right_stream = memory_stream_pair()
-    caller = Channel(left_stream, RIGHT, {}, left, **more)
-    server = Channel(right_stream, LEFT, handlers, right)
+    caller = Channel(left_stream, RIGHT, Handlers(), left, **more)
+    server = Channel(right_stream, LEFT, Handlers(handlers), right)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(caller.handshake)
         nursery.start_soon(server.handshake)
@@ -105,7 +106,7 @@ async def channel_and_peer(
     """A channel that has shaken hands with a peer driven by hand, and the reasons for which it refused messages."""
     here, there = memory_stream_pair()
     refusals: list[str] = []
-    channel = Channel(here, RIGHT, handlers or {}, settings, refuse=refusals.append)
+    channel = Channel(here, RIGHT, Handlers(handlers), settings, refuse=refusals.append)
     peer = Peer(there)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.handshake)

@@ -16,6 +16,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
 from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream, Direction
 from swarmharness.network.channel import Channel
+from swarmharness.network.handlers import Handlers
 from swarmharness.network.ports import Request
 from swarmharness.network.settings import BulkSettings
 from tests.unit.network.ends import LEFT, QUIET, RIGHT, echo
@@ -287,8 +288,8 @@ async def test_the_end_of_the_channel_ends_what_is_arriving() -> None:
 async def channels(**handlers: object) -> AsyncIterator[tuple[Channel, Side, Side]]:
     async with sides() as (left, right):
         here, there = memory_stream_pair()
-        caller = Channel(here, RIGHT, {}, QUIET, bulk=left.exchange)
-        server = Channel(there, LEFT, handlers, QUIET, bulk=right.exchange)  # type: ignore[arg-type]
+        caller = Channel(here, RIGHT, Handlers(), QUIET, bulk=left.exchange)
+        server = Channel(there, LEFT, Handlers(handlers), QUIET, bulk=right.exchange)  # type: ignore[arg-type]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(caller.handshake)
             nursery.start_soon(server.handshake)

@@ -20,6 +20,7 @@ from swarmharness.errors import (
     SwarmError,
 )
 from swarmharness.network.channel import Channel, ChannelEnd
+from swarmharness.network.handlers import Handlers
 from swarmharness.network.ports import Request
 from swarmharness.network.settings import KIB, ChannelSettings
 from swarmharness.protocol.frame import (
@@ -52,7 +53,7 @@ def request(request_id: int, method: str = "echo", payload: bytes = b"", timeout
 async def shake(first: bytes) -> tuple[Exception, list[Frame], list[str]]:
     here, there = memory_stream_pair()
     refusals: list[str] = []
-    channel = Channel(here, RIGHT, {}, QUIET, refuse=refusals.append)
+    channel = Channel(here, RIGHT, Handlers(), QUIET, refuse=refusals.append)
     peer = Peer(there)
     await peer.say(first)
     with pytest.raises(Exception) as caught:  # noqa: PT011 (callers check its class)
@@ -93,7 +94,7 @@ async def test_a_refusal_instead_of_hello_is_a_lost_peer_with_its_reason() -> No
 
 async def test_a_silent_peer_is_given_up_after_the_hello_timeout(autojump_clock: MockClock) -> None:
     here, there = memory_stream_pair()
-    channel = Channel(here, RIGHT, {}, QUIET)
+    channel = Channel(here, RIGHT, Handlers(), QUIET)
     with pytest.raises(DeadlineError, match="within 8 s"):
         await channel.handshake()
     assert trio.current_time() == 8
@@ -104,7 +105,7 @@ async def test_a_stream_that_ends_before_hello_is_a_lost_peer() -> None:
     here, there = memory_stream_pair()
     await there.aclose()
     with pytest.raises(PeerLostError):
-        await Channel(here, RIGHT, {}, QUIET).handshake()
+        await Channel(here, RIGHT, Handlers(), QUIET).handshake()
 
 
 # -- calls --------------------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ async def test_a_channel_runs_over_a_unix_socket(tmp_path: Path) -> None:
     accepted, _ = listener.accept()
     listener.close()
     there = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
-    caller, server = Channel(here, RIGHT, {}, QUIET), Channel(there, LEFT, {"echo": echo}, QUIET)
+    caller, server = Channel(here, RIGHT, Handlers(), QUIET), Channel(there, LEFT, Handlers({"echo": echo}), QUIET)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(caller.handshake)
         nursery.start_soon(server.handshake)
@@ -376,7 +377,7 @@ async def test_a_peer_that_does_not_read_its_answers_is_cut_off() -> None:
     here, there = memory_stream_pair()
     stuck = trio.Event()
     here.send_stream.send_all_hook = stuck.wait
-    channel = Channel(here, RIGHT, {"large": large}, settings)
+    channel = Channel(here, RIGHT, Handlers({"large": large}), settings)
     peer = Peer(there)
     await peer.hello()
     stuck.set()

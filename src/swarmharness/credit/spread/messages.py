@@ -10,19 +10,8 @@ from swarmharness.credit.receipt import Epoch, Receipt
 from swarmharness.credit.spread.key_index import FINGERPRINT_BYTES, KEY_BYTES
 from swarmharness.credit.spread.ranges import BRANCHES, ID_BYTES, LEAF_KEYS_MAX
 from swarmharness.protocol.codec import Count, Embedded, PeerText, Range, Size
+from swarmharness.protocol.method import Method
 
-GOSSIP_METHOD = "credit.gossip"
-"""Its request is a Gossip, its answer a GossipAnswer."""
-OPEN_METHOD = "credit.open"
-"""Its request and its answer are Openings."""
-CHAINS_METHOD = "credit.chains"
-"""Its request is a ChainsRequest, its answer a Gossip."""
-RANGES_METHOD = "credit.ranges"
-"""Its request is a RangesRequest, its answer a RangesAnswer."""
-FETCH_METHOD = "credit.fetch"
-"""Its request is a FetchRequest, its answer a Gossip."""
-SHOW_METHOD = "credit.show"
-"""Its request is a ShowRequest, its answer a Gossip."""
 FORKS_TOPIC = "/swarmharness/forks/1"
 """Fork proofs are broadcast on it."""
 
@@ -139,3 +128,11 @@ class ShowRequest:
 
     requesters: Annotated[bytes, Size(SHORT_BYTES * INTERESTS_MAX)]
     """Their ascending short ids."""
+
+
+GOSSIP_METHOD = Method("credit.gossip", Gossip, GossipAnswer)
+OPEN_METHOD = Method("credit.open", Opening, Opening)
+CHAINS_METHOD = Method("credit.chains", ChainsRequest, Gossip)
+RANGES_METHOD = Method("credit.ranges", RangesRequest, RangesAnswer)
+FETCH_METHOD = Method("credit.fetch", FetchRequest, Gossip)
+SHOW_METHOD = Method("credit.show", ShowRequest, Gossip)
