@@ -13,18 +13,16 @@ objects; NumPy has no bfloat16, so such tensors come as float32, which holds the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-import msgpack
-
 from swarmharness.errors import InputError, ProtocolError
 from swarmharness.execution.item_files import item_from_path, read_file
 from swarmharness.execution.items import item_bytes_max, item_from_bytes
+from swarmharness.execution.records import decode_label, decode_lines
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import decode_output, decode_tensors, encode_tensors
 
@@ -84,10 +82,9 @@ def output_of(kind: Kind, data: bytes) -> Any:
             case Kind.TEXT_EMBEDDING:
                 return _vector(data)
             case Kind.IMAGE_OCR:
-                return [_text_line(line) for line in _unpacked(data, list)]
+                return [TextLine(*line) for line in decode_lines(data)]
             case Kind.FILE_TYPE:
-                label, score, mime, group = _unpacked(data, list)
-                return FileType(_string(label), _finite(score), _string(mime), _string(group))
+                return FileType(*decode_label(data))
             case Kind.TENSOR:
                 return _arrays(data)
             case _:
@@ -170,35 +167,3 @@ def _arrays(data: bytes) -> dict[str, Array]:
 
     # Copies, so that a program can write to them, and keeping one array does not keep a whole message.
     return {name: array.astype(array.dtype.newbyteorder("=")) for name, array in to_arrays(decode_output(data)).items()}
-
-
-def _text_line(line: object) -> TextLine:
-    if not isinstance(line, list) or len(line) != 3:
-        raise ValueError("a line of text is [text, box, confidence]")
-    text, box, confidence = line
-    if not isinstance(box, list) or len(box) != 4 or not all(type(edge) is int for edge in box):
-        raise ValueError("a box has four integer edges")
-    left, top, right, bottom = box
-    return TextLine(_string(text), (left, top, right, bottom), _finite(confidence))
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"a text was expected, not {type(value).__name__}")
-    return value
-
-
-def _finite(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError("a finite number was expected")
-    return float(value)
-
-
-def _unpacked(data: bytes, kind: type[list[Any]]) -> list[Any]:
-    try:
-        value = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
-        raise ValueError(f"not MessagePack ({error or type(error).__name__})") from None
-    if not isinstance(value, kind):
-        raise ValueError(f"a list was expected, not {type(value).__name__}")
-    return value

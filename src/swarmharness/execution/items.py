@@ -13,9 +13,8 @@ from __future__ import annotations
 import math
 from typing import Any, assert_never
 
-import msgpack
-
 from swarmharness.errors import InputError, ProtocolError
+from swarmharness.execution.records import decode_label, decode_lines
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import FLOATS, Tensor, decode_output, encode_tensors
 from swarmharness.execution.tensor_values import values_of
@@ -88,17 +87,11 @@ def to_json(kind: Kind, data: bytes) -> Any:
                 return numbers(tensor)
             case Kind.IMAGE_OCR:
                 return [
-                    {"text": str(text), "box": [int(edge) for edge in box], "confidence": round(float(confidence), 4)}
-                    for text, box, confidence in _unpack(data)
+                    {"text": line.text, "box": list(line.box), "confidence": round(line.confidence, 4)}
+                    for line in decode_lines(data)
                 ]
             case Kind.FILE_TYPE:
-                label, score, mime_type, group = _unpack(data)
-                return {
-                    "label": str(label),
-                    "score": round(float(score), 4),
-                    "mime": str(mime_type),
-                    "group": str(group),
-                }
+                return {**(label := decode_label(data))._asdict(), "score": round(label.score, 4)}
             case Kind.TENSOR:
                 return {tensor.name: tensor_to_json(tensor) for tensor in decode_output(data)}
             case _:
@@ -118,16 +111,3 @@ def numbers(tensor: Tensor) -> list[Any]:
     if tensor.dtype in FLOATS:
         return [value if math.isfinite(value) else None for value in values]
     return values
-
-
-def pack(value: Any) -> bytes:
-    """Return the MessagePack bytes of an output that is no tensor."""
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
-    return packed
-
-
-def _unpack(data: bytes) -> Any:
-    try:
-        return msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
-        raise ValueError(f"not MessagePack ({error or type(error).__name__})") from None

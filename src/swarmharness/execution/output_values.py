@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from swarmharness.errors import InputError
-from swarmharness.execution.items import pack
+from swarmharness.execution.records import Label, Line, encode_record
 from swarmharness.execution.skill import TENSOR_TYPES, Kind
 from swarmharness.execution.tensor_codec import Tensor, encode_tensors
 from swarmharness.execution.tensor_values import tensor_of
@@ -23,17 +23,21 @@ def from_json(kind: Kind, value: Any) -> bytes:
             case Kind.TEXT_EMBEDDING:
                 return encode_tensors((_tensor("embedding", "float32", [len(value)], value),))
             case Kind.IMAGE_OCR:
-                return pack(
-                    [[str(line["text"]), list(map(int, line["box"])), float(line["confidence"])] for line in value]
-                )
+                return encode_record([_line(line) for line in value])
             case Kind.FILE_TYPE:
-                return pack([str(value["label"]), float(value["score"]), str(value["mime"]), str(value["group"])])
+                label, score, mime, group = (value[name] for name in Label._fields)
+                return encode_record(Label(str(label), float(score), str(mime), str(group)))
             case Kind.TENSOR:
                 return encode_tensors(tuple(_tensor(name, **_parts(part)) for name, part in value.items()))
             case _:
                 assert_never(kind)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise InputError(f"not an output of the kind {kind.value}: {error or type(error).__name__}") from None
+
+
+def _line(line: Mapping[str, Any]) -> Line:
+    left, top, right, bottom = map(int, line["box"])
+    return Line(str(line["text"]), (left, top, right, bottom), float(line["confidence"]))
 
 
 def _parts(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,11 @@ import msgpack
 from swarmharness.errors import ConfigurationError, InputError, ProtocolError
 from swarmharness.execution.manifest_table import suggestion
 from swarmharness.execution.skill import Kind
+from swarmharness.protocol.elements import check_elements
 
 PARAMETERS_BYTES_MAX = 64 * 1024
+ELEMENTS_MAX = 1024
+"""Names and values of a task's parameters, all that is inside them included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def decode_parameters(data: bytes) -> dict[str, Any]:
     """Return the parameters in `data`; ProtocolError for other bytes than `encode_parameters` writes."""
     if not data:
         return {}
+    check_elements(data, ELEMENTS_MAX, "parameters")
     try:
         values = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
         canonical = isinstance(values, dict) and values and _pack(values) == data

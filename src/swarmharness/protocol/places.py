@@ -21,11 +21,10 @@ def refusal(cls: Any, text: str) -> ProtocolError:
     """Return the error for what msgspec says of the bytes of a message; it names places by their numbers."""
     match = _PLACE.fullmatch(text)
     assert match is not None
-    said, numbers = match[1], [int(number) for number in re.findall(r"\d+", match[2] or "")]
-    place, hint = _named(cls, numbers)
-    if hint is _VERSION:
-        return ProtocolError(f"{place}: {said[:1].lower()}{said[1:]}, which this node does not speak")
-    return ProtocolError(f"{place}: {said[:1].lower()}{said[1:]}")
+    said = match[1].removeprefix("MessagePack data is malformed: ")
+    place, hint = _named(cls, [int(number) for number in re.findall(r"\d+", match[2] or "")])
+    remedy = ", which this node does not speak" if hint is _VERSION else ""
+    return ProtocolError(f"{place}: {said[:1].lower()}{said[1:]}{remedy}")
 
 
 def too_long(cls: Any, found: Any) -> ProtocolError:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from swarmharness.execution.items import pack
+from swarmharness.execution.records import encode_record
 from tests.integration.cli.test_node_command import Node
 from tests.integration.cli.test_submit import Answer, ScriptedNode, serving
 
@@ -36,7 +36,7 @@ def hangup() -> Iterator[None]:
 
 
 def file_type(item: bytes) -> Answer:
-    return pack(["txt", 1.0, "text/plain", "text"]), "", None
+    return encode_record(["txt", 1.0, "text/plain", "text"]), "", None
 
 
 async def swarmharness(line: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

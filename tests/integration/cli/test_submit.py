@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from swarmharness.errors import DeadlineError, ErrorKind, SwarmError, UnavailableError
-from swarmharness.execution.items import pack
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import encode_tensors
 from swarmharness.node.control import serve_control
@@ -174,7 +174,7 @@ async def test_lines_from_a_pipe_become_npy_rows(tmp_path: Path) -> None:
 async def test_a_file_skill_gets_files_and_shows_readable_answers(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"A")
     (tmp_path / "b.bin").write_bytes(b"B")
-    node = ScriptedNode("file-type", lambda item: (pack([item.decode(), 0.5, "x/y", "g"]), "", None))
+    node = ScriptedNode("file-type", lambda item: (encode_record([item.decode(), 0.5, "x/y", "g"]), "", None))
     async with serving(node, tmp_path):
         done = await submit(tmp_path, "file-type", str(tmp_path / "*.bin"))
     assert done.returncode == 0
@@ -281,7 +281,7 @@ async def test_one_bad_file_of_many_costs_its_own_result_and_no_other(tmp_path: 
         (tmp_path / f"{number:02}.bin").write_bytes(b"" if number == 7 else b"picture")
     (tmp_path / "99.bin").mkdir()
     named = [str(tmp_path / f"{number:02}.bin") for number in (*range(30), 99)]
-    node = ScriptedNode("image-ocr", lambda item: (pack([["text", [0, 0, 1, 1], 0.5]]), "", None))
+    node = ScriptedNode("image-ocr", lambda item: (encode_record([["text", [0, 0, 1, 1], 0.5]]), "", None))
     async with serving(node, tmp_path):
         done = await submit(tmp_path, "image-ocr", *named, "--json", "--out", str(tmp_path / "o.jsonl"))
     assert done.returncode == 7

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from swarmharness.execution.items import pack
 from swarmharness.execution.pool import ProcessExecutor
 from swarmharness.execution.ports import Execution, Priority
+from swarmharness.execution.records import encode_record
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         parameters: bytes = b"",
     ) -> Execution:
         execution = await honest(self, skill, items, timeout_s=timeout_s, priority=priority, parameters=parameters)
-        wrong = pack([f"lie-{lie}", 0.99, "text/plain", "text"])
+        wrong = encode_record([f"lie-{lie}", 0.99, "text/plain", "text"])
         return replace(execution, outputs=tuple(replace(output, data=wrong) for output in execution.outputs))
 
     ProcessExecutor.run = run  # type: ignore[method-assign]

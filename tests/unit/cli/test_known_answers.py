@@ -10,8 +10,9 @@ import pytest
 
 from swarmharness.cli.known_answers import LINES_MAX, read_known
 from swarmharness.errors import InputError
-from swarmharness.execution.items import pack, to_json
+from swarmharness.execution.items import to_json
 from swarmharness.execution.output_values import from_json
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import Tensor, encode_tensors
 from swarmharness.jobs.messages import Output
@@ -20,8 +21,8 @@ from swarmharness.jobs.verification.comparison import agree
 EMBEDDING = encode_tensors((Tensor("embedding", "float32", (3,), struct.pack("<3f", 0.1, -2.5, math.nan)),))
 OUTPUTS = [
     (Kind.TEXT_EMBEDDING, EMBEDDING),
-    (Kind.FILE_TYPE, pack(["python", 0.98765432, "text/x-python", "code"])),
-    (Kind.IMAGE_OCR, pack([["hello", [1, 2, 30, 40], 0.91234567], ["world", [1, 50, 30, 90], 0.5]])),
+    (Kind.FILE_TYPE, encode_record(["python", 0.98765432, "text/x-python", "code"])),
+    (Kind.IMAGE_OCR, encode_record([["hello", [1, 2, 30, 40], 0.91234567], ["world", [1, 50, 30, 90], 0.5]])),
     (
         Kind.TENSOR,
         encode_tensors(

@@ -10,7 +10,8 @@ import pytest
 
 from swarmharness.cli.submit_outputs import OutputFile, json_line, readable
 from swarmharness.errors import ConfigurationError, ProtocolError
-from swarmharness.execution.items import pack, to_json
+from swarmharness.execution.items import to_json
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import encode_tensors
@@ -223,7 +224,7 @@ def test_a_format_that_cannot_hold_the_output_is_refused_before_the_work(tmp_pat
 
 
 def test_ocr_output_is_shown_with_boxes() -> None:
-    line = json_line(Kind.IMAGE_OCR, result(0, pack([["hello", [1, 2, 3, 4], 0.98765]])))
+    line = json_line(Kind.IMAGE_OCR, result(0, encode_record([["hello", [1, 2, 3, 4], 0.98765]])))
     assert line["output"] == [{"text": "hello", "box": [1, 2, 3, 4], "confidence": 0.9877}]
 
 

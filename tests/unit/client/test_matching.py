@@ -12,11 +12,11 @@ from swarmharness.client.matching import InputWindow
 from swarmharness.client.records import Result
 from swarmharness.client.values import FileType, item_of
 from swarmharness.errors import DeadlineError, InputError, ProtocolError, RefusedError
-from swarmharness.execution.items import pack
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.skill import Kind
 
 TASK = Kind.FILE_TYPE
-OUTPUT = pack(["text", 0.5, "text/plain", "text"])
+OUTPUT = encode_record(["text", 0.5, "text/plain", "text"])
 REFUSED = int(RefusedError.kind)
 
 

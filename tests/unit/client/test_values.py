@@ -11,7 +11,8 @@ import pytest
 
 from swarmharness.client.values import FileType, TextLine, item_of, output_of
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, ITEM_BYTES_MAX, pack, shorten_file
+from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, ITEM_BYTES_MAX, shorten_file
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import Tensor, decode_tensors, encode_tensors
@@ -131,10 +132,10 @@ def test_outputs_become_plain_values_that_a_program_owns() -> None:
     assert (vector == VECTOR).all()
     vector[0] = 7.0
     assert output_of(Kind.TEXT_EMBEDDING, data)[0] == 0.5
-    lines = output_of(Kind.IMAGE_OCR, pack([["Ä", [0, 1, 2, 3], 0.75]]))
+    lines = output_of(Kind.IMAGE_OCR, encode_record([["Ä", [0, 1, 2, 3], 0.75]]))
     assert lines == [TextLine("Ä", (0, 1, 2, 3), 0.75)]
-    assert output_of(Kind.IMAGE_OCR, pack([])) == []
-    assert output_of(Kind.FILE_TYPE, pack(["python", 0.5, "text/x-python", "code"])) == FileType(
+    assert output_of(Kind.IMAGE_OCR, encode_record([])) == []
+    assert output_of(Kind.FILE_TYPE, encode_record(["python", 0.5, "text/x-python", "code"])) == FileType(
         "python", 0.5, "text/x-python", "code"
     )
     named = output_of(Kind.TENSOR, tensors(y=VECTOR, z=np.zeros((0, 3), np.int8)))
@@ -159,18 +160,18 @@ HOSTILE: list[tuple[Kind, bytes]] = [
     (Kind.TENSOR, encode_tensors((Tensor("y", "int8", (2**40, 2**40, 0), b""),))),
     (Kind.FILE_TYPE, b""),
     (Kind.FILE_TYPE, b"\x91" * 10_000),
-    (Kind.FILE_TYPE, pack(["label", 0.5, "mime"])),
-    (Kind.FILE_TYPE, pack(["label", float("nan"), "mime", "group"])),
-    (Kind.FILE_TYPE, pack(["label", True, "mime", "group"])),
-    (Kind.FILE_TYPE, pack([b"label", 0.5, "mime", "group"])),
-    (Kind.FILE_TYPE, pack({"label": 1})),
-    (Kind.FILE_TYPE, pack("four")),
-    (Kind.IMAGE_OCR, pack([["text", [0, 1, 2], 0.5]])),
-    (Kind.IMAGE_OCR, pack([["text", [0, 1, 2, 3.5], 0.5]])),
-    (Kind.IMAGE_OCR, pack([["text", [0, 1, 2, 3], "high"]])),
-    (Kind.IMAGE_OCR, pack([[None, [0, 1, 2, 3], 0.5]])),
-    (Kind.IMAGE_OCR, pack([17])),
-    (Kind.IMAGE_OCR, pack([["text", [0, 1, 2, 3], float("inf")]])),
+    (Kind.FILE_TYPE, encode_record(["label", 0.5, "mime"])),
+    (Kind.FILE_TYPE, encode_record(["label", float("nan"), "mime", "group"])),
+    (Kind.FILE_TYPE, encode_record(["label", True, "mime", "group"])),
+    (Kind.FILE_TYPE, encode_record([b"label", 0.5, "mime", "group"])),
+    (Kind.FILE_TYPE, encode_record({"label": 1})),
+    (Kind.FILE_TYPE, encode_record("four")),
+    (Kind.IMAGE_OCR, encode_record([["text", [0, 1, 2], 0.5]])),
+    (Kind.IMAGE_OCR, encode_record([["text", [0, 1, 2, 3.5], 0.5]])),
+    (Kind.IMAGE_OCR, encode_record([["text", [0, 1, 2, 3], "high"]])),
+    (Kind.IMAGE_OCR, encode_record([[None, [0, 1, 2, 3], 0.5]])),
+    (Kind.IMAGE_OCR, encode_record([17])),
+    (Kind.IMAGE_OCR, encode_record([["text", [0, 1, 2, 3], float("inf")]])),
     (Kind.IMAGE_OCR, b"\xc1"),
     (Kind.IMAGE_OCR, b"\xdd\xff\xff\xff\xff"),
 ]

@@ -10,9 +10,9 @@ from typing import Any
 import trio
 
 from swarmharness.client.swarm import Swarm
-from swarmharness.execution.items import pack
 from swarmharness.execution.memory import MemorySkill
 from swarmharness.execution.ports import ItemOutput, SkillInfo
+from swarmharness.execution.records import encode_record
 from swarmharness.node.api import InviteTerms, NodeApi
 from swarmharness.node.control import Control
 from swarmharness.simulation.memory_swarm import MemoryNode, memory_swarm
@@ -31,7 +31,7 @@ def tell(item: bytes) -> ItemOutput:
         return ItemOutput(b"", "a bad file")
     if item.startswith(b"lie"):
         return ItemOutput(b"no MessagePack of four")
-    return ItemOutput(pack([item.decode(), 0.5, "text/plain", "text"]))
+    return ItemOutput(encode_record([item.decode(), 0.5, "text/plain", "text"]))
 
 
 SKILL = "tell"

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.execution.items import (
-    FILE_TYPE_BLOCK_BYTES,
-    item_from_bytes,
-    item_from_text,
-    pack,
-    shorten_file,
-    to_json,
-)
+from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, item_from_bytes, item_from_text, shorten_file, to_json
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_arrays import from_arrays
 from swarmharness.execution.tensor_codec import Tensor, decode_tensors, encode_tensors
@@ -57,14 +51,17 @@ def test_tensors_keep_type_and_shape_and_what_json_lacks_becomes_none() -> None:
 
 
 def test_lines_and_labels_become_objects() -> None:
-    lines = to_json(Kind.IMAGE_OCR, pack([["hi", [0, 1, 2, 3], 0.98765]]))
+    lines = to_json(Kind.IMAGE_OCR, encode_record([["hi", [0, 1, 2, 3], 0.98765]]))
     assert lines == [{"text": "hi", "box": [0, 1, 2, 3], "confidence": 0.9877}]
-    label = to_json(Kind.FILE_TYPE, pack(["pdf", 0.5, "application/pdf", "document"]))
+    label = to_json(Kind.FILE_TYPE, encode_record(["pdf", 0.5, "application/pdf", "document"]))
     assert label == {"label": "pdf", "score": 0.5, "mime": "application/pdf", "group": "document"}
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x00\x00\x00\x05abc", pack([1]), pack({"a": 1}), pack([[1, 2, 3]])])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xc1", b"\x00\x00\x00\x05abc", encode_record([1]), encode_record({"a": 1}), encode_record([[1, 2, 3]])],
+)
 def test_a_peers_damaged_output_is_a_protocol_error(kind: Kind, data: bytes) -> None:
     with pytest.raises(ProtocolError, match=f"not an output of the kind {kind.value}"):
         to_json(kind, data)

@@ -57,7 +57,7 @@ def test_big_endian_and_strided_arrays_travel_as_little_endian_rows() -> None:
         (b"\x00\x00", "cut off"),
         (b"\x00\x00\x00\x09abc", "cut off"),
         (b"\xff\xff\xff\xff" + bytes(100), "cut off"),
-        (b"\x00\x00\x00\x01\xc1", "not MessagePack"),
+        (b"\x00\x00\x00\x01\xc1", "TensorHeaders: invalid opcode"),
         (packed(TensorHeader("x", "float32", (4,)), data=bytes(15)), "'x' is cut off"),
         (packed(TensorHeader("x", "float32", (4,)), data=bytes(17)), "1 bytes too many"),
         (packed(TensorHeader("x", "complex64", (1,)), data=bytes(8)), "'complex64' are not supported"),

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from swarmharness.execution.items import pack
+from swarmharness.execution.records import encode_record
 from swarmharness.execution.tensor_codec import Tensor, encode_tensors
 from swarmharness.execution.tensor_values import tensor_of
 from swarmharness.jobs.messages import Output
@@ -91,7 +91,9 @@ def test_integers_are_compared_exactly() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tensor", "text-embedding", "file-type", "image-ocr", "memory"])
-@pytest.mark.parametrize("junk", [b"", b"\xff" * 64, b"\x00\x00\xff\xff", bytes(1000), pack({"a": 1}), pack([[1]])])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\xff" * 64, b"\x00\x00\xff\xff", bytes(1000), encode_record({"a": 1}), encode_record([[1]])]
+)
 def test_bytes_that_are_no_output_agree_with_themselves_alone(kind: str, junk: bytes) -> None:
     assert same(Output(junk, ""), Output(junk, ""), kind)
     assert not same(Output(junk, ""), floats(1.0), kind)
@@ -100,7 +102,7 @@ def test_bytes_that_are_no_output_agree_with_themselves_alone(kind: str, junk: b
 
 def test_labels_are_compared_exactly_and_scores_within_the_tolerance() -> None:
     def label(name: str, score: object) -> Output:
-        return Output(pack([name, score, "text/x-python", "code"]), "")
+        return Output(encode_record([name, score, "text/x-python", "code"]), "")
 
     assert same(label("python", 0.9), label("python", 0.9004), "file-type")
     assert not same(label("python", 0.9), label("ruby", 0.9), "file-type")
@@ -111,13 +113,13 @@ def test_labels_are_compared_exactly_and_scores_within_the_tolerance() -> None:
 
 def test_texts_are_compared_exactly_and_boxes_to_the_pixel() -> None:
     def line(text: str, left: object = 10, confidence: float = 0.9) -> Output:
-        return Output(pack([[text, [left, 20, 100, 40], confidence]]), "")
+        return Output(encode_record([[text, [left, 20, 100, 40], confidence]]), "")
 
     assert same(line("hello"), line("hello", 11, 0.905), "image-ocr")
     assert not same(line("hello"), line("hell0"), "image-ocr")
     assert not same(line("hello"), line("hello", 14), "image-ocr")
     assert not same(line("hello"), line("hello", None), "image-ocr")
-    assert not same(line("hello"), Output(pack([]), ""), "image-ocr")
+    assert not same(line("hello"), Output(encode_record([]), ""), "image-ocr")
 
 
 def test_errors_agree_with_errors_whatever_they_say_and_never_with_an_output() -> None:

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from swarmharness.errors import InputError
-from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES, pack
+from swarmharness.execution.items import FILE_TYPE_BLOCK_BYTES
 from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.records import Label, encode_record
 from swarmharness.execution.tensor_codec import NOTHING_BUT_NAN
 
 EMPTY, TEXT, UNKNOWN = "empty", "txt", "unknown"
@@ -86,7 +87,8 @@ class FileType:
     def _output(self, label: str, score: float) -> ItemOutput:
         entry = self._types.get(label, {})
         default = "text/plain" if entry.get("is_text") else "application/octet-stream"
-        return ItemOutput(pack([label, score, entry.get("mime_type") or default, entry.get("group") or UNKNOWN]))
+        found = Label(label, score, entry.get("mime_type") or default, entry.get("group") or UNKNOWN)
+        return ItemOutput(encode_record(found))
 
 
 def features(item: bytes, config: Config) -> npt.NDArray[np.int32] | None:

@@ -16,11 +16,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from swarmharness.errors import InputError
-from swarmharness.execution.items import ITEM_BYTES_MAX, pack
+from swarmharness.execution.items import ITEM_BYTES_MAX
 from swarmharness.execution.kinds.images import decode_image
 from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.kinds.text_regions import Line, find_lines
 from swarmharness.execution.ports import ItemOutput
+from swarmharness.execution.records import Line as Reading
+from swarmharness.execution.records import encode_record
 
 DETECTION_SIDE_MAX = 960
 DETECTION_STEP = 32
@@ -77,11 +79,11 @@ class ImageOcr:
         except InputError as error:
             return ItemOutput(b"", f"output: {error}")
         kept = [
-            [text, [line.box.x0, line.box.y0, line.box.x1, line.box.y1], confidence]
+            Reading(text, (line.box.x0, line.box.y0, line.box.x1, line.box.y1), confidence)
             for line, (text, confidence) in zip(lines, self._read(image, lines), strict=True)
             if text.strip() and confidence >= CONFIDENCE_MIN
         ]
-        return ItemOutput(pack(kept))
+        return ItemOutput(encode_record(kept))
 
     def _detect(self, image: Image.Image) -> list[Line]:
         scale = min(1.0, DETECTION_SIDE_MAX / max(image.size))

@@ -21,12 +21,10 @@ from array import array
 from collections.abc import Generator, Sequence
 from operator import sub
 from struct import unpack
-from typing import Any
-
-import msgpack
 
 from swarmharness.errors import InputError
 from swarmharness.execution.ports import TRUNCATED
+from swarmharness.execution.records import Label, Line, decode_label, decode_lines
 from swarmharness.execution.skill import Kind
 from swarmharness.execution.tensor_codec import FLOATS, ITEM_SIZES_BYTES, Tensor, decode_tensors
 from swarmharness.execution.tensor_values import widened
@@ -84,9 +82,9 @@ def _compare_output(kind: str, left: bytes, right: bytes, tolerance: float) -> S
         if kind in (Kind.TEXT_EMBEDDING, Kind.TENSOR):
             return (yield from _compare_tensors(decode_tensors(left), decode_tensors(right), tolerance))
         if kind == Kind.FILE_TYPE:
-            return _same_label(_unpacked(left), _unpacked(right), tolerance)
+            return _same_label(decode_label(left), decode_label(right), tolerance)
         if kind == Kind.IMAGE_OCR:
-            return _same_lines(_unpacked(left), _unpacked(right), tolerance)
+            return _same_lines(decode_lines(left), decode_lines(right), tolerance)
     except (InputError, ValueError, TypeError, OverflowError):
         pass  # at least one of them is no output of this kind: what is not the same does not agree
     return False
@@ -150,37 +148,24 @@ def _floats(dtype: str, data: bytes | memoryview) -> Sequence[float]:
 # -- labels and texts -------------------------------------------------------------------------------------------------
 
 
-def _unpacked(data: bytes) -> Any:
-    try:
-        return msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
-    except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
-        raise ValueError(f"not MessagePack ({error or type(error).__name__})") from None
+def _same_label(left: Label, right: Label, tolerance: float) -> bool:
+    named = (left.label, left.mime, left.group) == (right.label, right.mime, right.group)
+    return named and _near(left.score, right.score, tolerance)
 
 
-def _same_label(left: Any, right: Any, tolerance: float) -> bool:
-    (label, score, *rest), (other_label, other_score, *other_rest) = left, right
-    named = [label, *rest] == [other_label, *other_rest] and len(rest) == 2
-    return named and all(isinstance(text, str) for text in (label, *rest)) and _near(score, other_score, tolerance)
-
-
-def _same_lines(left: Any, right: Any, tolerance: float) -> bool:
+def _same_lines(left: Sequence[Line], right: Sequence[Line], tolerance: float) -> bool:
     return len(left) == len(right) and all(
         _same_line(one, other, tolerance) for one, other in zip(left, right, strict=True)
     )
 
 
-def _same_line(left: Any, right: Any, tolerance: float) -> bool:
-    (text, box, confidence), (other_text, other_box, other_confidence) = left, right
+def _same_line(left: Line, right: Line, tolerance: float) -> bool:
     return (
-        isinstance(text, str)
-        and text == other_text
-        and len(box) == len(other_box) == 4
-        and all(_near(edge, other, BOX_PIXELS_MAX) for edge, other in zip(box, other_box, strict=True))
-        and _near(confidence, other_confidence, 10 * tolerance)
+        left.text == right.text
+        and all(_near(edge, other, BOX_PIXELS_MAX) for edge, other in zip(left.box, right.box, strict=True))
+        and _near(left.confidence, right.confidence, 10 * tolerance)
     )
 
 
-def _near(left: Any, right: Any, distance: float) -> bool:
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in (left, right)):
-        return False
-    return bool(abs(left - right) <= distance)
+def _near(left: float, right: float, distance: float) -> bool:
+    return abs(left - right) <= distance
