@@ -29,13 +29,12 @@ from swarmharness.credit.receipt import (
 from swarmharness.credit.store import Game, ReceiptStore
 from swarmharness.credit.terms import TaskTerms, UnsettledTask, UnsettledTasks, differing_field, sole_game_text
 from swarmharness.credit.writer import ChainWriter
-from swarmharness.errors import ProtocolError, RefusedError, SwarmError
+from swarmharness.errors import RefusedError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, SteadyTime
 from swarmharness.protocol.codec import decode, encode
 
-MALFORMED = "malformed"
 WITHHELD_AFTER_US = 600_000_000
 """A requester that owes a signature for longer is served last, until it signs."""
 WITHHELD_TOLERATED = 20
@@ -163,11 +162,7 @@ class Payee:
         return replace(task, answered_us=max(0, task.answered_us + self._time.correction_us()))
 
     async def _handle_settle(self, request: Request) -> bytes:
-        try:
-            message = decode(SettleRequest, request.payload)
-        except ProtocolError:
-            self._refused[MALFORMED] += 1
-            raise
+        message = decode(SettleRequest, request.payload)
         body = message.body
         digest = body_digest(body)
         if body.requester != request.peer_id or body.worker != self._transport.peer_id:

@@ -6,11 +6,11 @@ import logging
 
 import trio
 
-from swarmharness.errors import DeadlineError, SwarmError, error_from_kind, leaf
+from swarmharness.errors import DeadlineError, ProtocolError, SwarmError, error_from_kind, leaf
 from swarmharness.identity import PeerId
 from swarmharness.network.handlers import Handlers, Refuse
 from swarmharness.network.ports import Request
-from swarmharness.network.serving import told_to_peer
+from swarmharness.network.serving import MALFORMED, told_to_peer
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ async def serve_call(peer_id: PeerId, handlers: Handlers, request: Request, refu
         return await handler(request)
     except Exception as error:
         cause = leaf(error)
+        if isinstance(cause, ProtocolError):
+            refuse(MALFORMED)
         if isinstance(cause, SwarmError):
             raise error_from_kind(
                 cause.kind, str(cause) if peer_id == request.peer_id else told_to_peer(cause, request.method)

@@ -18,6 +18,8 @@ from swarmharness.protocol.frame import FrameKind, encode_error, encode_frame, e
 
 _LOG = logging.getLogger(__name__)
 _IDLE_WORKERS_MAX = 64
+MALFORMED = "malformed"
+"""A handler was given what is no message of its method."""
 
 
 class Answering(Protocol):
@@ -195,6 +197,8 @@ class Serving:
 
     def _fail(self, request_id: int, error: BaseException, *, method: str = "") -> None:
         cause = leaf(error)
+        if isinstance(cause, ProtocolError):
+            self._refuse(MALFORMED)
         if isinstance(cause, SwarmError):
             kind, message = int(cause.kind), str(cause) if self._settings.own_user else told_to_peer(cause, method)
         else:

@@ -125,8 +125,7 @@ class NodeApi:
             "registry": parts.registry.status(),
             "verification": parts.verification.status(),
             "refused_messages": {
-                **{str(key): n for key, n in ports.refusals.counts.items()},
-                **{str(key): n for key, n in (parts.credit.refused + parts.spread.refused).items()},
+                str(key): n for key, n in (ports.refusals.counts + parts.credit.refused + parts.spread.refused).items()
             },
             "refusals": ports.refusals.rows(ports.clock.unix_us() // 1_000_000),
         }

@@ -12,9 +12,10 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgpack
+import msgspec
 import trio
 
 from swarmharness import __version__
@@ -26,10 +27,17 @@ from swarmharness.network.handlers import Handlers
 from swarmharness.network.ports import Request
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.node.data_dir import DataDir, process_text
+from swarmharness.protocol.elements import check_elements
 
 SOCKET_PATH_BYTES_MAX = 100
 """Linux allows 107 bytes and macOS 103 for the path of a Unix socket."""
 MESSAGE_BYTES_MAX = 256 * 2**20
+PLAIN_BYTES_MAX = 16 * 2**20
+"""Of a request or an answer of methods that carry neither items, outputs nor receipts."""
+LARGE_REQUESTS = frozenset({"job.feed", "job.know", "credit.import"})
+LARGE_ANSWERS = frozenset({"job.results"})
+REQUEST_ELEMENTS_MAX, ANSWER_ELEMENTS_MAX = 2**18, 2**22
+"""Names and values in a message, those inside others included; counting a million takes 0.1 s."""
 _METHOD = "control"
 _SETTINGS = ChannelSettings(
     heartbeat_s=0,
@@ -73,7 +81,8 @@ class RemoteControl:
             answer = await self._channel.call(_METHOD, payload, timeout_s=timeout_s)
         except PeerLostError as error:
             raise NodeLostError(f"the node went away: {error}") from None
-        return _unpacked(answer)
+        _check_bytes(f"the answer to {method}", answer, method in LARGE_ANSWERS)
+        return _unpacked(answer, ANSWER_ELEMENTS_MAX)
 
 
 @asynccontextmanager
@@ -115,10 +124,8 @@ async def serve_control(
     """Answer calls on the socket at `path`, which is replaced and made 0600, until cancelled."""
 
     async def answer(request: Request) -> bytes:
-        message = _unpacked(request.payload)
-        if not (isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict)):
-            raise ProtocolError("a control call is [method, parameters]")
-        return _packed(await api.call(str(message[0]), message[1], request.timeout_s))
+        method, params = _call(request.payload)
+        return _packed(await api.call(method, params, request.timeout_s))
 
     handlers = Handlers({_METHOD: answer})
 
@@ -196,8 +203,32 @@ def _packed(value: Any) -> bytes:
     return packed
 
 
-def _unpacked(payload: bytes) -> Any:
+def _call(payload: bytes) -> tuple[str, dict[str, Any]]:
+    """Return the method and the parameters of a call; nothing of these is built before their size is checked."""
     try:
-        return msgpack.unpackb(payload, strict_map_key=False, unicode_errors="surrogateescape")
+        method, rest = _envelope.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        raise ProtocolError("a control call is [method, parameters]") from None
+    _check_bytes(f"a call of {method}", rest, method in LARGE_REQUESTS)
+    params = _unpacked(rest, REQUEST_ELEMENTS_MAX)
+    if not isinstance(params, dict):
+        raise ProtocolError("a control call is [method, parameters]")
+    return method, params
+
+
+_envelope = msgspec.msgpack.Decoder(tuple[Annotated[str, msgspec.Meta(max_length=64)], msgspec.Raw])
+
+
+def _check_bytes(what: str, data: bytes | msgspec.Raw, large: bool) -> None:
+    size, most = memoryview(data).nbytes, MESSAGE_BYTES_MAX if large else PLAIN_BYTES_MAX
+    if size > most:
+        raise ProtocolError(f"{what} has {size} bytes, at most {most} are allowed")
+
+
+def _unpacked(data: bytes | msgspec.Raw, elements_max: int) -> Any:
+    view = memoryview(data)
+    check_elements(view, elements_max, "a control message")
+    try:
+        return msgpack.unpackb(view, strict_map_key=False, unicode_errors="surrogateescape")
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
         raise ProtocolError(f"a control message is not MessagePack ({cause_text(error)})") from None

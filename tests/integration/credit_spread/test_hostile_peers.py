@@ -171,9 +171,9 @@ async def test_a_peer_that_asks_without_end_is_refused_and_may_ask_again_later(
 
 @pytest.mark.parametrize("method", [GOSSIP_METHOD, OPEN_METHOD, CHAINS_METHOD, RANGES_METHOD, FETCH_METHOD])
 async def test_bytes_that_are_no_message_are_counted(world: World, method: str) -> None:
-    with pytest.raises(SwarmError, match="expected `array`|expected `int`|truncated|invalid"):
+    with pytest.raises(SwarmError, match=r"array|int|truncated|invalid"):
         await world.mallory.call(world.node.peer_id, method, b"\x93nonsense", timeout_s=10)
-    assert world.node.spread.refused[SpreadProblem.MALFORMED] == 1
+    assert world.node.transport.refusals() == {"malformed": 1}  # type: ignore[attr-defined]
 
 
 async def test_the_predecessors_of_a_half_that_came_early_are_asked_for_once_c_17(

@@ -23,7 +23,7 @@ from swarmharness.credit.forks import ForkProof
 from swarmharness.credit.game_check import single_game_text
 from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.messages import GAME_METHOD, SETTLE_METHOD, GameAnswer, GameRequest, SettleRequest
-from swarmharness.credit.payee import MALFORMED, WITHHELD_AFTER_US
+from swarmharness.credit.payee import WITHHELD_AFTER_US
 from swarmharness.credit.receipt import EPOCH_US, Half, Problem, Receipt, ReceiptBody, body_digest, receipt_problem
 from swarmharness.credit.retry import RETRY_DELAYS_US
 from swarmharness.credit.service import CreditService
@@ -284,7 +284,7 @@ async def test_a_worker_refuses_a_wrong_signature_and_malformed_bytes(alice: Par
         await alice.send(BOB, body(), replace(signed, signature=bytes(64)))
     with pytest.raises(ProtocolError):
         await alice.transport.call(BOB.peer_id, SETTLE_METHOD, b"\xff", timeout_s=1)
-    assert bob.credit.refused == {Problem.WRONG_SIGNATURE: 1, MALFORMED: 1}
+    assert bob.credit.refused == {Problem.WRONG_SIGNATURE: 1}
 
 
 async def test_a_requester_does_not_sign_what_it_must_not(alice: Party) -> None:

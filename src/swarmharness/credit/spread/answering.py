@@ -33,7 +33,7 @@ from swarmharness.credit.spread.messages import (
 from swarmharness.credit.spread.neighbourhood import Scope, scope_name, split_ids
 from swarmharness.credit.spread.ranges import ID_BYTES, Interval, expand
 from swarmharness.credit.spread.session import SpreadParts, ready_index, whole
-from swarmharness.errors import ProtocolError, RefusedError, UnavailableError
+from swarmharness.errors import RefusedError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request
 from swarmharness.network.token_buckets import TokenBuckets
@@ -74,14 +74,14 @@ class Answerer:
             parts.transport.handle(method, handler)
 
     async def _gossip(self, request: Request) -> bytes:
-        message = self._decode(Gossip, request)
+        message = decode(Gossip, request.payload)
         stored = await self._parts.intake.take(message.receipts, sender=request.peer_id, asked=False)
         if stored:
             await self._on_gossip(request.peer_id, stored)
         return encode(GossipAnswer(len(stored), self._parts.near.interest_ids))
 
     async def _open(self, request: Request) -> bytes:
-        theirs = self._decode(Opening, request)
+        theirs = decode(Opening, request.payload)
         self._charge(request.peer_id)
         if not self.ready:
             problem = "this node has just started and still reads its receipts: try again in a moment"
@@ -100,7 +100,7 @@ class Answerer:
         return encode(Opening(parts.near.oldest_epoch, parts.near.interest_ids, parts.bans.forkers(), lacking))
 
     async def _chains(self, request: Request) -> bytes:
-        message = self._decode(ChainsRequest, request)
+        message = decode(ChainsRequest, request.payload)
         self._charge(request.peer_id)
         found: dict[bytes, Entry] = {}
         for place in message.frontiers:
@@ -116,7 +116,7 @@ class Answerer:
         return encode(Gossip(whole(list(found.values()))))
 
     async def _ranges(self, request: Request) -> bytes:
-        message = self._decode(RangesRequest, request)
+        message = decode(RangesRequest, request.payload)
         self._charge(request.peer_id)
         index = await self._index(request.peer_id, message.scope)
         contents = []
@@ -128,7 +128,7 @@ class Answerer:
         return encode(RangesAnswer(tuple(contents)))
 
     async def _fetch(self, request: Request) -> bytes:
-        message = self._decode(FetchRequest, request)
+        message = decode(FetchRequest, request.payload)
         self._charge(request.peer_id)
         index = await self._index(request.peer_id, message.scope)
         ids = [message.ids[at : at + ID_BYTES] for at in range(0, len(message.ids), ID_BYTES)]
@@ -136,7 +136,7 @@ class Answerer:
         return encode(Gossip(whole(await self._parts.store.entries(digests))))
 
     async def _show(self, request: Request) -> bytes:
-        message = self._decode(ShowRequest, request)
+        message = decode(ShowRequest, request.payload)
         self._charge(request.peer_id)
         near, most = self._parts.near, self._parts.settings.shown_receipts_max
         digests = near.earned(split_ids(message.requesters), min(most, BATCH_MAX))
@@ -153,10 +153,3 @@ class Answerer:
         if not self._requests.take(peer, 1, self._parts.clock.monotonic_us()):
             self._refused[SpreadProblem.TOO_MANY_REQUESTS] += 1
             raise RefusedError(f"{SpreadProblem.TOO_MANY_REQUESTS}: try again in a minute")
-
-    def _decode(self, cls: type[M], request: Request) -> M:
-        try:
-            return decode(cls, request.payload)
-        except ProtocolError:
-            self._refused[SpreadProblem.MALFORMED] += 1
-            raise
