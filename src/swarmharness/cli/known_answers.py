@@ -6,7 +6,6 @@ one), the output as `submit --json` prints it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from swarmharness.execution.item_files import item_from_path
 from swarmharness.execution.items import item_from_text
 from swarmharness.execution.output_values import from_json
 from swarmharness.execution.skill import Kind
+from swarmharness.json_text import read_json
 from swarmharness.text_bytes import text_from
 
 LINES_MAX = 64
@@ -37,9 +37,9 @@ def read_known(path: Path, kind: Kind) -> list[list[bytes]]:
 def _pair(path: Path, number: int, line: str, kind: Kind) -> list[bytes]:
     where = f"{path}:{number}"
     try:
-        value: Any = json.loads(line)
+        value: Any = read_json(line)
         given, output = value["input"], value["output"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise InputError(f'{where}: expected an object like {{"input": …, "output": …}}') from None
     if not isinstance(given, str):
         raise InputError(f"{where}: the input is a text or the path of a file")

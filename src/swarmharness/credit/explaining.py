@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from swarmharness.credit.audit import StoredEntry, is_sole, judge_entry, recomputed, share_problem
 from swarmharness.credit.ledger import unexpired
 from swarmharness.credit.receipt import EPOCH_US, Half, ReceiptBody, link_digest
+from swarmharness.json_text import read_json
 
 RULES = {
     "batch": "each chunk's price goes in equal parts to the workers whose answers matched",
@@ -77,7 +77,7 @@ def _attribution(body: ReceiptBody, text: bytes | None) -> dict[str, Any]:
     made = recomputed(body.game_digest, text)
     if isinstance(made, str):
         return {"game": None, "matches": False, "problem": made, "shares": {}}
-    content = json.loads(text)
+    content = read_json(text)
     answer = {
         "game": content["game"],
         "content": content,

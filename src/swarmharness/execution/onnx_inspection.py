@@ -21,6 +21,7 @@ from typing import Any
 
 from swarmharness.errors import InputError, UnavailableError
 from swarmharness.execution.limits import forbid_core_dumps, limit_memory
+from swarmharness.json_text import read_json
 
 MODEL_BYTES_MAX = 2 * 1024**3 - 1
 """What one protobuf message can hold; the default limit of `inspect_model`."""
@@ -145,7 +146,7 @@ def facts_to_json(facts: ModelFacts) -> str:
 
 def facts_from_json(text: str) -> ModelFacts:
     """Return the facts in `text`; ValueError or KeyError when they are of other rules or damaged."""
-    value: dict[str, Any] = json.loads(text)
+    value: dict[str, Any] = read_json(text)
     if value.pop("rules") != RULES:
         raise ValueError("facts of other rules")
     return ModelFacts(

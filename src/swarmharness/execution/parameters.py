@@ -81,7 +81,7 @@ def decode_parameters(data: bytes) -> dict[str, Any]:
         return {}
     check_elements(data, ELEMENTS_MAX, "parameters")
     try:
-        values = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)
+        values = msgpack.unpackb(data, use_list=True, raw=False, strict_map_key=True, max_ext_len=0)  # noqa: TID251
         canonical = isinstance(values, dict) and values and _pack(values) == data
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
         raise ProtocolError(f"parameters: not MessagePack ({error or type(error).__name__})") from None

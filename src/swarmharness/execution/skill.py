@@ -162,7 +162,7 @@ def read_manifest(text: str, where: str, reading: Reading) -> SkillManifest | No
     """Return the manifest in `text`, of no use if `reading` notes mistakes, and None if there is nothing to go on."""
     try:
         root = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         reading.mistakes.append(f"not TOML: {error}")
         return None
     table = Table(root, reading)

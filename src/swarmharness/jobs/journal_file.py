@@ -26,6 +26,7 @@ from swarmharness.jobs.journal import (
     JobState,
     Shortcomings,
 )
+from swarmharness.json_text import read_json
 from swarmharness.protocol.codec import decode
 from swarmharness.sqlite_connection import Migrations, SqliteConnection
 
@@ -120,7 +121,7 @@ def options_text(options: JobOptions) -> str:
 
 
 def _options(text: str) -> JobOptions:
-    said = json.loads(text)
+    said = read_json(text)
     return JobOptions(
         said["verify"],
         said["replicas"],
@@ -144,7 +145,7 @@ def record_of(row: Row) -> JobRecord:
         kind=kind,
         options=_options(options),
         deadline_s=float(deadline_s),
-        source=dict(json.loads(source)),
+        source=dict(read_json(source)),
         out=os.fsdecode(out),
         created_us=int(created_us),
         ended_us=int(ended_us),
@@ -246,7 +247,7 @@ class JournalFile(SqliteConnection):
         return [
             AnsweredChunk(
                 *(row[0], row[1].hex(), row[2], row[3], row[4], row[5], row[6], row[7]),
-                why=None if row[8] is None else json.loads(row[8]),
+                why=None if row[8] is None else read_json(row[8]),
             )
             for row in rows
         ]

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from swarmharness.errors import ConfigurationError
+from swarmharness.json_text import read_json
 from swarmharness.node.data_dir import DataDir
 
 _FILE = "ports.json"
@@ -81,7 +82,7 @@ def _choose(address: str, wanted: int | None, hold: Callable[[socket.socket], so
 
 def _read(path: Path) -> dict[str, int]:
     try:
-        table = json.loads(path.read_text())
+        table = read_json(path.read_text())
         return {str(address): int(port) for address, port in table.items() if 0 < int(port) < 65536}
-    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError):
         return {}  # losing it costs a new port, nothing else

@@ -94,7 +94,7 @@ def toml_table(source: Source) -> dict[str, Any]:
     """Return the document as plain values; raises ConfigurationError with the line of a syntax error."""
     try:
         return tomllib.loads(source.text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and what Python says of a number of 5,000 digits
         raise ConfigurationError(f"{source.name}: not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{source.name}: nested too deeply to be a configuration") from None

@@ -229,6 +229,6 @@ def _unpacked(data: bytes | msgspec.Raw, elements_max: int) -> Any:
     view = memoryview(data)
     check_elements(view, elements_max, "a control message")
     try:
-        return msgpack.unpackb(view, strict_map_key=False, unicode_errors="surrogateescape")
+        return msgpack.unpackb(view, strict_map_key=False, unicode_errors="surrogateescape")  # noqa: TID251
     except Exception as error:  # msgpack raises a dozen kinds, all of which mean "not MessagePack"
         raise ProtocolError(f"a control message is not MessagePack ({cause_text(error)})") from None

@@ -6,6 +6,7 @@ import json
 import logging
 
 from swarmharness.errors import ConfigurationError
+from swarmharness.json_text import read_json
 from swarmharness.node.data_dir import DataDir
 from swarmharness.owner.durations import DURATION_S_MAX
 from swarmharness.owner.ports import Pause
@@ -27,7 +28,7 @@ class PauseFile:
         try:
             data = self._directory.read_secret(NAME)
             return None if data is None else _parsed(data)
-        except (ConfigurationError, ValueError, RecursionError) as error:
+        except (ConfigurationError, ValueError) as error:
             path = self._directory.path / NAME
             _log.warning("%s cannot be read, so this node is paused until `node resume`: %s", path, error)
             return Pause()
@@ -43,7 +44,7 @@ class PauseFile:
 
 def _parsed(data: bytes) -> Pause:
     """Return the pause in a file's text, of this or of an earlier release; raises ValueError."""
-    found = json.loads(data)
+    found = read_json(data)
     if not (isinstance(found, dict) and found.get("version") == 1):
         raise ValueError("it is not a pause of this version")
     until_unix_s = found.get("until_unix_s", False)

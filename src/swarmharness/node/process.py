@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmharness.errors import DeadlineError, SwarmError
+from swarmharness.json_text import read_json
 from swarmharness.node.data_dir import DataDir
 
 LOG_NAME = "node.log"
@@ -146,7 +146,7 @@ def _ready_line(process: subprocess.Popen[bytes], directory: DataDir) -> dict[st
             raise SwarmError(f"a node ended with status {process.wait()} at its start; {_log_tail(directory)}")
         line += piece
     stdout.close()  # nothing else comes there
-    ready: dict[str, Any] = json.loads(line)
+    ready: dict[str, Any] = read_json(line)
     return ready
 
 

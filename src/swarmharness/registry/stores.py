@@ -13,6 +13,7 @@ import trio
 
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import parse_peer_id
+from swarmharness.json_text import read_json
 from swarmharness.network.ports import PeerAddress
 
 PEERS_MAX = 256
@@ -108,7 +109,7 @@ class FilePeerStore:
             return LoadedPeers(())
         except OSError as error:
             return LoadedPeers((), f"remembered peers cannot be read: {self._path}: {error.strerror}")
-        except (ValueError, ProtocolError, RecursionError) as error:
+        except (ValueError, ProtocolError) as error:
             return LoadedPeers((), self._set_aside(str(error)))
 
     def _set_aside(self, reason: str) -> str:
@@ -144,7 +145,7 @@ class FileSequenceStore:
 
 
 def _parse(line: str) -> PeerAddress:
-    value = json.loads(line)
+    value = read_json(line)
     if not isinstance(value, dict):
         raise ValueError("a line is not an object")
     peer_id, addresses = value.get("peer_id"), value.get("addresses")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, get_type_hints
 
 from swarmharness.errors import InputError
+from swarmharness.json_text import read_json
 from swarmharness.routing.breaker import BreakerState
 from swarmharness.routing.fixedpoint import EXP_SCALE, MICRO, exp_scaled
 from swarmharness.routing.policy import RoutingPolicy
@@ -167,8 +168,8 @@ class Snapshot:
 def snapshot_from_json(text: str) -> Snapshot:
     """Return the snapshot in a JSON text; raises InputError that names what is wrong in it."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = read_json(text)
+    except ValueError as error:
         raise InputError(f"the snapshot is not JSON: {error}") from None
     if not isinstance(value, dict) or value.get("version") != 1:
         raise InputError('the snapshot should be an object with "version": 1')

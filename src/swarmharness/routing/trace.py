@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from swarmharness.errors import InputError
+from swarmharness.json_text import read_json
 from swarmharness.routing.candidate import INTEGER_MAX, CandidateView, check_text, view_from
 
 VERSION = 2
@@ -112,8 +113,8 @@ def _record(line: str) -> TraceRecord:
     if len(line) > LINE_CHARS_MAX:
         raise InputError(f"the line has more than {LINE_CHARS_MAX} characters")
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = read_json(line)
+    except ValueError:
         raise InputError("the line is not JSON") from None
     if not isinstance(value, dict) or value.get("version") not in READABLE:
         raise InputError(f'the line should be an object with "version": {" or ".join(map(str, READABLE))}')

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import swarmharness
+from swarmharness.json_text import read_json
 from swarmharness.simulation.playing import kept_text, play
 from swarmharness.simulation.random_scenario import random_scenario
 from swarmharness.simulation.shrink import shrink, symptom
@@ -88,7 +89,7 @@ def read_state(path: Path) -> list[Played]:
     found = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(Played(**json.loads(line)))
+            found.append(Played(**read_json(line)))
         except (json.JSONDecodeError, TypeError):
             continue
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,6 +21,7 @@ from swarmharness.credit.attribution.games import (
 )
 from swarmharness.credit.attribution.table import TableGame, coalition_text
 from swarmharness.errors import InputError
+from swarmharness.json_text import read_json
 
 FILE_BYTES_MAX = 4 * 2**20
 SEED_BYTES_MAX = 64
@@ -47,8 +47,8 @@ def read_game(data: bytes) -> GameFile:
     if len(data) > FILE_BYTES_MAX:
         raise InputError(f"the game has {len(data)} bytes; at most {FILE_BYTES_MAX} are read")
     try:
-        content = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        content = read_json(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+    except ValueError as error:
         raise InputError(f"the game is not JSON: {error}") from None
     fields = _mapping("the game", content)
     kind = fields.get("game")

@@ -7,7 +7,6 @@ below the label's threshold.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from swarmharness.execution.kinds.session import SessionFactory
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.execution.records import Label, encode_record
 from swarmharness.execution.tensor_codec import NOTHING_BUT_NAN
+from swarmharness.json_text import read_json
 
 EMPTY, TEXT, UNKNOWN = "empty", "txt", "unknown"
 
@@ -136,7 +136,7 @@ def _plain(item: bytes) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path.name} is not JSON: {error}") from None
     if not isinstance(value, dict):
