@@ -68,6 +68,16 @@ def parse_peer_id(text: str) -> PeerId:
     return PeerId(text)
 
 
+def peer_id_from(data: bytes) -> PeerId:
+    """Return the peer id that bytes hold as libp2p has them; ProtocolError as `parse_peer_id`, whatever their length.
+
+    Its text takes the square of their number to work out, half an hour for a megabyte.
+    """
+    if len(data) != len(_PREFIX) + 32 or not data.startswith(_PREFIX):
+        raise ProtocolError(f"{len(data)} bytes are not the peer id of an Ed25519 key")
+    return peer_id_of(data[len(_PREFIX) :])
+
+
 def verify(peer_id: str, message: bytes, signature: bytes) -> bool:
     """Tell whether `signature` over `message` is by the key inside `peer_id`; a malformed id verifies nothing."""
     try:

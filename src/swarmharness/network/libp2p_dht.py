@@ -18,7 +18,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from swarmharness.errors import ProtocolError
-from swarmharness.identity import PeerId, parse_peer_id
+from swarmharness.identity import PeerId, parse_peer_id, peer_id_from
 from swarmharness.network.addresses import without_peer
 from swarmharness.network.background import Background
 from swarmharness.network.dht_lookup import LOOKUPS_KEPT, Lookup
@@ -31,6 +31,8 @@ _LOOKUP_TIMEOUT_S = 8.0
 _PROVIDE_TIMEOUT_S = 15.0
 _PARALLEL = 6
 _ADDRESSES_MAX = 16
+_ADDRESS_BYTES_MAX = 512
+"""The text of a longer one, which may hold a peer id of any length, could take minutes to work out."""
 # A peer takes 10 ADD_PROVIDER messages in 10 s from one sender and resets the rest, without saying so.
 _PROVIDES_MAX = 8
 _PROVIDES_WINDOW_S = 10.5
@@ -127,10 +129,13 @@ class Libp2pDht:
     def _merge(self, found: dict[PeerId, PeerAddress], providers: Sequence[PeerInfo]) -> None:
         for provider in providers:
             try:
-                peer_id = parse_peer_id(provider.peer_id.to_base58())
+                peer_id = peer_id_from(provider.peer_id.to_bytes())
             except ProtocolError:
                 continue
-            addresses = tuple(without_peer(str(address)) for address in provider.addrs[:_ADDRESSES_MAX])
+            short = [
+                address for address in provider.addrs[:_ADDRESSES_MAX] if len(address.to_bytes()) <= _ADDRESS_BYTES_MAX
+            ]
+            addresses = tuple(without_peer(str(address)) for address in short)
             present = found.get(peer_id)
             if present is not None:
                 addresses = tuple(dict.fromkeys((*present.addresses, *addresses)))[:_ADDRESSES_MAX]
