@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 
 from swarmharness.errors import InputError
+from swarmharness.protocol.places import DECODE_ERRORS
 
 LINES_MAX = 2**16
 
@@ -65,5 +66,5 @@ def encode_record(value: Any) -> bytes:
 def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise InputError(str(error)) from None

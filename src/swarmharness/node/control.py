@@ -28,6 +28,7 @@ from swarmharness.network.ports import Request
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.node.data_dir import DataDir, process_text
 from swarmharness.protocol.elements import check_elements
+from swarmharness.protocol.places import DECODE_ERRORS
 
 SOCKET_PATH_BYTES_MAX = 100
 """Linux allows 107 bytes and macOS 103 for the path of a Unix socket."""
@@ -207,7 +208,7 @@ def _call(payload: bytes) -> tuple[str, dict[str, Any]]:
     """Return the method and the parameters of a call; nothing of these is built before their size is checked."""
     try:
         method, rest = _envelope.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_ERRORS:
         raise ProtocolError("a control call is [method, parameters]") from None
     _check_bytes(f"a call of {method}", rest, method in LARGE_REQUESTS)
     params = _unpacked(rest, REQUEST_ELEMENTS_MAX)

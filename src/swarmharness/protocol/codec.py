@@ -34,7 +34,7 @@ from swarmharness.protocol.annotations import (
     Size,
 )
 from swarmharness.protocol.elements import check_elements
-from swarmharness.protocol.places import bare, inner, names, refusal, too_long
+from swarmharness.protocol.places import DECODE_ERRORS, bare, inner, names, refusal, too_long
 
 __all__ = [
     "INT64_MAX",
@@ -84,7 +84,7 @@ def decode(cls: type[M], data: bytes | memoryview) -> M:
         check_elements(data, 2 * plan.elements_max + NEWER_ELEMENTS_MAX, cls.__name__)
     try:
         found = plan.read(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise refusal(kind, str(error)) from None
     try:
         message: M = plan.make(found)

@@ -13,6 +13,8 @@ import msgspec
 from swarmharness.errors import ProtocolError
 from swarmharness.protocol.annotations import Size
 
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for bytes that do not fit: earlier releases let Python say that a text is not UTF-8."""
 _VERSION = object()
 _PLACE = re.compile(r"(.*?)(?: - at `\$((?:\[\d+\])+)`)?", re.DOTALL)
 
