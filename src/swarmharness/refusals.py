@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """The allow list or the deny list excludes the peer."""
     HELLO = "hello"
     """The peer does not speak this protocol, or only other versions of it."""
+    SERVICE = "libp2p service"
+    """A service of the base library failed and was started again; who is told is this node's own user."""
 
 
 HIDING = frozenset({Reason.CLOCK, Reason.SEQUENCE, Reason.MALFORMED_ADVERT, Reason.ADVERT})

@@ -21,14 +21,12 @@ import trio
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
 from tests.hostile.raw_peer import RawPeer, address_of, sources, tcp_address
 
-CONFIG = (
-    'version = 1\n\n[network]\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n\n[execution]\nskills = []\n'
-)
+CONFIG = 'version = 1\n\n[network]\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n\n[execution]\nskills = []\n'
 SETTLE_S = 8.0
 
 
 async def stay(address: tuple[str, int], source: str, stay_s: float, outcome: Counter[str]) -> None:
-    """Meet the node as a new identity, say who this is, ask who that is, and no more, and leave after `stay_s`; never raises."""
+    """Meet the node as a new identity, say who this is, ask who that is, and leave after `stay_s`; never raises."""
     try:
         with trio.fail_after(stay_s + 60):
             async with await RawPeer.meet(address, source=source) as peer:
@@ -83,7 +81,7 @@ async def attack(node: NodeProcess, name: str, count: int, rounds: int, stay_s: 
     }
 
 
-ATTACKS = {
+ATTACKS: dict[str, dict[str, Any]] = {
     "waves": {"count": 500, "rounds": 3, "stay_s": 2.5},
     "one-go": {"count": 1300, "rounds": 1, "stay_s": 2.5},
     "squatters": {"count": 530, "rounds": 1, "stay_s": 30.0},

@@ -1,4 +1,4 @@
-"""A peer on a bare socket: multistream-select, Noise XX and Yamux by hand; it keeps no rule that it is not told to keep.
+"""A peer on a bare socket: multistream-select, Noise XX and Yamux by hand; it keeps no rule that it is not told to.
 
 It shares no network code with what it attacks. One process can be a thousand of them: a Noise key is made once, an
 identity costs one Ed25519 key and one signature.

@@ -14,7 +14,6 @@ import trio
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pubsub import Pubsub, get_content_addressed_msg_id
-from libp2p.tools.anyio_service import background_trio_service
 
 from swarmharness.errors import InputError, UnavailableError
 from swarmharness.identity import PeerId
@@ -36,6 +35,7 @@ class Libp2pBroadcast:
 
     def __init__(self, transport: Libp2pTransport) -> None:
         self._transport = transport
+        self._fence = transport.fence
         self._handlers: dict[str, BroadcastHandler] = {}
         self._background = Background()
         self._pubsub: _LimitedPubsub | None = None
@@ -54,18 +54,21 @@ class Libp2pBroadcast:
         self._handlers[topic] = handler
         if len(self._handlers) == 1:
             self._pubsub = self._build()
-            self._background.nursery.start_soon(self._run, self._pubsub)
-        assert self._pubsub is not None
-        self._pubsub.set_topic_validator(topic, self._validator(topic, handler), True)
+            self._background.nursery.start_soon(self._fence.keep, "broadcast", self._run)
+        if self._pubsub is not None:
+            self._pubsub.set_topic_validator(topic, self._validator(topic, handler), True)
 
     async def publish(self, topic: str, data: bytes) -> None:
         """See `Broadcast`."""
         if len(data) > BROADCAST_BYTES_MAX:
             raise InputError(f"a broadcast of {len(data)} bytes exceeds the maximum, {BROADCAST_BYTES_MAX}")
-        if self._pubsub is None:
+        if not self._handlers:
             raise UnavailableError(f"nothing can be published on {topic} before somebody subscribes here")
-        await self._pubsub.wait_until_ready()
-        await self._pubsub.publish(topic, data)
+        if self._pubsub is None:
+            return  # it rests after a failure, and nobody is sure to hear a broadcast
+        with self._fence.around("broadcast", "publish"):
+            await self._pubsub.wait_until_ready()
+            await self._pubsub.publish(topic, data)
 
     def _build(self) -> _LimitedPubsub:
         router = GossipSub(
@@ -80,12 +83,25 @@ class Libp2pBroadcast:
         )
         return _LimitedPubsub(self._transport, router)
 
-    async def _run(self, pubsub: _LimitedPubsub) -> None:
-        async with background_trio_service(pubsub), background_trio_service(pubsub.router):
-            await pubsub.wait_until_ready()
-            for topic in self._handlers:
-                await pubsub.subscribe(topic)
-            await trio.sleep_forever()
+    async def _run(self) -> None:
+        """Run until it fails; it cannot run twice, so the next time has a new one, which hears of the same peers."""
+        again = self._pubsub is None
+        if self._pubsub is None:
+            self._pubsub = self._build()
+            for topic, handler in self._handlers.items():
+                self._pubsub.set_topic_validator(topic, self._validator(topic, handler), True)
+        pubsub = self._pubsub
+        try:
+            async with self._fence.service(pubsub), self._fence.service(pubsub.router):
+                await pubsub.wait_until_ready()
+                for topic in self._handlers:
+                    await pubsub.subscribe(topic)
+                if again:
+                    await pubsub.meet_connected()
+                await trio.sleep_forever()
+        finally:
+            pubsub.forget_network()
+            self._pubsub = None
 
     def _validator(self, topic: str, handler: BroadcastHandler) -> Callable[[ID, Any], Any]:
         me = self._transport.peer_id
@@ -116,8 +132,19 @@ class _LimitedPubsub(Pubsub):  # type: ignore[misc]
             max_subscriptions_per_peer=16,
         )
         self._me = transport.host.get_id()
+        self._network = transport.host.get_network()
+        self._notifee = self._network.notifees[-1]
         self._forwarders = TokenBuckets(per_s=FORWARDER_PER_S, burst=FORWARDER_BURST)
         self._authors = TokenBuckets(per_s=AUTHOR_PER_S, burst=AUTHOR_BURST)
+
+    async def meet_connected(self) -> None:
+        """Open streams to the peers that connected before this ran; to the others it is told to."""
+        for connection in self._network.get_connections():
+            await self._notifee.connected(self._network, connection)
+
+    def forget_network(self) -> None:
+        """Hear no more of connections: whoever tells would wait for this to listen."""
+        self._network.remove_notifee(self._notifee)
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
         """Take a message on, unless it is above a limit."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,8 +13,6 @@ import trio
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
-from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr
 
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId, parse_peer_id, peer_id_from
@@ -23,6 +20,7 @@ from swarmharness.network.addresses import without_peer
 from swarmharness.network.background import Background
 from swarmharness.network.dht_lookup import LOOKUPS_KEPT, Lookup
 from swarmharness.network.libp2p_transport import Libp2pTransport
+from swarmharness.network.peer_book import parsed
 from swarmharness.network.ports import PeerAddress
 
 _NAMESPACE = b"/swarmharness/"
@@ -57,6 +55,7 @@ class Libp2pDht:
     def __init__(self, transport: Libp2pTransport) -> None:
         self._transport = transport
         self._host = transport.host
+        self._fence = transport.fence
         self._dht: Any = None
         self._recent: deque[float] = deque()
         self._pace = trio.Lock()
@@ -80,9 +79,10 @@ class Libp2pDht:
         """See `Dht`."""
         self._transport.add_addresses(peer)
         target = ID.from_base58(parse_peer_id(peer.peer_id))
-        parsed = _parsed(peer.addresses)
+        addresses = parsed(peer.addresses)
         known_before = self._dht.routing_table.size()
-        await self._dht.routing_table.add_peer(PeerInfo(target, parsed))
+        with self._fence.around("DHT", "add_peer"):
+            await self._dht.routing_table.add_peer(PeerInfo(target, addresses))
         if known_before == 0:
             self._background.nursery.start_soon(self._look_around)
 
@@ -95,7 +95,7 @@ class Libp2pDht:
                     await trio.sleep(wait_s)
                 self._recent.popleft()
             self._recent.append(trio.current_time())
-        with trio.move_on_after(_PROVIDE_TIMEOUT_S):
+        with self._fence.around("DHT", "provide"), trio.move_on_after(_PROVIDE_TIMEOUT_S):
             await self._dht.provider_store.provide(_NAMESPACE + key)
 
     async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
@@ -106,8 +106,8 @@ class Libp2pDht:
         """
         name = _NAMESPACE + key
         found: dict[PeerId, PeerAddress] = {}
-        self._merge(found, self._dht.provider_store.get_providers(name))
-        with trio.move_on_after(_LOOKUP_TIMEOUT_S):
+        with self._fence.around("DHT", "find_providers"), trio.move_on_after(_LOOKUP_TIMEOUT_S):
+            self._merge(found, self._dht.provider_store.get_providers(name))
             closest = await self._dht.peer_routing.find_closest_peers_network(name)
             async with trio.open_nursery() as nursery:
                 slots = trio.Semaphore(_PARALLEL)
@@ -120,7 +120,7 @@ class Libp2pDht:
 
     async def _ask(self, peer: ID, name: bytes, found: dict[PeerId, PeerAddress], slots: trio.Semaphore) -> None:
         try:
-            with trio.move_on_after(_QUERY_TIMEOUT_S):
+            with self._fence.around("DHT", "ask"), trio.move_on_after(_QUERY_TIMEOUT_S):
                 providers, _ = await self._dht.provider_store._get_providers_from_peer_with_closers(peer, name)
                 self._merge(found, providers)
         finally:
@@ -173,19 +173,18 @@ class Libp2pDht:
 
     async def _look_around(self) -> None:
         """Fill the routing table: ask the first peer for those closest to this node."""
-        with trio.move_on_after(_LOOKUP_TIMEOUT_S):
+        with self._fence.around("DHT", "look_around"), trio.move_on_after(_LOOKUP_TIMEOUT_S):
             await self._dht.peer_routing.find_closest_peers_network(self._host.get_id().to_bytes())
 
     async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with background_trio_service(self._dht):
-            task_status.started()
-            await trio.sleep_forever()
+        started = False
 
+        async def run() -> None:
+            nonlocal started
+            async with self._fence.service(self._dht):
+                if not started:
+                    started = True
+                    task_status.started()
+                await trio.sleep_forever()
 
-def _parsed(addresses: Sequence[str]) -> list[Multiaddr]:
-    """Return the addresses that are multiaddrs; what a peer says of itself may be anything."""
-    found = []
-    for address in addresses[:_ADDRESSES_MAX]:
-        with suppress(ValueError):  # the root of every parsing error of the library
-            found.append(Multiaddr(address))
-    return found
+        await self._fence.keep("DHT", run)

@@ -1,4 +1,4 @@
-"""Finds a way to a peer: tries its addresses within bounds and opens streams; it knows nothing of channels."""
+"""Finds a way to a peer: tries its addresses within bounds and opens streams; it remembers none of them itself."""
 
 from __future__ import annotations
 
@@ -16,33 +16,25 @@ from multiaddr import Multiaddr
 from swarmharness.errors import PeerLostError, cause_text, leaf
 from swarmharness.identity import PeerId, parse_peer_id
 from swarmharness.network.addresses import without_peer
+from swarmharness.network.peer_book import PeerBook, parsed
 
-_ADDRESSES_MAX = 16
-_PEERS_MAX = 4096
 _STAGGER_S = 0.3
-_FOREVER_S = 10 * 365 * 86_400
 
 
 class Dialler:
-    """Remembers addresses and dials them."""
+    """Tries the addresses that the peer book holds."""
 
-    def __init__(self, host: BasicHost, timeout_s: float) -> None:
+    def __init__(self, host: BasicHost, book: PeerBook, timeout_s: float) -> None:
         self._host = host
+        self._book = book
         self._network: Any = host.get_network()
         self._timeout_s = timeout_s
-        self._addresses: dict[PeerId, tuple[str, ...]] = {}
 
     def remember(self, peer_id: PeerId, addresses: Sequence[str]) -> None:
         """Add addresses, newest first, up to a limit; malformed ones are left out."""
-        known = self._addresses.pop(peer_id, ())
-        good = [address for address in addresses[:_ADDRESSES_MAX] if _parse(address) is not None]
-        merged = tuple(dict.fromkeys((*good, *known)))[:_ADDRESSES_MAX]
-        if merged:
-            self._addresses[peer_id] = merged
-            parse_peer_id(peer_id)
-            self._host.get_peerstore().add_addrs(ID.from_base58(peer_id), _parse_all(merged), _FOREVER_S)
-        while len(self._addresses) > _PEERS_MAX:
-            del self._addresses[next(iter(self._addresses))]
+        good = parsed(addresses)
+        if good:
+            self._book.remember(ID.from_base58(parse_peer_id(peer_id)), good)
 
     async def open_stream(self, peer_id: PeerId, protocol: TProtocol) -> Any:
         """Return a stream to the peer, dialling if there is no connection; raises PeerLostError."""
@@ -75,7 +67,7 @@ class Dialler:
 
     async def _dial(self, peer_id: PeerId, target: ID) -> None:
         """Try all addresses, the next one as soon as one fails or hesitates; the first connection wins."""
-        addresses = self._known(peer_id, target)
+        addresses = self._known(target)
         if not addresses:
             raise PeerLostError(f"no address of {peer_id} is known: join with its invite or its multiaddr")
         self._network.unblock_peer(target)  # a failed dial would block the peer for a minute
@@ -105,24 +97,11 @@ class Dialler:
         if not connected:
             raise PeerLostError(f"cannot reach {peer_id} ({'; '.join(failures[:4])})")
 
-    def _known(self, peer_id: PeerId, target: ID) -> tuple[str, ...]:
-        known = self._addresses.get(peer_id, ())
+    def _known(self, target: ID) -> tuple[str, ...]:
         try:
-            learnt = [without_peer(str(address)) for address in self._host.get_peerstore().addrs(target)]
+            return tuple(dict.fromkeys(without_peer(str(address)) for address in self._book.addrs(target)))
         except PeerStoreError:
-            learnt = []
-        return tuple(dict.fromkeys((*known, *learnt)))[:_ADDRESSES_MAX]
-
-
-def _parse(address: str) -> Multiaddr | None:
-    try:
-        return Multiaddr(address)
-    except Exception:  # multiaddr raises many kinds on malformed text
-        return None
-
-
-def _parse_all(addresses: Sequence[str]) -> list[Multiaddr]:
-    return [parsed for address in addresses if (parsed := _parse(address)) is not None]
+            return ()
 
 
 def _reason(error: BaseException) -> str:

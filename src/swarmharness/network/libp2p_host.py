@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import libp2p.network.connection.swarm_connection as libp2p_connection
 import libp2p.network.swarm as libp2p_swarm
 import trio
 from libp2p import create_new_x25519_key_pair
-from libp2p.abc import IRawConnection, ISecureConn
+from libp2p.abc import INetStream, IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.keys import KeyPair, PrivateKey
 from libp2p.custom_types import TProtocol
@@ -19,7 +20,6 @@ from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStore
 from libp2p.security.exceptions import HandshakeFailure
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as Noise
@@ -29,13 +29,18 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from multiaddr import Multiaddr
 
 from swarmharness.identity import Identity
+from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
 from swarmharness.network.libp2p_link import Link, Links, WatchedTcp, WatchedWebsocket
+from swarmharness.network.peer_book import PeerBook
 from swarmharness.network.settings import NetworkSettings
+from swarmharness.refusals import Refusals
 
 CHANNEL_PROTOCOL = TProtocol("/swarmharness/channel/1")
 BULK_PROTOCOL = TProtocol("/swarmharness/bulk/1")
 CONNECTIONS_MAX = 512
+PEERS_MAX = 4096
+"""Peers that the book keeps, besides those that are configured."""
 
 
 class Gate(Noise):  # type: ignore[misc]
@@ -49,6 +54,8 @@ class Gate(Noise):  # type: ignore[misc]
         super().__init__(key_pair, noise_key)
         self._permits = permits
         self._links: dict[str, set[Link]] = {}
+        self.left: Callable[[str], None] = lambda peer: None
+        """Called when the last connection to a peer is gone."""
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         """See `ISecureTransport`."""
@@ -74,6 +81,10 @@ class Gate(Noise):  # type: ignore[misc]
         """Return the peers with a connection, whether or not they have a channel."""
         return list(self._links)
 
+    def has(self, peer: str) -> bool:
+        """Tell whether a peer has a connection."""
+        return peer in self._links
+
     async def cut(self, peer: str) -> None:
         """Close every connection of a peer without a word."""
         for link in list(self._links.get(peer, ())):
@@ -82,8 +93,25 @@ class Gate(Noise):  # type: ignore[misc]
     def _forget(self, peer: str, link: Link) -> None:
         links = self._links.get(peer, set())
         links.discard(link)
-        if not links:
-            self._links.pop(peer, None)
+        if not links and self._links.pop(peer, None) is not None:
+            self.left(peer)
+
+
+class FencedHost(BasicHost):  # type: ignore[misc]
+    """libp2p's host, whose handlers and tasks end nothing but what they belong to."""
+
+    def __init__(self, swarm: Swarm, fence: Fence, **more: Any) -> None:
+        self._fence = fence
+        self._handle = fence.stream_handler(super()._swarm_stream_handler)
+        super().__init__(swarm, **more)
+
+    async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
+        await self._handle(net_stream)
+
+    async def _identify_peer(self, peer_id: ID, *, reason: str) -> None:
+        """Ask a peer who it is; runs as a task of the event loop itself, which ends with whatever escapes."""
+        with self._fence.around("task", "identify"):
+            await super()._identify_peer(peer_id, reason=reason)
 
 
 class NoAutoConnector(AutoConnector):  # type: ignore[misc]
@@ -119,26 +147,59 @@ def tune_libp2p(*, verbose: bool) -> None:
     libp2p_connection.logging = logging.getLogger("libp2p.network.connection")
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltHost:
+    """A host that is not running yet, and what it is made of."""
+
+    host: FencedHost
+    gate: Gate
+    links: Links
+    book: PeerBook
+    fence: Fence
+
+    async def run(self, listen: Sequence[str], listening: Callable[[], None]) -> None:
+        """Run until cancelled, or raise what ends libp2p's own network; it may run again then.
+
+        `listening` is called when it has tried to listen on every address.
+        """
+        swarm: Any = self.host.get_network()
+        await self.links.cut_all()
+        swarm.connections.clear()
+        swarm.listeners.clear()
+        swarm.event_background_nursery_created = trio.Event()
+        async with self.fence.service(swarm):
+            await swarm.listen(*(Multiaddr(address) for address in listen))
+            listening()
+            await trio.sleep_forever()
+
+
 def build_host(
     identity: Identity,
     settings: NetworkSettings,
     permits: Callable[[str], bool],
     addresses: Callable[[], tuple[str, ...]],
-) -> tuple[BasicHost, Gate, Links]:
-    """Return a host that is not running yet, its gate, and its connections; it announces what `addresses` returns."""
+    refused: Refusals,
+) -> BuiltHost:
+    """Return a host that announces what `addresses` returns; `refused` hears of what fails in libp2p."""
     tune_libp2p(verbose=settings.verbose)
     key_pair = create_new_key_pair(identity.seed)
-    gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
-    upgrader = LeanUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): LeanYamux})
     own_id = ID.from_pubkey(key_pair.public_key)
-    peerstore = PeerStore()
-    links = Links()
-    peerstore.add_key_pair(own_id, key_pair)
+    fence, links = Fence(refused), Links()
+    gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
+    book = PeerBook(
+        own_id,
+        key_pair,
+        peers_max=PEERS_MAX,
+        pinned=[ID.from_base58(peer) for peer in settings.configured],
+        connected=lambda peer_id: gate.has(peer_id.to_base58()),
+    )
+    gate.left = lambda peer: book.left(ID.from_base58(peer))
+    upgrader = LeanUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): LeanYamux})
     swarm = Swarm(
         own_id,
-        peerstore,
+        book,
         upgrader,
-        [WatchedTcp(links), WatchedWebsocket(upgrader, links)],
+        [WatchedTcp(links, fence), WatchedWebsocket(upgrader, links, fence)],
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
             max_connections=CONNECTIONS_MAX,
@@ -152,9 +213,10 @@ def build_host(
         psk=settings.psk_hex or None,
     )
     swarm.auto_connector = NoAutoConnector(swarm)
-    host = BasicHost(
+    host = FencedHost(
         swarm,
+        fence,
         addrs_factory=lambda bound: [Multiaddr(address) for address in addresses()],
         disable_identify_address_discovery=True,
     )
-    return host, gate, links
+    return BuiltHost(host, gate, links, book, fence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,7 @@ from swarmharness.network.addresses import check_listen, without_peer
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.interfaces import read_hosts
 from swarmharness.network.libp2p_dial import Dialler
+from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, build_host
 from swarmharness.network.libp2p_sessions import Sessions
 from swarmharness.network.local_calls import call_own_handler
@@ -53,9 +55,10 @@ class Libp2pTransport:
         self.refused = refusals or Refusals(SystemClock().monotonic_us)
         self._check_psk()
         self._own = OwnAddresses(settings.announce)
-        self._host, self._gate, self._links = build_host(identity, settings, self._permits, lambda: self._own.current)
+        built = build_host(identity, settings, self._permits, lambda: self._own.current, self.refused)
+        self._built, self._host, self._gate, self._links = built, built.host, built.gate, built.links
         self._sessions = Sessions(
-            Dialler(self._host, settings.dial_timeout_s),
+            Dialler(self._host, built.book, settings.dial_timeout_s),
             identity.peer_id,
             settings,
             self._handlers,
@@ -131,8 +134,13 @@ class Libp2pTransport:
 
     @property
     def host(self) -> BasicHost:
-        """The libp2p host, for `Libp2pDht` only."""
+        """The libp2p host, for `Libp2pDht` and `Libp2pBroadcast` only."""
         return self._host
+
+    @property
+    def fence(self) -> Fence:
+        """What bounds the faults of libp2p, for the same."""
+        return self._built.fence
 
     def refusals(self) -> dict[str, int]:
         """How many messages and connections were refused so far, by reason."""
@@ -178,9 +186,19 @@ class Libp2pTransport:
     async def _run_host(self, *, task_status: trio.TaskStatus[None]) -> None:
         self._host.set_stream_handler(CHANNEL_PROTOCOL, self._sessions.on_channel_stream)
         self._host.set_stream_handler(BULK_PROTOCOL, self._sessions.on_bulk_stream)
-        async with self._host.run([Multiaddr(address) for address in self._settings.listen]):
-            task_status.started()
-            await trio.sleep_forever()
+        await self._built.fence.keep("network", partial(self._run_network, task_status))
+
+    async def _run_network(self, task_status: trio.TaskStatus[None]) -> None:
+        """Run libp2p until it fails; what was listened on once is listened on again."""
+        again = self._own.listening
+
+        def listening() -> None:
+            if not again:
+                task_status.started()
+            elif len(self._host.get_network().listeners) < len(again):
+                raise ConfigurationError(f"cannot listen on all of {', '.join(again)} again")
+
+        await self._built.run(again or self._settings.listen, listening)
 
     def _bound(self) -> list[str]:
         bound = self._host.get_network().listeners

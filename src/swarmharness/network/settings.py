@@ -88,6 +88,8 @@ class NetworkSettings:
     psk_hex: str = ""
     """The pre-shared key of a private swarm: 64 hexadecimal digits, or empty for none."""
     access: AccessRules = field(default_factory=AccessRules)
+    configured: frozenset[PeerId] = frozenset()
+    """Peers that the owner named: bootstrap nodes, invites, the allow list. What is known of them is never evicted."""
     channel: ChannelSettings = field(default_factory=ChannelSettings)
     bulk: BulkSettings = field(default_factory=BulkSettings)
     dial_timeout_s: float = 8.0

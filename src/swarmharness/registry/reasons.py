@@ -105,7 +105,7 @@ class Reasons:
         now_s, found = self._unix_s(), []
         if sentences := self.clocks.sentences():
             found.append(Problem("clock", summary(sentences), now_s, len(sentences)))
-        for reason in (Reason.TWIN, Reason.SEQUENCE, Reason.HELLO):
+        for reason in (Reason.TWIN, Reason.SEQUENCE, Reason.HELLO, Reason.SERVICE):
             if refusals := self._refusals.recent({reason}):
                 since_s = now_s - (self._clock.monotonic_us() - min(one.first_us for one in refusals)) // 1_000_000
                 found.append(
