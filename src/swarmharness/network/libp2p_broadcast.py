@@ -27,6 +27,7 @@ DEGREE, DEGREE_LOW, DEGREE_HIGH = 6, 4, 12
 SEEN_S = 600
 RPC_BYTES_MAX = 8 * BROADCAST_BYTES_MAX
 FORWARDER_PER_S, FORWARDER_BURST = 20, 256
+_LEAVE_S = 1.0
 AUTHOR_PER_S, AUTHOR_BURST = 2, 64
 
 
@@ -39,6 +40,8 @@ class Libp2pBroadcast:
         self._handlers: dict[str, BroadcastHandler] = {}
         self._background = Background()
         self._pubsub: _LimitedPubsub | None = None
+        self._ended: _LimitedPubsub | None = None
+        """The one before, if it failed."""
 
     async def __aenter__(self) -> Self:
         await self._background.open()
@@ -85,7 +88,7 @@ class Libp2pBroadcast:
 
     async def _run(self) -> None:
         """Run until it fails; it cannot run twice, so the next time has a new one, which hears of the same peers."""
-        again = self._pubsub is None
+        ended = self._ended
         if self._pubsub is None:
             self._pubsub = self._build()
             for topic, handler in self._handlers.items():
@@ -96,12 +99,13 @@ class Libp2pBroadcast:
                 await pubsub.wait_until_ready()
                 for topic in self._handlers:
                     await pubsub.subscribe(topic)
-                if again:
-                    await pubsub.meet_connected()
+                if ended is not None:
+                    await pubsub.follow(ended)
                 await trio.sleep_forever()
         finally:
-            pubsub.forget_network()
-            self._pubsub = None
+            self._pubsub, self._ended = None, pubsub
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_S):
+                await pubsub.leave()
 
     def _validator(self, topic: str, handler: BroadcastHandler) -> Callable[[ID, Any], Any]:
         me = self._transport.peer_id
@@ -132,19 +136,31 @@ class _LimitedPubsub(Pubsub):  # type: ignore[misc]
             max_subscriptions_per_peer=16,
         )
         self._me = transport.host.get_id()
+        self._fence = transport.fence
         self._network = transport.host.get_network()
         self._notifee = self._network.notifees[-1]
         self._forwarders = TokenBuckets(per_s=FORWARDER_PER_S, burst=FORWARDER_BURST)
         self._authors = TokenBuckets(per_s=AUTHOR_PER_S, burst=AUTHOR_BURST)
 
-    async def meet_connected(self) -> None:
-        """Open streams to the peers that connected before this ran; to the others it is told to."""
+    def _clear_subscription_state(self) -> None:
+        """Keep what peers subscribed to when this ends: they tell it once, and what follows needs to know."""
+
+    async def follow(self, ended: _LimitedPubsub) -> None:
+        """Open streams to all who are connected, and take on what they subscribed to; they answer when they notice."""
+        connected = {connection.muxed_conn.peer_id for connection in self._network.get_connections()}
+        for topic, peers in ended.peer_topics.items():
+            self.peer_topics.setdefault(topic, set()).update(peers & connected)
         for connection in self._network.get_connections():
             await self._notifee.connected(self._network, connection)
 
-    def forget_network(self) -> None:
-        """Hear no more of connections: whoever tells would wait for this to listen."""
+    async def leave(self) -> None:
+        """Hear no more of connections, and reset the streams: the peers open others, to what comes after this."""
         self._network.remove_notifee(self._notifee)
+        for connection in self._network.get_connections():
+            for stream in connection.get_streams():
+                if stream.get_protocol() in self.protocols:
+                    with self._fence.around("broadcast", "reset"):
+                        await stream.reset()
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
         """Take a message on, unless it is above a limit."""

@@ -102,7 +102,7 @@ class Fence:
             if trio.current_time() - began_s > STEADY_S:
                 rest_s = BACK_OFF_FIRST_S
             text = f"the {name} of libp2p failed; it runs again {rest_s:g} s later: this node's log says why"
-            self._refused.note(Reason.SERVICE, name, text)
+            self._refused.tell(Reason.SERVICE, name, text)
             await trio.sleep(rest_s)
             rest_s = min(2 * rest_s, BACK_OFF_MOST_S)
 
