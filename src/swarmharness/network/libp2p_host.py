@@ -14,8 +14,9 @@ from libp2p import create_new_x25519_key_pair
 from libp2p.abc import INetStream, IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.keys import KeyPair, PrivateKey
-from libp2p.custom_types import TProtocol
+from libp2p.custom_types import StreamHandlerFn, TProtocol
 from libp2p.host.basic_host import BasicHost
+from libp2p.kad_dht.common import PROTOCOL_ID as KAD_PROTOCOL
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.swarm import Swarm
@@ -38,9 +39,8 @@ from swarmharness.refusals import Refusals
 
 CHANNEL_PROTOCOL = TProtocol("/swarmharness/channel/1")
 BULK_PROTOCOL = TProtocol("/swarmharness/bulk/1")
-CONNECTIONS_MAX = 512
-PEERS_MAX = 4096
-"""Peers that the book keeps, besides those that are configured."""
+_OF_USE = frozenset({CHANNEL_PROTOCOL, BULK_PROTOCOL, KAD_PROTOCOL})
+"""Protocols for which a connection is kept: not ping, not identify, and not broadcasts, which every peer offers."""
 
 
 class Gate(Noise):  # type: ignore[misc]
@@ -50,31 +50,44 @@ class Gate(Noise):  # type: ignore[misc]
     peer. It also keeps the links of each peer, so that a peer can be cut off at once.
     """
 
-    def __init__(self, key_pair: KeyPair, noise_key: PrivateKey, permits: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        key_pair: KeyPair,
+        noise_key: PrivateKey,
+        links: Links,
+        *,
+        permits: Callable[[str], bool],
+        known: Callable[[str], bool],
+    ) -> None:
         super().__init__(key_pair, noise_key)
+        self._all = links
         self._permits = permits
+        self._known = known
         self._links: dict[str, set[Link]] = {}
         self.left: Callable[[str], None] = lambda peer: None
         """Called when the last connection to a peer is gone."""
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         """See `ISecureTransport`."""
-        return self._pass(conn, await super().secure_inbound(conn))
+        return await self._pass(conn, await super().secure_inbound(conn))
 
     async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
         """See `ISecureTransport`."""
-        return self._pass(conn, await super().secure_outbound(conn, peer_id))
+        return await self._pass(conn, await super().secure_outbound(conn, peer_id))
 
-    def _pass(self, conn: Any, secured: ISecureConn) -> ISecureConn:
+    async def _pass(self, conn: Any, secured: ISecureConn) -> ISecureConn:
         peer = secured.get_remote_peer().to_base58()
         if not self._permits(peer):
             raise HandshakeFailure(f"the access rules exclude {peer}")
         link = link_of(conn)
         if link is not None:
+            if not await self._all.secured(link, peer, known=self._known(peer)):
+                raise HandshakeFailure("this node has no place for one more connection")
             self._links.setdefault(peer, set()).add(link)
             link.when_closed(lambda: self._forget(peer, link))
         if isinstance(secured, SecureSession):
             secured = LeanSession(secured, conn, None if isinstance(conn, PskConn) else link)
+            secured.link = link
         return secured
 
     def peers(self) -> list[str]:
@@ -100,13 +113,38 @@ class Gate(Noise):  # type: ignore[misc]
 class FencedHost(BasicHost):  # type: ignore[misc]
     """libp2p's host, whose handlers and tasks end nothing but what they belong to."""
 
-    def __init__(self, swarm: Swarm, fence: Fence, **more: Any) -> None:
+    def __init__(self, swarm: Swarm, fence: Fence, links: Links, **more: Any) -> None:
         self._fence = fence
+        self._all = links
         self._handle = fence.stream_handler(super()._swarm_stream_handler)
         super().__init__(swarm, **more)
 
     async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
         await self._handle(net_stream)
+
+    def set_stream_handler(self, protocol_id: TProtocol, stream_handler: StreamHandlerFn) -> None:
+        """Serve a protocol; a connection on which somebody speaks one that is of use here is kept a while."""
+
+        async def handle(stream: INetStream) -> None:
+            self._note_use(stream)
+            try:
+                await stream_handler(stream)
+            finally:
+                self._note_use(stream)
+
+        super().set_stream_handler(protocol_id, handle if protocol_id in _OF_USE else stream_handler)
+
+    async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
+        """See `IHost`."""
+        stream = await super().new_stream(peer_id, protocol_ids)
+        if not _OF_USE.isdisjoint(protocol_ids):
+            self._note_use(stream)
+        return stream
+
+    def _note_use(self, stream: Any) -> None:
+        link = getattr(getattr(stream.muxed_conn, "secured_conn", None), "link", None)
+        if link is not None:
+            self._all.used(link)
 
     async def _identify_peer(self, peer_id: ID, *, reason: str) -> None:
         """Ask a peer who it is; runs as a task of the event loop itself, which ends with whatever escapes."""
@@ -179,17 +217,23 @@ def build_host(
     permits: Callable[[str], bool],
     addresses: Callable[[], tuple[str, ...]],
     refused: Refusals,
+    known: Callable[[str], bool],
 ) -> BuiltHost:
-    """Return a host that announces what `addresses` returns; `refused` hears of what fails in libp2p."""
+    """Return a host that announces what `addresses` returns.
+
+    `refused` hears of what fails in libp2p and of connections that have no place; some places are for `known` peers.
+    """
     tune_libp2p(verbose=settings.verbose)
     key_pair = create_new_key_pair(identity.seed)
     own_id = ID.from_pubkey(key_pair.public_key)
-    fence, links = Fence(refused), Links()
-    gate = Gate(key_pair, create_new_x25519_key_pair().private_key, permits)
+    limits = settings.limits
+    fence, links = Fence(refused), Links(limits, refused.note)
+    gate = Gate(key_pair, create_new_x25519_key_pair().private_key, links, permits=permits, known=known)
+    connections_max = limits.connections_max + limits.half_open_max
     book = PeerBook(
         own_id,
         key_pair,
-        peers_max=PEERS_MAX,
+        peers_max=limits.peers_remembered_max,
         pinned=[ID.from_base58(peer) for peer in settings.configured],
         connected=lambda peer_id: gate.has(peer_id.to_base58()),
     )
@@ -202,10 +246,10 @@ def build_host(
         [WatchedTcp(links, fence), WatchedWebsocket(upgrader, links, fence)],
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
-            max_connections=CONNECTIONS_MAX,
+            max_connections=connections_max,
             min_connections=0,
-            low_watermark=CONNECTIONS_MAX,
-            high_watermark=CONNECTIONS_MAX,
+            low_watermark=connections_max,
+            high_watermark=connections_max,
             dial_timeout=settings.dial_timeout_s,
             inbound_upgrade_timeout=settings.dial_timeout_s,
             outbound_upgrade_timeout=settings.dial_timeout_s,
@@ -216,6 +260,7 @@ def build_host(
     host = FencedHost(
         swarm,
         fence,
+        links,
         addrs_factory=lambda bound: [Multiaddr(address) for address in addresses()],
         disable_identify_address_discovery=True,
     )

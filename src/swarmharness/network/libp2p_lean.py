@@ -63,6 +63,8 @@ class LeanSession(SecureSession):  # type: ignore[misc]
             is_initiator=session.is_initiator,
             conn=session.conn,
         )
+        self.link: Link | None = link
+        """The connection below, for whoever counts its use."""
         self._raw = raw
         self._take = link.take if link is not None else self._take_slowly
         self._send = link.write if link is not None else raw.write

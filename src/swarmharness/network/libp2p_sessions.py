@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -17,6 +17,7 @@ from swarmharness.network.handlers import Handlers
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_lean import LeanStream
+from swarmharness.network.libp2p_link import Links
 from swarmharness.network.peers import Peers
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.ports import Randomness
@@ -44,6 +45,8 @@ class Sessions:
         *,
         permits: Callable[[str], bool],
         refused: Refusals,
+        links: Links,
+        cut: Callable[[PeerId], Awaitable[None]],
     ) -> None:
         self.peers = Peers(own_id)
         self.dialler = dialler
@@ -54,6 +57,8 @@ class Sessions:
         self._randomness = randomness
         self._permits = permits
         self._refused = refused
+        self._links = links
+        self._cut = cut
         self._left_until_s: dict[PeerId, float] = {}
         self._bulk: dict[PeerId, _SharedBulk] = {}
         self._bulk_memory = BulkMemory(settings.bulk.memory_bytes_max)
@@ -144,6 +149,7 @@ class Sessions:
             refuse=self._refused.note,
             first_request_id=self._randomness.below(2**32),
         )
+        serving = False
         try:
             self._check_permitted(peer_id)
             await self._greet(channel)
@@ -151,6 +157,8 @@ class Sessions:
             again = not opened_here and self.peers.opened_there(peer_id)
             retired = self.peers.add(channel, opened_here=opened_here)
             channel.on_end = lambda: self._on_end(channel)
+            serving = True
+            self._links.serves(peer_id, by=1)
             started(channel)
             if retired is not None:
                 self.background.nursery.start_soon(self._retire, retired, again)
@@ -163,6 +171,10 @@ class Sessions:
                 shared.bulk.close(channel.end.reason if channel.end else "")
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _RESET_S):
                 await stream.reset()
+            if serving:
+                self._links.serves(peer_id, by=-1)
+                if not self.peers.channels(peer_id):
+                    await self._cut(peer_id)
 
     async def _greet(self, channel: Channel) -> None:
         try:

@@ -55,7 +55,9 @@ class Libp2pTransport:
         self.refused = refusals or Refusals(SystemClock().monotonic_us)
         self._check_psk()
         self._own = OwnAddresses(settings.announce)
-        built = build_host(identity, settings, self._permits, lambda: self._own.current, self.refused)
+        self.known: Callable[[PeerId], bool] = lambda peer_id: False
+        """Which peers, besides those that are configured, may take the reserved places for connections."""
+        built = build_host(identity, settings, self._permits, lambda: self._own.current, self.refused, self._is_known)
         self._built, self._host, self._gate, self._links = built, built.host, built.gate, built.links
         self._sessions = Sessions(
             Dialler(self._host, built.book, settings.dial_timeout_s),
@@ -65,6 +67,8 @@ class Libp2pTransport:
             randomness or SystemRandomness(),
             permits=self._permits,
             refused=self.refused,
+            links=self._links,
+            cut=self._gate.cut,
         )
         self._peers = self._sessions.peers
 
@@ -142,6 +146,10 @@ class Libp2pTransport:
         """What bounds the faults of libp2p, for the same."""
         return self._built.fence
 
+    def connections(self) -> dict[str, int]:
+        """How many connections there are: serving a channel, idle, and half-open."""
+        return self._links.counts()
+
     def refusals(self) -> dict[str, int]:
         """How many messages and connections were refused so far, by reason."""
         return dict(self.refused.counts)
@@ -164,6 +172,7 @@ class Libp2pTransport:
         nursery = await self._sessions.background.open()
         try:
             await nursery.start(self._run_host)
+            nursery.start_soon(self._links.watch)
             self._own.update(self._bound(), read_hosts())
             if self._own.listening:
                 nursery.start_soon(self._watch_hosts)
@@ -229,6 +238,9 @@ class Libp2pTransport:
         with trio.move_on_after(_SHUTDOWN_S):
             await self._peers.wait_until_gone(peer_id)
         await self._gate.cut(peer_id)
+
+    def _is_known(self, peer_id: str) -> bool:
+        return peer_id in self._settings.configured or self.known(PeerId(peer_id))
 
     # -- access -----------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import trio
 
 import swarmharness.network.libp2p_names  # noqa: F401 - before anything of libp2p
 from swarmharness.credit.sqlite_store import open_sqlite_store
+from swarmharness.errors import SwarmError
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.execution.pool import ProcessExecutor
 from swarmharness.execution.providers import AUTO
@@ -49,6 +50,7 @@ from swarmharness.owner.machine import MachineSensors
 from swarmharness.owner.ports import OwnerPorts
 from swarmharness.owner.time_zone import SystemWallClock
 from swarmharness.ports import SystemClock, SystemRandomness
+from swarmharness.registry.invite import parse_join_target
 from swarmharness.registry.mdns import discover_on_lan
 from swarmharness.registry.settings import RegistrySettings
 from swarmharness.registry.stores import FilePeerStore, FileSequenceStore
@@ -149,7 +151,8 @@ async def open_node(
         installed = OfferedSkills(directory.skills_folder, models, wanted, fetch_models=config.execution.fetch_models)
         offer = installed.first()
         psk = swarm_psk(directory, config, join, now_unix_s=clock.unix_us() // 1_000_000)
-        network = _network_settings(config, concrete_listen(directory, tuple(listen)), psk)
+        named = _named_peers(config, join, now_unix_s=clock.unix_us() // 1_000_000)
+        network = replace(_network_settings(config, concrete_listen(directory, tuple(listen)), psk), configured=named)
         async with (
             open_sqlite_store(directory.database, owner=identity.peer_id, unix_us=clock.unix_us()) as receipts,
             open_journal(directory.jobs_database, _keeping(config)) as journal,
@@ -181,6 +184,7 @@ async def open_node(
                 owner=OwnerPorts(MachineSensors(), PauseFile(directory), SystemWallClock()) if listen else None,
             )
             async with run_services(ports, _node_settings(config)) as parts:
+                transport.known = partial(_knows, parts)
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
                 in_force = InForce(config)
                 api = NodeApi(parts, terms, stop=stop, set_aside=partial(_aside, directory), in_force=in_force.values)
@@ -219,11 +223,27 @@ def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None
         announce=network.announce,
         psk_hex=psk.hex() if psk else "",
         access=_access(config),
+        limits=config.limits.settings,
         channel=ChannelSettings(heartbeat_s=network.heartbeat_s),
         bulk=BulkSettings(
             payload_bytes_max=network.bulk_max_mib * MIB, memory_bytes_max=2 * network.bulk_max_mib * MIB
         ),
     )
+
+
+def _named_peers(config: Config, join: Sequence[str], *, now_unix_s: int) -> frozenset[PeerId]:
+    """Return the peers that the configuration and the command line name, but for those that are excluded."""
+    named = {*config.network.allow, *config.credit.own_peers, *config.credit.lines}
+    for target in join:
+        with suppress(SwarmError):  # whoever joins it says what is wrong
+            named.add(parse_join_target(target, now_unix_s=now_unix_s).peer.peer_id)
+    return frozenset(map(PeerId, named.difference(config.network.deny)))
+
+
+def _knows(parts: NodeParts, peer: PeerId) -> bool:
+    """Tell whether this node has a credit line for a peer, or receipts with it."""
+    policy, ledger, me = parts.credit.policy, parts.credit.books.ledger, parts.ports.transport.peer_id
+    return peer in policy.own or peer in policy.lines or bool(ledger.work(me, peer) or ledger.work(peer, me))
 
 
 def _access(config: Config) -> AccessRules:

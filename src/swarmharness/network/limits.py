@@ -1,0 +1,237 @@
+"""Which connections a node takes, keeps and gives up; pure: it is told and asked, and closes nothing itself.
+
+A connection is half-open until its peer has proven who it is, then idle or in use, and it is serving while it has a
+channel. Each stage has places, so that those who never get further cannot keep out those who do.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a node; each is a key of `[limits]`, where it is explained (`node/config.py`)."""
+
+    connections_max: int = 512
+    connections_reserved: int = 128
+    connections_per_address_max: int = 64
+    connections_per_network_max: int = 128
+    half_open_max: int = 128
+    half_open_per_address_max: int = 16
+    half_open_per_network_max: int = 32
+    hello_timeout_s: float = 10.0
+    idle_timeout_s: float = 10.0
+    loopback: bool = False
+    peers_remembered_max: int = 4096
+
+
+class Drop(StrEnum):
+    """Why a connection was refused or given up; the names are those of counters."""
+
+    HALF_OPEN = "connection: half-open"
+    """Too many were shaking hands, and others of the same network the most."""
+    HALF_OPEN_ADDRESS = "connection: half-open, one address"
+    HALF_OPEN_NETWORK = "connection: half-open, one network"
+    ADDRESS = "connection: one address"
+    NETWORK = "connection: one network"
+    FULL = "connection: full"
+    """All places are taken by connections that are of more use."""
+    SLOW = "connection: no handshake"
+    """It did not prove who it is in time."""
+    SILENT = "connection: no hello"
+    """It said neither hello nor anything else of use in time."""
+    IDLE = "connection: idle"
+    """It was used, and then no more: its ordinary end, which is not counted."""
+
+
+@dataclass(slots=True)
+class _Place:
+    host: str
+    networks: tuple[str, str]
+    """Address and network, or empty texts where the address is not limited."""
+    inbound: bool
+    since_s: float
+    used_s: float
+    peer_id: str = ""
+    known: bool = False
+    used: bool = False
+
+    @property
+    def half_open(self) -> bool:
+        return not self.peer_id
+
+
+class Places:
+    """The connections of one node, by whatever the caller knows them by."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._places: dict[Hashable, _Place] = {}
+        self._half_open: Counter[str] = Counter()
+        self._open: Counter[str] = Counter()
+        self._channels: Counter[str] = Counter()
+        self._half_open_inbound = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def half_open(self) -> int:
+        """How many inbound connections are shaking hands."""
+        return self._half_open_inbound
+
+    # -- told -------------------------------------------------------------------------------------------------------
+
+    def arrive(self, key: Hashable, host: str, now_s: float) -> tuple[Drop | None, Hashable | None]:
+        """Note a connection that was accepted.
+
+        Returns why it has to go, or else which other one has to, if any: the oldest half-open one of the network that
+        has the most.
+        """
+        limits, networks = self._limits, self._networks(host)
+        address, network = networks
+        if address and self._half_open[address] >= limits.half_open_per_address_max:
+            return Drop.HALF_OPEN_ADDRESS, None
+        if network and self._half_open[network] >= limits.half_open_per_network_max:
+            return Drop.HALF_OPEN_NETWORK, None
+        victim = None
+        if self._half_open_inbound >= limits.half_open_max:
+            victim = self._stalest()
+            if victim is None:
+                return Drop.HALF_OPEN, None
+        self._places[key] = _Place(host, networks, True, now_s, now_s)
+        self._half_open_inbound += 1
+        self._count(self._half_open, networks, 1)
+        return None, victim
+
+    def dialled(self, key: Hashable, host: str, now_s: float) -> None:
+        """Note a connection that this node opened: it is not held against the other side's address."""
+        self._places[key] = _Place(host, ("", ""), False, now_s, now_s)
+
+    def secured(self, key: Hashable, peer_id: str, now_s: float, *, known: bool) -> tuple[Drop | None, Hashable | None]:
+        """Note who is at the other end; `known` peers may use the reserved places, and no address is full for them.
+
+        Returns as `arrive` does: the least useful one goes.
+        """
+        place = self._places.get(key)
+        if place is None or not place.half_open:
+            return None, None
+        self._leave_half_open(place)
+        place.peer_id, place.known, place.since_s, place.used_s = peer_id, known, now_s, now_s
+        address, network = place.networks
+        limits = self._limits
+        drop = None
+        if address and not known and self._open[address] >= limits.connections_per_address_max:
+            drop = Drop.ADDRESS
+        elif network and not known and self._open[network] >= limits.connections_per_network_max:
+            drop = Drop.NETWORK
+        self._count(self._open, place.networks, 1)
+        return (drop, None) if drop is not None else self._make_room(key, place)
+
+    def used(self, key: Hashable, now_s: float) -> None:
+        """Note that something of use goes by a connection."""
+        place = self._places.get(key)
+        if place is not None:
+            place.used, place.used_s = True, now_s
+
+    def serves(self, peer_id: str, *, by: int) -> None:
+        """Note that a peer has one channel more (`by` 1) or less (-1); with one, all its connections are of use."""
+        self._channels[peer_id] += by
+        if self._channels[peer_id] <= 0:
+            del self._channels[peer_id]
+
+    def leave(self, key: Hashable) -> None:
+        """Note that a connection is closed."""
+        place = self._places.pop(key, None)
+        if place is None:
+            return
+        if place.half_open:
+            self._leave_half_open(place)
+        else:
+            self._count(self._open, place.networks, -1)
+
+    # -- asked ------------------------------------------------------------------------------------------------------
+
+    def overdue(self, now_s: float) -> list[tuple[Hashable, Drop]]:
+        """Return the connections that have had their time."""
+        limits, found = self._limits, []
+        for key, place in self._places.items():
+            if place.peer_id in self._channels:
+                continue
+            if place.half_open:
+                if now_s - place.since_s >= limits.hello_timeout_s:
+                    found.append((key, Drop.SLOW))
+            elif not place.used:
+                if now_s - place.since_s >= limits.hello_timeout_s:
+                    found.append((key, Drop.SILENT if place.inbound else Drop.IDLE))
+            elif now_s - place.used_s >= limits.idle_timeout_s:
+                found.append((key, Drop.IDLE))
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Return how many connections there are, by stage."""
+        serving = sum(place.peer_id in self._channels for place in self._places.values())
+        half_open = sum(place.half_open for place in self._places.values())
+        return {"serving": serving, "idle": len(self._places) - serving - half_open, "half_open": half_open}
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, key: Hashable, new: _Place) -> tuple[Drop | None, Hashable | None]:
+        limits = self._limits
+        settled = [(key, place) for key, place in self._places.items() if not place.half_open]
+        strangers = [(key, place) for key, place in settled if not place.known]
+        if len(settled) <= limits.connections_max and (
+            new.known or len(strangers) <= max(0, limits.connections_max - limits.connections_reserved)
+        ):
+            return None, None
+        victim, least = min(strangers or settled, key=lambda item: self._worth(item[1]))
+        if victim == key or (least.peer_id in self._channels and not new.known):
+            return Drop.FULL, None
+        return None, victim
+
+    def _worth(self, place: _Place) -> tuple[bool, bool, bool, float]:
+        """Return what tells how useful a connection is; the smallest goes first."""
+        return place.peer_id in self._channels, place.known, place.used, place.used_s
+
+    def _stalest(self) -> Hashable | None:
+        """Return the oldest inbound half-open connection of the network that has the most of them."""
+        waiting = [(key, place) for key, place in self._places.items() if place.half_open and place.inbound]
+        shares = Counter(place.networks[1] for _, place in waiting)
+        return min(waiting, key=lambda item: (-shares[item[1].networks[1]], item[1].since_s), default=(None, None))[0]
+
+    def _networks(self, host: str) -> tuple[str, str]:
+        return prefixes(host, loopback=self._limits.loopback)
+
+    def _leave_half_open(self, place: _Place) -> None:
+        if place.inbound:
+            self._half_open_inbound -= 1
+            self._count(self._half_open, place.networks, -1)
+
+    @staticmethod
+    def _count(counter: Counter[str], networks: tuple[str, str], by: int) -> None:
+        for name in networks:
+            if name:
+                counter[name] += by
+                if not counter[name]:
+                    del counter[name]
+
+
+def prefixes(host: str, *, loopback: bool) -> tuple[str, str]:
+    """Return what an address is counted under: itself and its /24, or for IPv6 itself and its /56.
+
+    Both are empty for loopback, unless that counts too, and for what is no address.
+    """
+    try:
+        address = ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return "", ""
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback and not loopback:
+        return "", ""
+    network = ipaddress.ip_network((address, 24 if address.version == 4 else 56), strict=False)
+    return f"{address}/{address.max_prefixlen}", str(network)
