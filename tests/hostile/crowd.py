@@ -31,8 +31,9 @@ async def stay(address: tuple[str, int], source: str, stay_s: float, outcome: Co
         with trio.fail_after(stay_s + 60):
             async with await RawPeer.meet(address, source=source) as peer:
                 await peer.push_identify([tcp_address(source, 4001)])
-                await peer.open_stream("/ipfs/id/1.0.0")
                 outcome["met"] += 1
+                answer = await peer.read_stream(await peer.open_stream("/ipfs/id/1.0.0"))
+                outcome["told"] += b"/swarmharness/channel/1" in answer
                 with trio.move_on_after(stay_s):
                     await peer.drain()
                     outcome["dropped by the node"] += 1
@@ -41,14 +42,20 @@ async def stay(address: tuple[str, int], source: str, stay_s: float, outcome: Co
 
 
 async def crowd(
-    address: tuple[str, int], count: int, stay_s: float, outcome: Counter[str], *, at_a_time: int = 64
+    address: tuple[str, int],
+    count: int,
+    stay_s: float,
+    outcome: Counter[str],
+    *,
+    at_a_time: int = 64,
+    pause_s: float = 0.25,
 ) -> None:
-    """Have `count` identities meet the node; at most `at_a_time` are shaking hands at any moment."""
+    """Have `count` identities meet the node, `at_a_time` of them every `pause_s`."""
     async with trio.open_nursery() as nursery:
         for batch in _batches(list(sources(count)), at_a_time):
             for source in batch:
                 nursery.start_soon(stay, address, source, stay_s, outcome)
-            await trio.sleep(0.25)
+            await trio.sleep(pause_s)
 
 
 def _batches(items: list[str], size: int) -> Iterable[list[str]]:

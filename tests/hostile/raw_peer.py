@@ -130,6 +130,16 @@ class RawPeer:
         _, kind, flags, number, length = YAMUX.unpack(await self.read(YAMUX.size))
         return kind, flags, number, length, await self.read(length) if kind == DATA else b""
 
+    async def read_stream(self, number: int) -> bytes:
+        """Return all that comes on a stream until the node ends or resets it; what comes on others is forgotten."""
+        received = bytearray()
+        while True:
+            _, flags, stream, _, body = await self.read_frame()
+            if stream == number:
+                received += body
+                if flags & (FIN | RST):
+                    return bytes(received)
+
     async def drain(self) -> None:
         """Read and forget until the node closes the connection."""
         try:

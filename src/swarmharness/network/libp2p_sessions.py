@@ -173,7 +173,7 @@ class Sessions:
                 await stream.reset()
             if serving:
                 self._links.serves(peer_id, by=-1)
-                if not self.peers.channels(peer_id):
+                if peer_id not in self._bulk and peer_id not in self._dials:  # nor is another one being opened
                     await self._cut(peer_id)
 
     async def _greet(self, channel: Channel) -> None:

@@ -35,11 +35,11 @@ class Drop(StrEnum):
 
     HALF_OPEN = "connection: half-open"
     """Too many were shaking hands, and others of the same network the most."""
-    HALF_OPEN_ADDRESS = "connection: half-open, one address"
-    HALF_OPEN_NETWORK = "connection: half-open, one network"
-    ADDRESS = "connection: one address"
-    NETWORK = "connection: one network"
-    FULL = "connection: full"
+    HALF_OPEN_ADDRESS = "connection: half-open of one address"
+    HALF_OPEN_NETWORK = "connection: half-open of one network"
+    ADDRESS = "connection: many of one address"
+    NETWORK = "connection: many of one network"
+    FULL = "connection: no place"
     """All places are taken by connections that are of more use."""
     SLOW = "connection: no handshake"
     """It did not prove who it is in time."""
@@ -183,14 +183,14 @@ class Places:
 
     def _make_room(self, key: Hashable, new: _Place) -> tuple[Drop | None, Hashable | None]:
         limits = self._limits
-        settled = [(key, place) for key, place in self._places.items() if not place.half_open]
-        strangers = [(key, place) for key, place in settled if not place.known]
-        if len(settled) <= limits.connections_max and (
-            new.known or len(strangers) <= max(0, limits.connections_max - limits.connections_reserved)
+        settled = [(other, place) for other, place in self._places.items() if not place.half_open and other != key]
+        strangers = [(other, place) for other, place in settled if not place.known]
+        if len(settled) < limits.connections_max and (
+            new.known or len(strangers) < max(1, limits.connections_max - limits.connections_reserved)
         ):
             return None, None
         victim, least = min(strangers or settled, key=lambda item: self._worth(item[1]))
-        if victim == key or (least.peer_id in self._channels and not new.known):
+        if least.peer_id in self._channels and (least.known or not new.known):
             return Drop.FULL, None
         return None, victim
 

@@ -15,6 +15,7 @@ import trio
 from swarmharness import __version__
 from swarmharness.errors import ConfigurationError, DeadlineError, InputError, UnavailableError
 from swarmharness.network.addresses import open_to_the_network, reach
+from swarmharness.network.limits import Drop
 from swarmharness.node.call_params import param
 from swarmharness.node.credit_api import CreditApi
 from swarmharness.node.disk_gate import DISK
@@ -50,12 +51,16 @@ class NodeApi:
         stop: Callable[[], None],
         set_aside: Callable[[], list[dict[str, Any]]] = list,
         in_force: Callable[[], dict[str, Any]] = dict,
+        connections: Callable[[], dict[str, int]] = dict,
     ) -> None:
-        """`set_aside` says which damaged files lie in the data directory, `in_force` by what configuration it runs."""
+        """`set_aside` says which damaged files lie in the data directory, `in_force` by what configuration it runs.
+
+        `connections` says how many connections there are, by stage.
+        """
         self._parts = parts
         self._terms = terms
         self._stop = stop
-        self._set_aside, self._in_force = set_aside, in_force
+        self._set_aside, self._in_force, self._connections = set_aside, in_force, connections
         self._jobs = JobsApi(parts)
         self._owner = OwnerApi(parts)
         self._methods: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
@@ -122,6 +127,10 @@ class NodeApi:
             "set_aside": self._set_aside(),
             "tasks_running": parts.tasks.active,
             "jobs_open": len(self._jobs),
+            "connections": {
+                **self._connections(),
+                "dropped": {str(drop): n for drop in Drop if (n := ports.refusals.counts[drop])},
+            },
             "registry": parts.registry.status(),
             "verification": parts.verification.status(),
             "refused_messages": {

@@ -187,7 +187,14 @@ async def open_node(
                 transport.known = partial(_knows, parts)
                 terms = InviteTerms(psk, config.credit.invite_line_microcredits)
                 in_force = InForce(config)
-                api = NodeApi(parts, terms, stop=stop, set_aside=partial(_aside, directory), in_force=in_force.values)
+                api = NodeApi(
+                    parts,
+                    terms,
+                    stop=stop,
+                    set_aside=partial(_aside, directory),
+                    in_force=in_force.values,
+                    connections=transport.connections,
+                )
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trace.run)
                     await nursery.start(api.run)
