@@ -19,8 +19,8 @@ from swarmharness.identity import PeerId, parse_peer_id, peer_id_from
 from swarmharness.network.addresses import without_peer
 from swarmharness.network.background import Background
 from swarmharness.network.dht_lookup import LOOKUPS_KEPT, Lookup
+from swarmharness.network.libp2p_peer_store import parsed
 from swarmharness.network.libp2p_transport import Libp2pTransport
-from swarmharness.network.peer_book import parsed
 from swarmharness.network.ports import PeerAddress
 
 _NAMESPACE = b"/swarmharness/"

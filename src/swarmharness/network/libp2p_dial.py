@@ -16,7 +16,7 @@ from multiaddr import Multiaddr
 from swarmharness.errors import PeerLostError, cause_text, leaf
 from swarmharness.identity import PeerId, parse_peer_id
 from swarmharness.network.addresses import without_peer
-from swarmharness.network.peer_book import PeerBook, parsed
+from swarmharness.network.libp2p_peer_store import BookedPeerStore, parsed
 
 _STAGGER_S = 0.3
 
@@ -24,7 +24,7 @@ _STAGGER_S = 0.3
 class Dialler:
     """Tries the addresses that the peer book holds."""
 
-    def __init__(self, host: BasicHost, book: PeerBook, timeout_s: float) -> None:
+    def __init__(self, host: BasicHost, book: BookedPeerStore, timeout_s: float) -> None:
         self._host = host
         self._book = book
         self._network: Any = host.get_network()

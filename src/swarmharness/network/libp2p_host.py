@@ -32,8 +32,10 @@ from multiaddr import Multiaddr
 from swarmharness.identity import Identity
 from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
-from swarmharness.network.libp2p_link import Link, Links, WatchedTcp, WatchedWebsocket
-from swarmharness.network.peer_book import PeerBook
+from swarmharness.network.libp2p_link import Link
+from swarmharness.network.libp2p_links import Links
+from swarmharness.network.libp2p_peer_store import BookedPeerStore
+from swarmharness.network.libp2p_transports import WatchedTcp, WatchedWebsocket
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.refusals import Refusals
 
@@ -192,7 +194,7 @@ class BuiltHost:
     host: FencedHost
     gate: Gate
     links: Links
-    book: PeerBook
+    book: BookedPeerStore
     fence: Fence
 
     async def run(self, listen: Sequence[str], listening: Callable[[], None]) -> None:
@@ -230,7 +232,7 @@ def build_host(
     fence, links = Fence(refused), Links(limits, refused.note)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, links, permits=permits, known=known)
     connections_max = limits.connections_max + limits.half_open_max
-    book = PeerBook(
+    book = BookedPeerStore(
         own_id,
         key_pair,
         peers_max=limits.peers_remembered_max,

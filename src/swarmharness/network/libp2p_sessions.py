@@ -17,7 +17,7 @@ from swarmharness.network.handlers import Handlers
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_lean import LeanStream
-from swarmharness.network.libp2p_link import Links
+from swarmharness.network.libp2p_links import Links
 from swarmharness.network.peers import Peers
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.ports import Randomness

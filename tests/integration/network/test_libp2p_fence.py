@@ -273,6 +273,10 @@ async def test_what_fails_in_a_call_of_the_dht_is_a_call_without_an_answer(
         await two.answers()
 
 
+def throw(error: Exception) -> None:
+    raise error
+
+
 async def test_the_log_names_a_fault_once_a_minute_and_the_counter_each_time(
     caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -294,16 +298,18 @@ async def test_the_end_of_a_stream_is_no_fault_and_cancellation_passes() -> None
     refused = Refusals()
     fence = Fence(refused)
     with fence.around("stream"):
-        raise ExceptionGroup("", [trio.BrokenResourceError(), OSError()])
+        throw(ExceptionGroup("", [trio.BrokenResourceError(), OSError()]))
     assert not refused.counts
     with fence.around("stream"):
-        raise ExceptionGroup("", [trio.BrokenResourceError(), KeyError()])
+        throw(ExceptionGroup("", [trio.BrokenResourceError(), KeyError()]))
     assert refused.counts["libp2p stream"] == 1
+    passed: list[str] = []
     with trio.CancelScope() as scope:
         with fence.around("stream"):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep_forever)
                 scope.cancel()
-                await trio.sleep_forever()
-        raise AssertionError("cancellation was swallowed")
+                await trio.checkpoint()
+        passed.append("the fence held cancellation back")
     assert scope.cancelled_caught
+    assert not passed

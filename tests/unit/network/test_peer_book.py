@@ -10,7 +10,8 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStoreError, create_signed_peer_record
 from multiaddr import Multiaddr
 
-from swarmharness.network.peer_book import ADDRESSES_MAX, HEARD_S, PROTOCOLS_MAX, REMEMBERED_S, PeerBook
+from swarmharness.network.libp2p_peer_store import BookedPeerStore
+from swarmharness.network.peer_book import ADDRESSES_MAX, HEARD_S, PROTOCOLS_MAX, REMEMBERED_S
 
 OWN_KEYS = create_new_key_pair(bytes(32))
 OWN_ID = ID.from_pubkey(OWN_KEYS.public_key)
@@ -32,9 +33,11 @@ def at(port: int) -> Multiaddr:
     return Multiaddr(f"/ip4/10.0.0.1/tcp/{port}")
 
 
-def book(peers_max: int = 4, *, pinned: tuple[ID, ...] = (), connected: set[ID] | None = None) -> PeerBook:
+def book(peers_max: int = 4, *, pinned: tuple[ID, ...] = (), connected: set[ID] | None = None) -> BookedPeerStore:
     there = connected if connected is not None else set()
-    return PeerBook(OWN_ID, OWN_KEYS, peers_max=peers_max, pinned=pinned, connected=there.__contains__, now_s=Clock())
+    return BookedPeerStore(
+        OWN_ID, OWN_KEYS, peers_max=peers_max, pinned=pinned, connected=there.__contains__, now_s=Clock()
+    )
 
 
 def test_a_crowd_pushes_out_neither_the_own_key_nor_who_is_configured_or_connected() -> None:
@@ -80,7 +83,7 @@ def test_addresses_are_few_and_short_and_those_that_this_node_was_told_come_firs
 
 def test_an_address_expires_but_not_while_the_peer_is_connected() -> None:
     clock, connected = Clock(), {peer(1)}
-    kept = PeerBook(OWN_ID, OWN_KEYS, peers_max=4, connected=connected.__contains__, now_s=clock)
+    kept = BookedPeerStore(OWN_ID, OWN_KEYS, peers_max=4, connected=connected.__contains__, now_s=clock)
     for number in (1, 2):
         kept.remember(peer(number), [at(1)])
         kept.add_addrs(peer(number), [at(2)], 10**9)
