@@ -6,7 +6,7 @@ It never starts anything and holds no secret: keys lie in files of their own, an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swarmharness.credit.admission import STRANGER_BUDGET_MICROCREDITS, Policy
@@ -15,8 +15,8 @@ from swarmharness.errors import ConfigurationError
 from swarmharness.hints import quoted
 from swarmharness.identity import PeerId
 from swarmharness.jobs.verification.policy import Mode
-from swarmharness.network.limits import Limits
 from swarmharness.node.config_file import read_psk, read_text
+from swarmharness.node.config_limits import LimitsConfig
 from swarmharness.node.config_schema import Source, documented, key, read_table, toml_table
 from swarmharness.node.config_values import (
     complain_about_join,
@@ -26,13 +26,11 @@ from swarmharness.node.config_values import (
     complain_about_remote,
     complain_about_skill,
 )
-from swarmharness.owner.limits import Limits as OwnerLimits
-from swarmharness.owner.limits import OwnerSettings
+from swarmharness.owner.limits import Limits, OwnerSettings
 from swarmharness.owner.schedule import complain_about_hours, parse_hours
 from swarmharness.routing.policy import RoutingPolicy
 
 VERSION = 1
-_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,73 +69,6 @@ class NetworkConfig:
     heartbeat_s: float = key(
         3.0, "Seconds between two heartbeats on a channel; a peer that misses two is dropped.", least=0.5, most=4.5
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsConfig:
-    """`[limits]`."""
-
-    connections_max: int = key(
-        _LIMITS.connections_max,
-        "Connections to other nodes. Beyond it the least useful goes: first those without a channel, of strangers,\n"
-        "the longest unused.",
-        least=8,
-        most=65_536,
-    )
-    connections_reserved: int = key(
-        _LIMITS.connections_reserved,
-        "How many of them are for nodes that this one knows: those that this file names, and those with which it has\n"
-        "receipts.",
-        least=0,
-        most=65_536,
-    )
-    connections_per_address_max: int = key(
-        _LIMITS.connections_per_address_max, "Connections of strangers from one address.", least=1, most=65_536
-    )
-    connections_per_network_max: int = key(
-        _LIMITS.connections_per_network_max,
-        "Connections of strangers from one network: a /24, or a /56 of IPv6.",
-        least=1,
-        most=65_536,
-    )
-    half_open_max: int = key(
-        _LIMITS.half_open_max,
-        "Connections that have not proven who they are; beyond it the oldest goes, of the network that has the most.",
-        least=4,
-        most=65_536,
-    )
-    half_open_per_address_max: int = key(
-        _LIMITS.half_open_per_address_max, "The same from one address; further ones are refused.", least=1, most=65_536
-    )
-    half_open_per_network_max: int = key(
-        _LIMITS.half_open_per_network_max, "The same from one network; further ones are refused.", least=1, most=65_536
-    )
-    hello_timeout_s: float = key(
-        _LIMITS.hello_timeout_s,
-        "Seconds in which a connection must prove who it is, and then again in which it must be of use.",
-        least=1,
-        most=600,
-    )
-    idle_timeout_s: float = key(
-        _LIMITS.idle_timeout_s,
-        "Seconds after which a connection without a channel is closed, counted from its last use for look-ups.",
-        least=1,
-        most=3600,
-    )
-    loopback: bool = key(
-        _LIMITS.loopback, "Count programs on this machine under their addresses, too, as nodes elsewhere are."
-    )
-    peers_remembered_max: int = key(
-        _LIMITS.peers_remembered_max,
-        "Nodes whose addresses are remembered, besides those that are connected or that this file names.",
-        least=16,
-        most=1_048_576,
-    )
-
-    @property
-    def settings(self) -> Limits:
-        """What the network goes by."""
-        return Limits(**{item.name: getattr(self, item.name) for item in fields(Limits)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +268,7 @@ class OwnerConfig:
     @property
     def settings(self) -> OwnerSettings:
         """What the owner's service goes by."""
-        limits = OwnerLimits(
+        limits = Limits(
             schedule=tuple(map(parse_hours, self.schedule)),
             cpu_others_max_percent=self.cpu_others_max_percent,
             memory_available_min_mib=self.memory_available_min_mib,

@@ -309,7 +309,7 @@ async def test_the_end_of_a_stream_is_no_fault_and_cancellation_passes() -> None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.sleep_forever)
                 scope.cancel()
-                await trio.checkpoint()
+                await trio.lowlevel.checkpoint()
         passed.append("the fence held cancellation back")
     assert scope.cancelled_caught
     assert not passed
