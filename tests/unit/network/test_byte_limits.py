@@ -12,7 +12,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.network.bulk import BulkExchange, BulkStream
+from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
 from swarmharness.network.channel import Channel
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.memory import MemoryNetwork
@@ -55,7 +55,7 @@ async def bulk_channel(handlers: Handlers) -> AsyncIterator[tuple[Channel, Peer,
     """A channel that can carry large payloads, its hand-driven peer, what it refused, and its bulk exchange."""
     here, there = memory_stream_pair()
     refusals: list[str] = []
-    bulk = BulkExchange(no_stream, BulkSettings(), refusals.append)
+    bulk = BulkExchange(no_stream, BulkSettings(), BulkMemory(BulkSettings().memory_bytes_max), refusals.append)
     channel = Channel(here, RIGHT, handlers, QUIET, bulk=bulk, refuse=refusals.append)
     peer = Peer(there)
     async with trio.open_nursery() as nursery:
