@@ -401,8 +401,12 @@ print([name for name in ("numpy", "onnxruntime", "onnx", "tokenizers", "PIL") if
 
 def workers() -> list[int]:
     """The worker processes of this one, those included that are not ready yet."""
-    children = psutil.Process().children()
-    return [child.pid for child in children if "swarmharness.execution.worker" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile, perhaps one of an earlier test
+            if "swarmharness.execution.worker" in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 def is_alive(pid: int) -> bool:
