@@ -64,10 +64,10 @@ class BulkMemory:
     def take(self, size: int, have: int) -> bool:
         """Set `size` bytes aside for a peer that has `have` already; returns whether it may have them.
 
-        No peer holds more than it leaves free, so there is always room for one more, however many hold theirs. This
-        is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. Netw. 6(2), 1998), with a factor of 1.
+        With them, no peer holds more than is left free, so that something is left for one more, however many hold
+        theirs: the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. Netw. 6(2), 1998), with a factor of 1.
         """
-        if have + size > self._free_bytes:
+        if have + size > self._free_bytes - size:
             return False
         self._free_bytes -= size
         return True

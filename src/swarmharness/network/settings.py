@@ -67,9 +67,10 @@ class BulkSettings:
 
     payload_bytes_max: int = 256 * MIB
     memory_bytes_max: int = 512 * MIB
-    """Announced bytes that this node may be receiving at a time, from all peers; one peer may have half of them."""
-    least_bytes_per_s: int = 16 * KIB
-    """A payload that comes more slowly is given up: it holds memory. A slow mobile link (3G) has 25 KB/s."""
+    """Announced bytes that this node may be receiving at a time, from all peers; one peer may have half of them, so
+    twice `payload_bytes_max` is the least of use."""
+    least_bytes_per_s: int = 4 * KIB
+    """A payload that comes more slowly is given up: it holds memory. A slow mobile link (3G) carries six at 25 KB/s."""
     rate_period_s: float = 10.0
     """Over which the rate is measured, so that a link may pause for a moment."""
     announce_timeout_s: float = 5.0
