@@ -112,6 +112,6 @@ def _distinct_cores(processors: frozenset[int]) -> int:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""

@@ -20,7 +20,7 @@ def describe_device() -> DeviceInfo:
 def _accelerators() -> tuple[str, ...]:
     """Return the models of NVIDIA GPUs as the driver names them; other makes are not looked for yet."""
     try:
-        texts = [(gpu / "information").read_text() for gpu in sorted(_NVIDIA.iterdir())]
+        texts = [(gpu / "information").read_text(errors="replace") for gpu in sorted(_NVIDIA.iterdir())]
     except OSError:
         return ()
     found = [re.search(r"^Model:\s*(.+)$", text, re.MULTILINE) for text in texts]
