@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 import trio
 
@@ -41,8 +40,6 @@ from swarmharness.protocol.codec import decode, encode
 
 SCOPES_MAX = 256
 _EXPANDED_A_TURN = 8
-
-M = TypeVar("M")
 
 
 class Answerer:
