@@ -1,7 +1,7 @@
 """What a node refused lately, by reason and peer, so that whoever it hurts can be told; it refuses nothing itself.
 
-Every refusal is counted by its reason. One that makes a command of some user fail also says who was refused and why,
-and is kept until it is solved, or an hour has passed without it.
+Every refusal is counted by its reason, and by whom it concerns (`attacks.py`). One that makes a command of some user
+fail also says who was refused and why, and is kept until it is solved, or an hour has passed without it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from swarmharness.attacks import KEPT_US, Action, Attack, Attacks
+
 RECENT_MAX = 64
 TWIN_REMEDY = "stop one of the two, or give it a data directory and a key of its own"
-KEPT_US = 3_600_000_000
+REASONS_MAX = 256
+OTHER = "other"
+"""Counts what is refused for further reasons than `REASONS_MAX`."""
 TEXT_CHARS_MAX = 400
 
 
@@ -40,6 +44,35 @@ class Reason(StrEnum):
 
 HIDING = frozenset({Reason.CLOCK, Reason.SEQUENCE, Reason.MALFORMED_ADVERT, Reason.ADVERT})
 """Reasons for which a node that is there is not known here."""
+MILD = frozenset(
+    {
+        Reason.CLOCK,
+        Reason.SEQUENCE,
+        Reason.ADVERT,
+        Reason.TWIN,
+        Reason.ACCESS,
+        "bulk memory",
+        "bulk rate",
+        "connection: no place",
+        "overload",
+        "unknown method",
+    }
+)
+"""Refusals that also meet honest peers, when they are busy, slow, outdated or not wanted: few of them are no attack."""
+ACTIONS = {
+    Reason.ACCESS: Action.CONNECTION,
+    Reason.HELLO: Action.STREAM,
+    "bulk rate": Action.STREAM,
+    "bulk size": Action.STREAM,
+    "bulk stream": Action.STREAM,
+    "digest": Action.STREAM,
+    "frame": Action.STREAM,
+    "libp2p listener": Action.CONNECTION,
+    "libp2p stream": Action.STREAM,
+    "libp2p task": Action.CONNECTION,
+}
+"""What is done about a refusal; those of connections close them, and nothing more than the refusal is usual."""
+_CONNECTION = "connection: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +91,41 @@ class Refusal:
 
 
 class Refusals:
-    """Counts all; keeps the last ones of `RECENT_MAX` reasons and peers. `now_us` is a monotonic clock."""
+    """Counts all; keeps the last ones of `RECENT_MAX` reasons and peers. `now_us` is a monotonic clock.
+
+    A crowd has no room of others: the oldest of the reason with the most entries goes.
+    """
 
     def __init__(self, now_us: Callable[[], int] = lambda: 0) -> None:
         self.counts: Counter[str] = Counter()
         self._now_us = now_us
         self._recent: dict[tuple[str, str], Refusal] = {}
+        self._attacks = Attacks()
+        self.host_of: Callable[[str], str] = lambda peer_id: ""
+        """Where a peer is connected from; empty if nobody knows."""
 
-    def note(self, reason: str, peer_id: str = "", text: str = "", **numbers: int) -> None:
-        """Count a refusal; with a text it is kept, to be told."""
-        self.counts[reason] += 1
+    def note(
+        self,
+        reason: str,
+        peer_id: str = "",
+        text: str = "",
+        *,
+        host: str = "",
+        action: Action | None = None,
+        **numbers: int,
+    ) -> None:
+        """Count a refusal; with a text it is kept, to be told.
+
+        It concerns a peer, or whoever is at the address `host`, or nobody. `action` is what is done about it, if that
+        is not what is usual for the reason.
+        """
+        self.counts[reason if reason in self.counts or len(self.counts) < REASONS_MAX else OTHER] += 1
+        host = host or (self.host_of(peer_id) if peer_id else "")
+        if peer_id or host:
+            done = action or ACTIONS.get(
+                reason, Action.CONNECTION if reason.startswith(_CONNECTION) else Action.REFUSED
+            )
+            self._attacks.note(reason, peer_id, host, done, self._now_us(), mild=reason in MILD)
         if text:
             self.tell(reason, peer_id, text, **numbers)
 
@@ -78,7 +136,8 @@ class Refusals:
         count, first_us = (1, now_us) if old is None else (old.count + 1, old.first_us)
         self._recent[reason, peer_id] = Refusal(reason, peer_id, shown(text), count, first_us, now_us, numbers)
         if len(self._recent) > RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
+            ((crowded, _),) = Counter(kept for kept, _ in self._recent).most_common(1)
+            del self._recent[next(key for key in self._recent if key[0] == crowded)]
 
     def solved(self, reason: str, peer_id: str) -> bool:
         """Forget what was kept of a peer for a reason; returns whether there was anything."""
@@ -90,6 +149,24 @@ class Refusals:
         wanted = None if reasons is None else frozenset(reasons)
         found = (one for one in self._recent.values() if wanted is None or one.reason in wanted)
         return tuple(reversed([one for one in found if one.last_us > oldest_us]))
+
+    def attacks(self) -> list[Attack]:
+        """Return who was refused too often within the last hour for an accident, the greatest first."""
+        return self._attacks.current(self._now_us())
+
+    def attack_rows(self, now_unix_s: int) -> list[dict[str, Any]]:
+        """Return the attacks as plain values for JSON; `now_unix_s` is the same instant by the wall clock."""
+        now_us = self._now_us()
+        return [
+            {
+                "from": one.source,
+                "reason": str(one.reason),
+                "count": one.count,
+                "since_unix_s": now_unix_s - (now_us - one.since_us) // 1_000_000,
+                "action": str(one.action),
+            }
+            for one in self.attacks()
+        ]
 
     def rows(self, now_unix_s: int) -> list[dict[str, Any]]:
         """Return the recent ones as plain values for JSON; `now_unix_s` is the same instant by the wall clock."""
@@ -106,6 +183,10 @@ class Refusals:
             }
             for one in self.recent()
         ]
+
+
+def _usual(reason: str) -> Action:
+    return ACTIONS.get(reason, Action.CONNECTION if reason.startswith(_CONNECTION) else Action.REFUSED)
 
 
 def shown(text: str) -> str:

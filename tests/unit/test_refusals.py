@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from swarmharness.refusals import KEPT_US, RECENT_MAX, TEXT_CHARS_MAX, Reason, Refusals
+from swarmharness.attacks import KEPT_US, Action
+from swarmharness.refusals import OTHER, REASONS_MAX, RECENT_MAX, TEXT_CHARS_MAX, Reason, Refusals
 
 
 class Hand:
@@ -66,3 +67,49 @@ def test_a_crowd_pushes_out_the_oldest_and_nothing_grows() -> None:
     assert [one.peer_id for one in refusals.recent()] == [
         str(number) for number in range(3 * RECENT_MAX - 1, 2 * RECENT_MAX - 1, -1)
     ]
+
+
+def test_a_crowd_with_one_reason_has_no_room_of_others() -> None:
+    refusals = Refusals()
+    refusals.note(Reason.TWIN, "", "two nodes")
+    for number in range(3 * RECENT_MAX):
+        refusals.note(Reason.HELLO, str(number), "text")
+    assert len(refusals.recent()) == RECENT_MAX
+    assert len(refusals.recent({Reason.TWIN})) == 1
+
+
+def test_reasons_that_are_too_many_are_counted_together() -> None:
+    refusals = Refusals()
+    for number in range(2 * REASONS_MAX):
+        refusals.note(f"reason {number}")
+    refusals.note("reason 0")
+    assert refusals.counts["reason 0"] == 2
+    assert refusals.counts[OTHER] == REASONS_MAX
+    assert len(refusals.counts) == REASONS_MAX + 1
+
+
+def test_a_refusal_concerns_a_peer_or_an_address_or_nobody_and_says_what_was_done() -> None:
+    now = Hand()
+    refusals = Refusals(now)
+    for _ in range(20):
+        refusals.note("frame", "a")
+        refusals.note("connection: no hello", host="192.0.2.7")
+        refusals.note("oversized", "b")
+        refusals.note("pings", "c", action=Action.SLOWED)
+        refusals.note("libp2p service")
+    now.now_us = 30_000_000
+    assert [(row["from"], row["reason"], row["action"]) for row in refusals.attack_rows(1_000)] == [
+        ("192.0.2.0/24", "connection: no hello", "connection closed"),
+        ("a", "frame", "stream reset"),
+        ("b", "oversized", "refused"),
+        ("c", "pings", "slowed"),
+    ]
+    assert {(row["count"], row["since_unix_s"]) for row in refusals.attack_rows(1_000)} == {(20, 970)}
+
+
+def test_where_a_peer_is_connected_from_is_looked_up() -> None:
+    refusals = Refusals()
+    refusals.host_of = lambda peer_id: "192.0.2.7"
+    for number in range(50):
+        refusals.note("frame", str(number))
+    assert [one.source for one in refusals.attacks()] == ["192.0.2.0/24"]

@@ -136,6 +136,7 @@ class NodeApi:
             "refused_messages": {
                 str(key): n for key, n in (ports.refusals.counts + parts.credit.refused + parts.spread.refused).items()
             },
+            "attacks": ports.refusals.attack_rows(ports.clock.unix_us() // 1_000_000),
             "refusals": ports.refusals.rows(ports.clock.unix_us() // 1_000_000),
         }
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from swarmharness.attacks import KEPT_US
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.ports import Clock
-from swarmharness.refusals import HIDING, KEPT_US, TWIN_REMEDY, Reason, Refusal, Refusals, shown
+from swarmharness.refusals import HIDING, TWIN_REMEDY, Reason, Refusal, Refusals, shown
 from swarmharness.registry.advert import CLOCK_SKEW_S_MAX, Advert, DatesError, SequenceError
 from swarmharness.registry.clocks import Clocks, difference_text, summary
 from swarmharness.registry.joining import Problem
@@ -51,7 +52,9 @@ class Reasons:
                 numbers["clock_ahead_s"] = ahead_s
         elif isinstance(error, SequenceError):
             text = f"{text}: two nodes use its key, or it runs on an old copy of its data directory"
-        self._refusals.note(reason, peer_id, text if direct else "", **numbers)
+        self._refusals.note(reason, peer_id)
+        if direct:
+            self._refusals.tell(reason, peer_id, text, **numbers)
         return text
 
     def accepted(self, peer_id: str) -> None:

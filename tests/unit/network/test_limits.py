@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmharness.network.limits import Drop, Limits, Places, prefixes
+from swarmharness.address_prefixes import prefixes
+from swarmharness.network.limits import Drop, Limits, Places
 
 FEW = Limits(
     connections_max=4,
