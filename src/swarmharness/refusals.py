@@ -53,6 +53,7 @@ MILD = frozenset(
         Reason.ACCESS,
         "bulk memory",
         "bulk rate",
+        "connection: broken handshake",
         "connection: no place",
         "overload",
         "unknown method",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import time
 from difflib import get_close_matches
 from typing import Annotated, Any, TextIO
 
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 import swarmharness
 from swarmharness.cli.failures import report
 from swarmharness.cli.streams import give_up, output_problem
+from swarmharness.log_lines import log_handler
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("node_command", "Start, stop and look at a node."),
@@ -82,7 +84,7 @@ def _root(
     ] = False,
 ) -> None:
     """Run AI models together: idle devices become one swarm, without a central server."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(handlers=[log_handler(sys.stderr, time.monotonic)])
     _LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 

@@ -28,6 +28,7 @@ from swarmharness.credit.terms import TaskTerms, settlement_body, sole_game_text
 from swarmharness.credit.writer import ChainWriter
 from swarmharness.errors import DeadlineError, InputError, ProtocolError, SwarmError, UnavailableError
 from swarmharness.identity import PeerId
+from swarmharness.log_lines import by_peers
 from swarmharness.network.ports import PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
@@ -179,10 +180,10 @@ class Payer:
         try:
             await self._exchange(settlement, SETTLE_TIMEOUT_S)
         except (UnavailableError, DeadlineError) as error:
-            _log.info("settlement with %s is tried again later: %s", settlement.body.worker, error)
+            _log.info("settlement with %s is tried again later: %s", settlement.body.worker, error, extra=by_peers())
             self._postpone(settlement, attempts + 1)
         except SwarmError as error:
-            _log.warning("settlement with %s failed: %s", settlement.body.worker, error)
+            _log.warning("settlement with %s failed: %s", settlement.body.worker, error, extra=by_peers())
         finally:
             self._settled_one()
 

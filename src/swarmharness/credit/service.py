@@ -25,6 +25,7 @@ from swarmharness.credit.terms import TaskTerms
 from swarmharness.credit.writer import ChainWriter
 from swarmharness.errors import RefusedError, SwarmError
 from swarmharness.identity import PeerId, Signer
+from swarmharness.log_lines import by_peers
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
@@ -182,7 +183,7 @@ class CreditService:
     def _on_fork(self, proof: ForkProof) -> None:
         self.refused[FORK] += 1
         self.ban(proof.signer)
-        _log.warning("%s signed two histories; the proof is kept", proof.signer)
+        _log.warning("%s signed two histories; the proof is kept", proof.signer, extra=by_peers())
         for listener in self._fork_listeners:
             listener(proof)
 

@@ -18,19 +18,19 @@ from libp2p.abc import IMuxedConn, INetConn, INetStream
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
 from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.exceptions import LifecycleError
 from libp2p.tools.anyio_service.trio_manager import TrioManager
 
+from swarmharness.log_lines import by_peers
 from swarmharness.refusals import Reason, Refusals
 
 _LOG = logging.getLogger(__name__)
 BACK_OFF_FIRST_S, BACK_OFF_MOST_S = 0.5, 60.0
 STEADY_S = 300.0
 """A service that ran so long starts again without a long rest."""
-_LOG_EVERY_S = 60.0
-_KINDS_MAX = 256
 _CLOSE_S = 1.0
 _ORDINARY = (
     IOException,
@@ -51,17 +51,27 @@ class Fence:
 
     def __init__(self, refused: Refusals) -> None:
         self._refused = refused
-        self._logged_s: dict[tuple[str, str, str], float] = {}
 
     @contextmanager
-    def around(self, place: str, what: str = "", tell: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Let no fault of the block out, but cancellation; `tell` is called after one, and after an ordinary end."""
+    def around(
+        self,
+        place: str,
+        what: str = "",
+        tell: Callable[[], None] = lambda: None,
+        *,
+        peer_id: str = "",
+        host: str = "",
+    ) -> Iterator[None]:
+        """Let no fault of the block out, but cancellation; `tell` is called after one, and after an ordinary end.
+
+        `peer_id` or `host` is whom it concerns.
+        """
         try:
             yield
         except BaseException as error:
             faults, rest = _split(error)
             if faults is not None:
-                self._note(place, what, faults)
+                self._note(place, what, faults, peer_id, host)
                 tell()
             if rest is not None:
                 raise rest from None
@@ -71,7 +81,7 @@ class Fence:
 
         async def fenced(stream: INetStream) -> None:
             failed = trio.Event()
-            with self.around("stream", tell=failed.set):
+            with self.around("stream", tell=failed.set, peer_id=_peer_of(stream)):
                 await handler(stream)
             if failed.is_set():
                 with self.around("stream", "reset"), trio.move_on_after(_CLOSE_S):
@@ -81,10 +91,10 @@ class Fence:
 
     async def run_task(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
         """Run what a service of libp2p starts beside itself; a task of a connection that fails ends that connection."""
-        failed = trio.Event()
-        with self.around("task", getattr(function, "__qualname__", "") or type(function).__name__, failed.set):
+        failed, owner = trio.Event(), getattr(function, "__self__", None)
+        name = getattr(function, "__qualname__", "") or type(function).__name__
+        with self.around("task", name, failed.set, peer_id=_peer_of(owner)):
             await function(*arguments)
-        owner = getattr(function, "__self__", None)
         if failed.is_set() and isinstance(owner, INetConn | IMuxedConn):
             with self.around("task", "close"), trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
                 await owner.close()
@@ -123,21 +133,15 @@ class Fence:
         """Return what libp2p may start tasks in as it does in `nursery`."""
         return FencedNursery(nursery, self)
 
-    def _note(self, place: str, what: str, faults: Exception) -> None:
+    def _note(self, place: str, what: str, faults: Exception, peer_id: str, host: str) -> None:
         causes = list(_leaves(faults))
         cause = next((one for one in causes if not isinstance(one, _ORDINARY)), None)
         if cause is None and place != "service":
             _LOG.debug("a %s of libp2p ended (%s): %r", place, what, causes[0])
             return
-        self._refused.note(f"libp2p {place}")
-        kind, now_s = (place, what, type(cause or causes[0]).__name__), trio.current_time()
-        last_s = self._logged_s.pop(kind, None)
-        recent = last_s is not None and now_s < last_s + _LOG_EVERY_S
-        self._logged_s[kind] = last_s if last_s is not None and recent else now_s
-        while len(self._logged_s) > _KINDS_MAX:
-            del self._logged_s[next(iter(self._logged_s))]
-        if not recent:
-            _LOG.error("libp2p failed; only this %s ends (%s)", place, what or "no name", exc_info=faults)
+        self._refused.note(f"libp2p {place}", peer_id, host=host)
+        kind = by_peers(place, what, type(cause or causes[0]).__name__)
+        _LOG.error("libp2p failed; only this %s ends (%s)", place, what or "no name", exc_info=faults, extra=kind)
 
 
 class FencedNursery:
@@ -201,6 +205,12 @@ async def _cancel_at_end(manager: TrioManager, scope: trio.CancelScope) -> None:
     """End the block of a service that ended by itself."""
     await manager.wait_finished()
     scope.cancel()
+
+
+def _peer_of(owner: object) -> str:
+    """Return the peer at the other end of a stream or connection of libp2p; empty for anything else."""
+    peer_id = getattr(getattr(owner, "muxed_conn", owner), "peer_id", None)
+    return peer_id.to_base58() if isinstance(peer_id, ID) else ""
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -100,6 +100,10 @@ class Gate(Noise):  # type: ignore[misc]
         """Tell whether a peer has a connection."""
         return peer in self._links
 
+    def host_of(self, peer: str) -> str:
+        """Return the address from which a peer is connected, if it is."""
+        return next((link.remote_host for link in self._links.get(peer, ())), "")
+
     async def cut(self, peer: str) -> None:
         """Close every connection of a peer without a word."""
         for link in list(self._links.get(peer, ())):
@@ -229,8 +233,9 @@ def build_host(
     key_pair = create_new_key_pair(identity.seed)
     own_id = ID.from_pubkey(key_pair.public_key)
     limits = settings.limits
-    fence, links = Fence(refused), Links(limits, refused.note)
+    fence, links = Fence(refused), Links(limits, refused)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, links, permits=permits, known=known)
+    refused.host_of = gate.host_of
     connections_max = limits.connections_max + limits.half_open_max
     book = BookedPeerStore(
         own_id,

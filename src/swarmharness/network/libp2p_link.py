@@ -63,6 +63,8 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) and tcp else None
         self.local_host = _local_host(stream)
         """This machine's own address on the connection; empty if nobody can tell."""
+        self.remote_host = "" if not isinstance(stream, trio.SocketStream) else remote_host(stream)
+        """The address of the other end, as empty then."""
         self._on_close: list[Callable[[], None]] = []
 
     @classmethod
@@ -180,6 +182,14 @@ def websocket_stream(connection: Any) -> trio.abc.AsyncResource | None:
     """Return the transport stream inside libp2p's WebSocket connection, or None if its insides changed."""
     stream = getattr(getattr(connection, "_ws_connection", None), "_stream", None)
     return stream if isinstance(stream, trio.abc.AsyncResource) else None
+
+
+def remote_host(stream: trio.SocketStream) -> str:
+    """Return the address of the other end, or an empty text when it is gone already."""
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return ""
 
 
 def _local_host(stream: trio.abc.AsyncResource | None) -> str:

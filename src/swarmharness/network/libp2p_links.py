@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Hashable
+from collections.abc import AsyncIterator, Collection, Hashable
 from contextlib import asynccontextmanager
 
 import trio
 
-from swarmharness.network.libp2p_link import Link
+from swarmharness.network.libp2p_link import Link, remote_host
 from swarmharness.network.limits import Drop, Limits, Places
+from swarmharness.refusals import Refusals
 
 _WATCH_S = 1.0
 
@@ -16,11 +17,11 @@ _WATCH_S = 1.0
 class Links:
     """Every open connection of a node, also those that have not shaken hands yet, and the places that they take."""
 
-    def __init__(self, limits: Limits, refuse: Callable[[str], None]) -> None:
+    def __init__(self, limits: Limits, refused: Refusals) -> None:
         self._open: dict[Hashable, Link] = {}
         self._streams: dict[Hashable, trio.SocketStream] = {}
         self._places = Places(limits)
-        self._refuse = refuse
+        self._refused = refused
 
     def __len__(self) -> int:
         return len(self._open)
@@ -32,17 +33,20 @@ class Links:
     @asynccontextmanager
     async def accepted(self, stream: trio.SocketStream) -> AsyncIterator[bool]:
         """Hold a place for what was accepted; yields False if there is none, and then it has to be closed."""
-        drop, victim = self._places.arrive(stream, remote_host(stream), trio.current_time())
+        host = remote_host(stream)
+        drop, victim = self._places.arrive(stream, host, trio.current_time())
         if drop is None:
             self._streams[stream] = stream
             if victim is not None:
                 await self._drop(victim, Drop.HALF_OPEN)
         else:
-            self._refuse(drop)
+            self._refused.note(drop, host=host)
         try:
             yield drop is None
         finally:
             self._streams.pop(stream, None)
+            if self._places.is_half_open(stream):
+                self._refused.note(Drop.BROKEN, host=host)
             self._places.leave(stream)
 
     def add(self, link: Link) -> Link:
@@ -57,7 +61,7 @@ class Links:
         """Note who is at the other end; returns whether the connection may stay."""
         drop, victim = self._places.secured(link.key, peer_id, trio.current_time(), known=known)
         if drop is not None:
-            self._refuse(drop)
+            self._note(link.key, drop)
         if victim is not None:
             await self._drop(victim, Drop.FULL)
         return drop is None
@@ -90,7 +94,7 @@ class Links:
 
     async def _drop(self, key: Hashable, drop: Drop) -> None:
         if drop is not Drop.IDLE:
-            self._refuse(drop)
+            self._note(key, drop)
         self._places.leave(key)
         await self._cut(key)
 
@@ -101,14 +105,10 @@ class Links:
         elif key in self._streams:
             await trio.aclose_forcefully(self._streams[key])
 
+    def _note(self, key: Hashable, drop: Drop) -> None:
+        peer_id, host = self._places.whose(key)
+        self._refused.note(drop, peer_id, host=host)
+
     def _forget(self, key: Hashable) -> None:
         self._open.pop(key, None)
         self._places.leave(key)
-
-
-def remote_host(stream: trio.SocketStream) -> str:
-    """Return the address of the other end, or an empty text when it is gone already."""
-    try:
-        return str(stream.socket.getpeername()[0])
-    except OSError:
-        return ""

@@ -14,6 +14,7 @@ from libp2p.utils.multiaddr_utils import extract_ip_from_multiaddr
 from multiaddr import Multiaddr
 
 from swarmharness.network.libp2p_fence import Fence
+from swarmharness.network.libp2p_link import remote_host
 
 _PAUSE_S = 0.1
 """After an accept that failed: most often there are no descriptors, and others have to close theirs first."""
@@ -74,7 +75,7 @@ class Listener(IListener):  # type: ignore[misc]
 
     async def _own(self, stream: trio.SocketStream) -> None:
         try:
-            with self._fence.around("listener"):
+            with self._fence.around("listener", host=remote_host(stream)):
                 await self._serve(stream)
         finally:
             stream.socket.close()

@@ -10,10 +10,11 @@ import trio
 
 from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError, RefusedError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.log_lines import by_peers
 from swarmharness.network.background import Background
 from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
 from swarmharness.network.channel import DUPLICATE, Channel
-from swarmharness.network.handlers import Handlers
+from swarmharness.network.handlers import Handlers, Refuse
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_lean import LeanStream
@@ -91,7 +92,7 @@ class Sessions:
         except SwarmError as error:
             dial.error = error
         except Exception as error:  # libp2p raises many kinds; none may end the node
-            _LOG.warning("opening a channel to %s failed", peer_id, exc_info=error)
+            _LOG.warning("opening a channel to %s failed", peer_id, exc_info=error, extra=by_peers())
             dial.error = PeerLostError(f"cannot reach {peer_id}: {type(error).__name__}")
         finally:
             del self._dials[peer_id]
@@ -122,7 +123,7 @@ class Sessions:
         except Exception as error:
             if not started:
                 raise
-            _LOG.error("the channel to %s failed", peer_id, exc_info=error)
+            _LOG.error("the channel to %s failed", peer_id, exc_info=error, extra=by_peers())
 
     async def on_channel_stream(self, stream: Any) -> None:
         """Serve a channel that the peer opened; runs in a task of libp2p, so no exception may escape."""
@@ -132,7 +133,7 @@ class Sessions:
         except SwarmError:
             pass  # the handshake failed, and that was counted
         except Exception as error:
-            _LOG.error("the channel from %s failed", peer_id, exc_info=error)
+            _LOG.error("the channel from %s failed", peer_id, exc_info=error, extra=by_peers())
 
     async def _run(
         self, stream: Any, peer_id: PeerId, *, opened_here: bool, started: Callable[[Channel], None]
@@ -146,7 +147,7 @@ class Sessions:
             self._handlers,
             self._settings.channel,
             bulk=shared.bulk,
-            refuse=self._refused.note,
+            refuse=self._refuse_of(peer_id),
             first_request_id=self._randomness.below(2**32),
         )
         serving = False
@@ -239,7 +240,7 @@ class Sessions:
             except PeerLostError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
-        return BulkExchange(open_stream, self._settings.bulk, self._bulk_memory, self._refused.note)
+        return BulkExchange(open_stream, self._settings.bulk, self._bulk_memory, self._refuse_of(peer_id))
 
     async def on_bulk_stream(self, stream: Any) -> None:
         """Give a payload's stream to whoever expects it; runs in a task of libp2p, so no exception may escape."""
@@ -249,10 +250,13 @@ class Sessions:
             if shared is not None and self._permits(peer_id):
                 await shared.bulk.accept(LeanStream(stream))
             else:
-                self._refused.note("bulk stream")
+                self._refused.note("bulk stream", peer_id)
                 await stream.reset()
         except Exception as error:
-            _LOG.error("a bulk stream of %s failed", peer_id, exc_info=error)
+            _LOG.error("a bulk stream of %s failed", peer_id, exc_info=error, extra=by_peers())
+
+    def _refuse_of(self, peer_id: PeerId) -> Refuse:
+        return lambda reason: self._refused.note(reason, peer_id)
 
     def _check_permitted(self, peer_id: PeerId) -> None:
         if not self._permits(peer_id):

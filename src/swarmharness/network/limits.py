@@ -44,6 +44,8 @@ class Drop(StrEnum):
     """All places are taken by connections that are of more use."""
     SLOW = "connection: no handshake"
     """It did not prove who it is in time."""
+    BROKEN = "connection: broken handshake"
+    """It ended before it proved who it is: the other side left, or said what nobody understands."""
     SILENT = "connection: no hello"
     """It said neither hello nor anything else of use in time."""
     IDLE = "connection: idle"
@@ -173,6 +175,16 @@ class Places:
             elif now_s - place.used_s >= limits.idle_timeout_s:
                 found.append((key, Drop.IDLE))
         return found
+
+    def is_half_open(self, key: Hashable) -> bool:
+        """Tell whether a connection is there and has not proven yet who is at its other end."""
+        place = self._places.get(key)
+        return place is not None and place.half_open
+
+    def whose(self, key: Hashable) -> tuple[str, str]:
+        """Return the peer and the address at the other end, as far as they are known."""
+        place = self._places.get(key)
+        return ("", "") if place is None else (place.peer_id, place.host)
 
     def counts(self) -> dict[str, int]:
         """Return how many connections there are, by stage."""

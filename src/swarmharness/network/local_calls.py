@@ -8,6 +8,7 @@ import trio
 
 from swarmharness.errors import DeadlineError, ProtocolError, SwarmError, error_from_kind, leaf
 from swarmharness.identity import PeerId
+from swarmharness.log_lines import by_peers
 from swarmharness.network.handlers import Handlers, Refuse
 from swarmharness.network.ports import Request
 from swarmharness.network.serving import MALFORMED, told_to_peer
@@ -36,5 +37,5 @@ async def serve_call(peer_id: PeerId, handlers: Handlers, request: Request, refu
             raise error_from_kind(
                 cause.kind, str(cause) if peer_id == request.peer_id else told_to_peer(cause, request.method)
             ) from None
-        _LOG.error("the handler of %r at %s failed", request.method, peer_id, exc_info=error)
+        _LOG.error("the handler of %r at %s failed", request.method, peer_id, exc_info=error, extra=by_peers())
         raise SwarmError(f"the peer failed internally in {request.method!r}: its log says why") from None

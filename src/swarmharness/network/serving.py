@@ -11,6 +11,7 @@ import trio
 
 from swarmharness.errors import DeadlineError, ErrorKind, ProtocolError, RefusedError, SwarmError, leaf, public_text
 from swarmharness.identity import PeerId
+from swarmharness.log_lines import by_peers
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.ports import Request
 from swarmharness.network.settings import ChannelSettings
@@ -202,7 +203,7 @@ class Serving:
         if isinstance(cause, SwarmError):
             kind, message = int(cause.kind), str(cause) if self._settings.own_user else told_to_peer(cause, method)
         else:
-            _LOG.error("the handler of %r failed", method, exc_info=error)
+            _LOG.error("the handler of %r failed", method, exc_info=error, extra=by_peers())
             kind, message = int(ErrorKind.INTERNAL), f"the peer failed internally in {method!r}: its log says why"
         self._outbox.send(encode_error(request_id, kind, message))
 
@@ -219,5 +220,5 @@ def told_to_peer(error: SwarmError, method: str) -> str:
     """Return what the caller of a method is told; what it is not told is logged, because the text says so."""
     text = public_text(error)
     if text != str(error):
-        _LOG.warning("a peer's call of %r failed: %s", method, error)
+        _LOG.warning("a peer's call of %r failed: %s", method, error, extra=by_peers())
     return text

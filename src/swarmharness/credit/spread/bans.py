@@ -15,6 +15,7 @@ from swarmharness.credit.spread.neighbourhood import short_id, short_ids
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import ProtocolError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.log_lines import by_peers
 from swarmharness.network.ports import Broadcast
 from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.ports import Clock
@@ -121,7 +122,7 @@ class Bans:
         except ProtocolError:
             self._refused[SpreadProblem.MALFORMED] += 1
         except SwarmError as error:
-            _log.warning("a fork proof could not be kept: %s", error)
+            _log.warning("a fork proof could not be kept: %s", error, extra=by_peers())
         return False
 
     def _ban(self, proof: ForkProof) -> None:
@@ -129,6 +130,8 @@ class Bans:
         if proof.signer == self._me:
             _log.error("this node's own key signed two histories: other nodes serve it no more; start with a new key")
             return
-        _log.warning("%s signed two histories; the proof is kept, and it is served no more", proof.signer)
+        _log.warning(
+            "%s signed two histories; the proof is kept, and it is served no more", proof.signer, extra=by_peers()
+        )
         for listener in self.listeners:
             listener(proof.signer)

@@ -29,6 +29,7 @@ from swarmharness.credit.spread.shows import Shows
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import DeadlineError, ProtocolError, SwarmError
 from swarmharness.identity import PeerId
+from swarmharness.log_lines import by_peers
 from swarmharness.network.ports import Broadcast, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
@@ -237,7 +238,7 @@ class SpreadService:
             again = not outcome.complete or (bool(outcome.received) and near.interests() != before)
         except ProtocolError as error:
             self.refused[SpreadProblem.BROKEN_ANSWER] += 1
-            _log.info("the reconciliation with %s was broken off: %s", peer, error)
+            _log.info("the reconciliation with %s was broken off: %s", peer, error, extra=by_peers())
         except SwarmError as error:
             _log.debug("the reconciliation with %s was broken off: %s", peer, error)
         finally:

@@ -14,6 +14,7 @@ from swarmharness.identity import PeerId
 from swarmharness.jobs.verification import reputation
 from swarmharness.jobs.verification.policy import VerificationSettings, batch_tasks
 from swarmharness.jobs.verification.reputation import Reputation, Reputations, Whose, whole
+from swarmharness.log_lines import by_peers
 from swarmharness.ports import Clock, SteadyTime
 from swarmharness.registry.models import ModelKey, model_key
 from swarmharness.routing.router import Router
@@ -119,7 +120,12 @@ class Standings:
         if after.strikes > before.strikes:
             shunned_s = after.shunned_until_s - self._now_s()
             _log.warning(
-                "%s gave a wrong answer for %s (%s): shunned for %d s", peer_id, model.skill, reason, shunned_s
+                "%s gave a wrong answer for %s (%s): shunned for %d s",
+                peer_id,
+                model.skill,
+                reason,
+                shunned_s,
+                extra=by_peers(),
             )
         if self._router is not None:
             self._router.note_invalid(peer_id, model, 0, reason)
