@@ -22,10 +22,10 @@ DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 YAMUX = Struct("!BBHII")
 _NOISE_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
-_SIGNED_PREFIX = b"noise-libp2p-static-key:"
+SIGNED_PREFIX = b"noise-libp2p-static-key:"
 _NOISE_BYTES_MAX = 65_519
 _STATIC = X25519PrivateKey.generate()
-_STATIC_PUBLIC = _STATIC.public_key().public_bytes_raw()
+STATIC_PUBLIC = _STATIC.public_key().public_bytes_raw()
 
 
 class RawPeer:
@@ -86,16 +86,19 @@ class RawPeer:
 
     # -- the way up -----------------------------------------------------------------------------------------------
 
-    async def secure(self, prologue: bytes = b"") -> None:
-        """Agree on Noise and shake hands as the initiator; raises ConnectionError if the node hangs up."""
+    async def secure(self, prologue: bytes = b"", payload: bytes = b"") -> None:
+        """Agree on Noise and shake hands as the initiator; raises ConnectionError if the node hangs up.
+
+        `payload` replaces what proves the identity.
+        """
         await self.stream.send_all(line("/multistream/1.0.0") + line("/noise"))
         await self._expect_line("/multistream/1.0.0", self.exactly)
         await self._expect_line("/noise", self.exactly)
         shake = Handshake(prologue)
         await self.send_noise(shake.first())
         shake.second(await self.read_noise())
-        signature = self.identity.sign(_SIGNED_PREFIX + _STATIC_PUBLIC)
-        await self.send_noise(shake.third(field(1, self.public_key) + field(2, signature)))
+        signature = self.identity.sign(SIGNED_PREFIX + STATIC_PUBLIC)
+        await self.send_noise(shake.third(payload or field(1, self.public_key) + field(2, signature)))
         self._send, self._receive = shake.split()
 
     async def multiplex(self) -> None:
@@ -235,7 +238,7 @@ class Handshake:
     def third(self, payload: bytes) -> bytes:
         """Return `-> s, se` with the payload."""
         assert self._their_ephemeral is not None
-        sealed_static = self._seal(_STATIC_PUBLIC)
+        sealed_static = self._seal(STATIC_PUBLIC)
         self._mix_key(_STATIC.exchange(self._their_ephemeral))
         return sealed_static + self._seal(payload)
 

@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import libp2p.crypto.serialization as libp2p_keys
 import libp2p.network.connection.swarm_connection as libp2p_connection
 import libp2p.network.swarm as libp2p_swarm
 import trio
 from libp2p import create_new_x25519_key_pair
-from libp2p.abc import INetStream, IRawConnection, ISecureConn
+from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.keys import KeyPair, PrivateKey
-from libp2p.custom_types import StreamHandlerFn, TProtocol
-from libp2p.host.basic_host import BasicHost
-from libp2p.kad_dht.common import PROTOCOL_ID as KAD_PROTOCOL
+from libp2p.crypto.keys import KeyPair, KeyType, PrivateKey
+from libp2p.custom_types import TProtocol
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.swarm import Swarm
@@ -31,18 +30,15 @@ from multiaddr import Multiaddr
 
 from swarmharness.identity import Identity
 from swarmharness.network.libp2p_fence import Fence
+from swarmharness.network.libp2p_fenced_host import FencedHost
 from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
+from swarmharness.network.libp2p_lines import install_lines
 from swarmharness.network.libp2p_link import Link
 from swarmharness.network.libp2p_links import Links
 from swarmharness.network.libp2p_peer_store import BookedPeerStore
 from swarmharness.network.libp2p_transports import WatchedTcp, WatchedWebsocket
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.refusals import Refusals
-
-CHANNEL_PROTOCOL = TProtocol("/swarmharness/channel/1")
-BULK_PROTOCOL = TProtocol("/swarmharness/bulk/1")
-_OF_USE = frozenset({CHANNEL_PROTOCOL, BULK_PROTOCOL, KAD_PROTOCOL})
-"""Protocols for which a connection is kept: not ping, not identify, and not broadcasts, which every peer offers."""
 
 
 class Gate(Noise):  # type: ignore[misc]
@@ -116,48 +112,6 @@ class Gate(Noise):  # type: ignore[misc]
             self.left(peer)
 
 
-class FencedHost(BasicHost):  # type: ignore[misc]
-    """libp2p's host, whose handlers and tasks end nothing but what they belong to."""
-
-    def __init__(self, swarm: Swarm, fence: Fence, links: Links, **more: Any) -> None:
-        self._fence = fence
-        self._all = links
-        self._handle = fence.stream_handler(super()._swarm_stream_handler)
-        super().__init__(swarm, **more)
-
-    async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
-        await self._handle(net_stream)
-
-    def set_stream_handler(self, protocol_id: TProtocol, stream_handler: StreamHandlerFn) -> None:
-        """Serve a protocol; a connection on which somebody speaks one that is of use here is kept a while."""
-
-        async def handle(stream: INetStream) -> None:
-            self._note_use(stream)
-            try:
-                await stream_handler(stream)
-            finally:
-                self._note_use(stream)
-
-        super().set_stream_handler(protocol_id, handle if protocol_id in _OF_USE else stream_handler)
-
-    async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
-        """See `IHost`."""
-        stream = await super().new_stream(peer_id, protocol_ids)
-        if not _OF_USE.isdisjoint(protocol_ids):
-            self._note_use(stream)
-        return stream
-
-    def _note_use(self, stream: Any) -> None:
-        link = getattr(getattr(stream.muxed_conn, "secured_conn", None), "link", None)
-        if link is not None:
-            self._all.used(link)
-
-    async def _identify_peer(self, peer_id: ID, *, reason: str) -> None:
-        """Ask a peer who it is; runs as a task of the event loop itself, which ends with whatever escapes."""
-        with self._fence.around("task", "identify"):
-            await super()._identify_peer(peer_id, reason=reason)
-
-
 class NoAutoConnector(AutoConnector):  # type: ignore[misc]
     """Does nothing: with any watermark that also stops pruning, libp2p's own would dial everybody it knows of."""
 
@@ -175,12 +129,15 @@ def link_of(conn: Any) -> Link | None:
 
 
 def tune_libp2p(*, verbose: bool) -> None:
-    """Change what libp2p 0.8.1 keeps in modules: a needless wait of 250 ms in every dial,
-    and its logging.
+    """Change what libp2p 0.8.1 keeps in modules: a needless wait of 250 ms in every dial, lines without end, kinds of
+    keys that no peer id here has, and its logging.
 
     The names are private; `test_libp2p_canary.py` fails when they go away.
     """
     libp2p_swarm._HAPPY_EYEBALLS_DELAY = 0.0
+    install_lines()
+    for kind in (KeyType.RSA, KeyType.Secp256k1):  # a signature under a chosen RSA key takes 20 ms to check
+        libp2p_keys.key_type_to_public_key_deserializer.pop(kind.value, None)
     level = logging.DEBUG if verbose else logging.CRITICAL
     for name in ("libp2p", "multiaddr", "trio-websocket"):
         logging.getLogger(name).setLevel(level)
@@ -268,6 +225,8 @@ def build_host(
         swarm,
         fence,
         links,
+        settings.streams,
+        refused,
         addrs_factory=lambda bound: [Multiaddr(address) for address in addresses()],
         disable_identify_address_discovery=True,
     )

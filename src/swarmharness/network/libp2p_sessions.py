@@ -16,9 +16,9 @@ from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
 from swarmharness.network.channel import DUPLICATE, Channel
 from swarmharness.network.handlers import Handlers, Refuse
 from swarmharness.network.libp2p_dial import Dialler
-from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_lean import LeanStream
 from swarmharness.network.libp2p_links import Links
+from swarmharness.network.libp2p_streams import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.peers import Peers
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.ports import Randomness

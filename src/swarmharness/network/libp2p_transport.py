@@ -19,8 +19,9 @@ from swarmharness.network.handlers import Handlers
 from swarmharness.network.interfaces import read_hosts
 from swarmharness.network.libp2p_dial import Dialler
 from swarmharness.network.libp2p_fence import Fence
-from swarmharness.network.libp2p_host import BULK_PROTOCOL, CHANNEL_PROTOCOL, build_host
+from swarmharness.network.libp2p_host import build_host
 from swarmharness.network.libp2p_sessions import Sessions
+from swarmharness.network.libp2p_streams import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.local_calls import call_own_handler
 from swarmharness.network.own_addresses import OwnAddresses
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from swarmharness.identity import PeerId
 from swarmharness.network.limits import Limits
+from swarmharness.network.stream_places import StreamLimits
 from swarmharness.protocol.frame import HEADER_BYTES, METHOD_BYTES_MAX
 from swarmharness.protocol.handshake import WINDOW_BYTES_LEAST, WINDOW_BYTES_MOST
 
@@ -93,6 +94,7 @@ class NetworkSettings:
     configured: frozenset[PeerId] = frozenset()
     """Peers that the owner named: bootstrap nodes, invites, the allow list. What is known of them is never evicted."""
     limits: Limits = field(default_factory=Limits)
+    streams: StreamLimits = field(default_factory=StreamLimits)
     channel: ChannelSettings = field(default_factory=ChannelSettings)
     bulk: BulkSettings = field(default_factory=BulkSettings)
     dial_timeout_s: float = 8.0

@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 
 from swarmharness.network.limits import Limits
 from swarmharness.node.config_schema import key
+from swarmharness.node.config_streams import StreamsConfig
 
 _LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsConfig:
+class LimitsConfig(StreamsConfig):
     """`[limits]`."""
 
     connections_max: int = key(

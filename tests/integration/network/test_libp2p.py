@@ -15,7 +15,7 @@ import trio
 
 from swarmharness.errors import ConfigurationError, DeadlineError, PeerLostError
 from swarmharness.network import libp2p_transport
-from swarmharness.network.libp2p_host import CHANNEL_PROTOCOL
+from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.own_addresses import Hosts
 from swarmharness.network.ports import PeerAddress, PeerEvent, Request

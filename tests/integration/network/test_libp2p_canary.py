@@ -7,17 +7,23 @@ import logging
 import subprocess
 import sys
 
+import libp2p.crypto.serialization as libp2p_keys
+import libp2p.host.basic_host as libp2p_basic_host
 import libp2p.network.connection.swarm_connection as libp2p_connection
 import libp2p.network.swarm as libp2p_swarm
+import libp2p.protocol_muxer.generic_selector as libp2p_selector
 import trio
+from libp2p.crypto.keys import KeyType
 from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.security.pnet.psk_conn import PskConn
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.transport.websocket.transport import WebsocketTransport
 
-from swarmharness.network.libp2p_host import CHANNEL_PROTOCOL, NoAutoConnector
+from swarmharness.network.libp2p_host import NoAutoConnector
 from swarmharness.network.libp2p_lean import LeanSession, LeanStream, LeanYamux
+from swarmharness.network.libp2p_lines import Lines, install_lines
 from swarmharness.network.libp2p_link import Link, websocket_stream
+from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
 from swarmharness.network.settings import NetworkSettings
 from tests.integration.network.worlds import address_of, libp2p_world
 
@@ -29,6 +35,18 @@ def test_the_happy_eyeballs_delay_is_where_the_adapter_sets_it() -> None:
 
 def test_the_connection_logs_through_a_name_that_the_adapter_replaces() -> None:
     assert "logging.debug(" in inspect.getsource(libp2p_connection.SwarmConn.close)
+
+
+def test_every_negotiation_of_libp2p_reads_bounded_lines() -> None:
+    install_lines()
+    for module in (libp2p_basic_host, libp2p_selector):
+        assert module.MultiselectCommunicator is Lines
+        assert "MultiselectCommunicator(" in inspect.getsource(module)
+
+
+def test_the_keys_that_libp2p_works_out_are_in_the_table_that_the_adapter_shortens() -> None:
+    assert "key_type_to_public_key_deserializer[" in inspect.getsource(libp2p_keys.deserialize_public_key)
+    assert KeyType.Ed25519.value in libp2p_keys.key_type_to_public_key_deserializer
 
 
 def test_the_websocket_transport_keeps_a_list_that_the_adapter_empties() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import trio
 from libp2p.custom_types import TProtocol
-from libp2p.host.basic_host import BasicHost
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.peer.id import ID
 
@@ -137,7 +136,7 @@ async def test_a_notifee_that_fails_costs_nothing() -> None:
 async def test_an_identification_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with pair() as two:
         host = two.node.host
-        monkeypatch.setattr(BasicHost, "_identify_peer", fail)
+        monkeypatch.setattr(host._introductions, "learn", fail)
         host.get_peerstore().clear_peerdata(two.other_id)
         host._identified_peers.clear()
         host._identify_inflight.clear()
