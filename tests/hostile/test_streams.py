@@ -83,7 +83,7 @@ async def test_a_crowd_of_silent_streams_keeps_nobody_out() -> None:
     limits = replace(LIMITS, negotiating_max=6, negotiating_per_peer_max=4)
     async with node_with(limits) as node, attacker_of(node, 1) as first, attacker_of(node, 2) as second:
         oldest = [await first.open_stream() for _ in range(4)]
-        while node.host.streams.counts()["negotiating"] < 4:  # type: ignore[attr-defined]
+        while node.host.streams.counts()["negotiating"] < 4:
             await trio.sleep(0.01)
         for _ in range(4):
             await second.open_stream()
