@@ -67,7 +67,7 @@ ACTIONS = {
     "bulk size": Action.STREAM,
     "bulk stream": Action.STREAM,
     "digest": Action.STREAM,
-    "frame": Action.STREAM,
+    "frame": Action.CONNECTION,
     "libp2p listener": Action.CONNECTION,
     "libp2p stream": Action.STREAM,
     "libp2p task": Action.CONNECTION,
@@ -190,7 +190,7 @@ def _usual(reason: str) -> Action:
     return ACTIONS.get(reason, Action.CONNECTION if reason.startswith(_CONNECTION) else Action.REFUSED)
 
 
-def shown(text: str) -> str:
+def shown(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
     """Return a text as one line that a terminal may be shown: it may hold what a peer wrote."""
-    line = " ".join(text.split())[:TEXT_CHARS_MAX]
+    line = " ".join(text[: 4 * chars_max].split())[:chars_max]
     return line if line.isprintable() else "".join(one if one.isprintable() else "?" for one in line)

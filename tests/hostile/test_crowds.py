@@ -83,8 +83,8 @@ async def can_meet(node: NodeProcess, identity: Identity = FRIEND) -> None:
         await transport.connect(PeerId(node.peer_id), timeout_s=20)
 
 
-async def say_hello(peer: RawPeer) -> None:
-    """Open a channel as our own nodes do, and return when the node has said hello too."""
+async def say_hello(peer: RawPeer) -> int:
+    """Open a channel as our own nodes do, and return its stream's number when the node has said hello too."""
     hello = encode_frame(FrameKind.HELLO, 0, codec.encode(Hello((CHANNEL_VERSION,), "raw", WINDOW_BYTES_LEAST)))
     number = await peer.open_stream("/swarmharness/channel/1")
     await peer.send_frame(DATA, 0, number, hello)
@@ -92,6 +92,7 @@ async def say_hello(peer: RawPeer) -> None:
     while received.count(b"swarmharness") < 2:  # in the name of the protocol, and in the hello
         kind, _, stream, _, body = await peer.read_frame()
         received += body if kind == DATA and stream == number else b""
+    return number
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def test_a_refusal_concerns_a_peer_or_an_address_or_nobody_and_says_what_was_don
     now.now_us = 30_000_000
     assert [(row["from"], row["reason"], row["action"]) for row in refusals.attack_rows(1_000)] == [
         ("192.0.2.0/24", "connection: no hello", "connection closed"),
-        ("a", "frame", "stream reset"),
+        ("a", "frame", "connection closed"),
         ("b", "oversized", "refused"),
         ("c", "pings", "slowed"),
     ]

@@ -11,7 +11,7 @@ import typer
 
 from swarmharness.cli.credit_files import database_of
 from swarmharness.cli.credit_format import credits_text, moment
-from swarmharness.cli.options import DataDirOption, JsonOption, print_json, print_table
+from swarmharness.cli.options import DataDirOption, JsonOption, print_json, print_table, say
 
 TOP_MAX = 10_000
 
@@ -58,9 +58,9 @@ def explain(
     if json:
         print_json(answer)
         return
-    print(f"receipt    {answer['receipt']}")
+    say(f"receipt    {answer['receipt']}")
     for problem in answer["problems"]:
-        print(f"problem    {problem}")
+        say(f"problem    {problem}")
     if "state" in answer:
         _print_receipt(answer)
         _print_attribution(answer)
@@ -72,21 +72,21 @@ def _print_receipt(answer: Mapping[str, Any]) -> None:
     amount = credits_text(answer["share_microcredits"])
     if answer["state"] == "receipt":
         counts = f"counts {credits_text(answer['counts_microcredits'])} now, and nothing from "
-        print(f"state      both signatures are here: it {counts}{moment(answer['expires_us'])} UTC on")
+        say(f"state      both signatures are here: it {counts}{moment(answer['expires_us'])} UTC on")
     else:
         print("state      a signature is missing, so it counts nothing")
-    print(f"moves      {amount} from {answer['requester']}{you.get('requester', '')}")
-    print(f"           {' ' * len(amount)}   to {answer['worker']}{you.get('worker', '')}")
-    print(f"for        {answer['items']} items of {answer['skill']}, {answer['service_us'] / 1000:.1f} ms of service")
-    print(f"tasks      {', '.join(answer['tasks'])}")
-    print(f"hour       from {moment(answer['began_us'])} UTC (epoch {answer['epoch']})")
-    print(f"kept since {moment(answer['stored_us'])} UTC")
+    say(f"moves      {amount} from {answer['requester']}{you.get('requester', '')}")
+    say(f"           {' ' * len(amount)}   to {answer['worker']}{you.get('worker', '')}")
+    say(f"for        {answer['items']} items of {answer['skill']}, {answer['service_us'] / 1000:.1f} ms of service")
+    say(f"tasks      {', '.join(answer['tasks'])}")
+    say(f"hour       from {moment(answer['began_us'])} UTC (epoch {answer['epoch']})")
+    say(f"kept since {moment(answer['stored_us'])} UTC")
 
 
 def _print_attribution(answer: Mapping[str, Any]) -> None:
     made = answer["attribution"]
     if made["game"] is not None:
-        print(f"game       {made['game']} over {credits_text(answer['price_microcredits'])}: {made['rule']}")
+        say(f"game       {made['game']} over {credits_text(answer['price_microcredits'])}: {made['rule']}")
         rows = [
             (peer, credits_text(share), "this receipt" if peer == answer["worker"] else "")
             for peer, share in made["shares"].items()
@@ -94,11 +94,11 @@ def _print_attribution(answer: Mapping[str, Any]) -> None:
         print_table("", ("player", "share", ""), rows)
         how = f"sampled from {made['permutations']} permutations" if made["permutations"] else made["method"]
         verdict = "the receipt says the same" if made["matches"] else f"the receipt is wrong: {made['problem']}"
-        print(f"recomputed ({how}): {verdict}")
+        say(f"recomputed ({how}): {verdict}")
     elif "problem" in made:
-        print(f"game       {made['problem']}")
+        say(f"game       {made['problem']}")
     elif made["matches"] is None:
-        print(f"game       {answer['digests']['game']} is not here: its requester and its workers have it")
+        say(f"game       {answer['digests']['game']} is not here: its requester and its workers have it")
     elif made["matches"]:
         print("share      one worker did it, so its share is the whole price")
     else:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from swarmharness.cli.options import ConfigOption, DataDirOption, JsonOption, new_app, print_json
+from swarmharness.cli.options import ConfigOption, DataDirOption, JsonOption, new_app, print_json, say
 from swarmharness.errors import ErrorKind
 
 app = new_app()
@@ -24,9 +24,9 @@ def doctor(data_dir: DataDirOption = None, config: ConfigOption = None, json: Js
     for finding in examine(directory, config_path(directory, config)):
         findings.append(finding)
         if not json:
-            print(f"{finding.verdict:<4}  {finding.check}: {finding.detail}", flush=True)
+            say(f"{finding.verdict:<4}  {finding.check}: {finding.detail}")
             if finding.remedy:
-                print(f"      mend it: {finding.remedy}")
+                say(f"      mend it: {finding.remedy}")
     failed = sum(finding.verdict == "fail" for finding in findings)
     if json:
         print_json({"ok": failed == 0, "checks": [asdict(finding) for finding in findings]})

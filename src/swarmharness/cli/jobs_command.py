@@ -20,6 +20,7 @@ from swarmharness.cli.options import (
     print_fields,
     print_json,
     print_table,
+    say,
 )
 from swarmharness.cli.submit_command import (
     OPEN_TIMEOUT_S,
@@ -274,4 +275,4 @@ def _print_why(chunks: list[dict[str, Any]]) -> None:
             print(f"the chunk from input {chunk['first_index']} on: the reasons were not kept")
             continue
         for text in decision_text(chunk["why"]):
-            print(text)
+            say(text)

@@ -107,7 +107,9 @@ def status(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     if json:
         print_json(answer)
     else:
-        print_fields(_for_people(answer))
+        from swarmharness.cli.status_text import status_for_people
+
+        print_fields(status_for_people(answer))
 
 
 @app.command()
@@ -212,27 +214,6 @@ def uninstall_service(json: JsonOption = False) -> None:
         print_json({"event": "uninstalled", "unit": None if path is None else str(path)})
     else:
         print("no service is installed" if path is None else f"the service is gone ({path})", file=sys.stderr)
-
-
-def _for_people(status: dict[str, Any]) -> dict[str, Any]:
-    """Return what a person wants of a status: sentences by what they are about, and no figures behind them."""
-    registry = status["registry"]
-    return {
-        **status,
-        "work": {skill: work["text"] for skill, work in status["work"].items()},
-        "set_aside": {one["file"]: f"{one['holds']}; {one['advice']}" for one in status["set_aside"]},
-        "connections": _connections_text(status["connections"]),
-        "registry": {**registry, "problems": {one["subject"]: one["text"] for one in registry["problems"]}},
-        "refusals": [f"{one['reason']}, {one['count']} times: {one['text']}" for one in status["refusals"]],
-    }
-
-
-def _connections_text(connections: dict[str, Any]) -> str:
-    """Say how many there are, and how many were refused or dropped for which reason."""
-    dropped = {name.removeprefix("connection: "): count for name, count in connections["dropped"].items()}
-    stages = [f"{count} {stage.replace('_', '-')}" for stage, count in connections.items() if stage != "dropped"]
-    reasons = ", ".join(f"{count} for {name}" for name, count in dropped.items())
-    return ", ".join(stages) + (f"; refused or dropped: {reasons}" if reasons else "")
 
 
 def _checked_duration(text: str, parse: Callable[[str], int]) -> int:

@@ -7,11 +7,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from swarmharness.errors import ConfigurationError
+from swarmharness.text_bytes import visible
 
 WIDTH_PIPED = 100
 WIDTH_LEAST = 40
@@ -74,11 +75,13 @@ def print_json(value: Any) -> None:
 
 
 def json_text(value: Any, encoding: str | None) -> str:
-    r"""Return a value as one line of JSON, escaped where the encoding lacks a letter.
+    r"""Return a value as one line of JSON, escaped where the encoding lacks a letter or one would steer a terminal.
 
     A byte of a path that is no UTF-8 is the escape `\udc80` to `\udcff`, as Python has it: `os.fsencode` gives it back.
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() or _is_byte(one) else json.dumps(one)[1:-1] for one in text)
     try:
         text.encode(encoding or "utf-8")
         return text
@@ -126,9 +129,9 @@ def print_records(records: Sequence[Mapping[str, Any]]) -> None:
 
 def print_fields(fields: Mapping[str, Any], indent: str = "") -> None:
     """Print a mapping as aligned lines; nested mappings are indented, lists of mappings become tables."""
-    width = max([len(name) for name in fields], default=0)
+    width = max([len(one_line(name)) for name in fields], default=0)
     for name, value in fields.items():
-        label = name.replace("_", " ")
+        label = one_line(name.replace("_", " "))
         if isinstance(value, Mapping) and value:
             print(f"{indent}{label}:")
             print_fields(value, indent + "  ")
@@ -149,7 +152,23 @@ def _cell(value: object) -> str:
         return ", ".join(map(_cell, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """Return a text, which others may have written, on one line and without what would steer a terminal."""
+    return visible(" ".join(text.splitlines()))
+
+
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines for a person in which others may have written something."""
+    for line in lines:
+        print(one_line(line), file=file, flush=True)
+
+
+def _is_byte(letter: str) -> bool:
+    """Tell whether a letter stands for a byte that is no text, as Python has those of paths."""
+    return "\udc80" <= letter <= "\udcff"
 
 
 def _plain(value: object) -> object:

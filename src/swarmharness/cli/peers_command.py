@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swarmharness.cli.models_text import names_with_several, short
-from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
+from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table, say
 
 CLOCK_SKEW_S_MAX = 300
 """As in `registry.advert`, which a command does not import."""
@@ -26,10 +26,10 @@ def peers(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     if not any(not peer["local"] for peer in answer):
         print("this node knows no other peer yet; `swarmharness node start --join LINE` joins a swarm")
         for problem in call_node(data_dir, "node.status", {})["registry"]["problems"]:
-            print(f"{problem['subject']}: {problem['text']}")
+            say(f"{problem['subject']}: {problem['text']}")
     several = names_with_several(answer)
     for peer in answer:
-        print(_headline(peer))
+        say(_headline(peer))
         rows = [_row(skill, named=skill["skill"] in several) for skill in peer["skills"]]
         if rows:
             print_table("", COLUMNS, rows)

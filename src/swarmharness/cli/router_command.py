@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from swarmharness.cli.models_text import models_lines, short
-from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table
+from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_json, print_table, say
 
 SNAPSHOT_BYTES_MAX = 64 * 2**20
 ITEMS_MAX = 2**31
@@ -96,7 +96,7 @@ def why(
     if json:
         print_json(answer)
     else:
-        print("\n".join(decision_text(answer)))
+        say(*decision_text(answer))
 
 
 @app.command()
@@ -165,14 +165,14 @@ def _print_explanation(answer: dict[str, Any], json: bool) -> None:
         print_json(answer)
         return
     models = answer.get("models", ())  # a snapshot has none
-    print(f"{answer['skill']}, {answer['items']} item(s), form {answer['form']}; the best candidate first")
+    say(f"{answer['skill']}, {answer['items']} item(s), form {answer['form']}; the best candidate first")
     for text in models_lines(answer["skill"], models):
-        print(text)
+        say(text)
     for candidate in answer["candidates"]:
         _show(candidate, named=len(models) > 1)
     if not answer["candidates"]:
         print("no node is known that could be a candidate")
-    print(f"\n{answer['note']}")
+    say("", answer["note"])
 
 
 def _show(candidate: dict[str, Any], *, named: bool) -> None:
@@ -183,13 +183,13 @@ def _show(candidate: dict[str, Any], *, named: bool) -> None:
     if named and candidate["model_digest"]:
         name = f"{name} with {short(candidate['model_digest'])}"
     if candidate["position"] is None:
-        print(f"\n -  {name}: left out, {candidate['excluded']}")
+        say("", f" -  {name}: left out, {candidate['excluded']}")
         return
     head = f"{candidate['position']:2d}  {name}: utility {candidate['utility']:.4f}, "
-    print(f"\n{head}expected back in {candidate['expected_ms']:.1f} ms; {candidate['reason']}")
+    say("", f"{head}expected back in {candidate['expected_ms']:.1f} ms; {candidate['reason']}")
     parts = ", ".join(f"{name} {part:.1f}" for name, part in candidate["parts_ms"].items() if part >= 0.05)
     print(f"    ms: {parts or 'next to nothing'}")
-    print(f"    {candidate['load']}")
+    say(f"    {candidate['load']}")
     rows = [
         (
             "   ",

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from swarmharness.cli.options import print_json
+from swarmharness.cli.options import print_json, say
 from swarmharness.errors import (
     ConfigurationError,
     InputError,
@@ -145,7 +145,7 @@ class Submission:
         if not self._missing and self._refusal is None:
             return
         for run in self._missing_shown:
-            print(f"no result for {self._named(run)}: {run.reason}", file=sys.stderr)
+            say(f"no result for {self._named(run)}: {run.reason}", file=sys.stderr)
         shown = sum(run.last - run.first + 1 for run in self._missing_shown)
         if self._missing > shown:
             print(f"and {self._missing - shown} more", file=sys.stderr)

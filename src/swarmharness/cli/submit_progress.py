@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from swarmharness.cli.options import one_line
+
 MODES = ("auto", "bar", "lines", "json", "none")
 LINE_EVERY_S = 10.0
 EVENT_EVERY_S = 1.0
@@ -98,7 +100,7 @@ def line(status: Status) -> str:
 def state_text(status: Status) -> str:
     """Return how fast it goes on, or what it waits for."""
     if status.waiting_for:
-        return f"waiting for {status.waiting_for}"
+        return f"waiting for {one_line(status.waiting_for)}"
     left = "" if status.left_s is None else f", {duration_text(status.left_s)} left"
     return f"{rate_text(status.items_per_s)} items/s, {status.peers} peers{left}"
 

@@ -17,6 +17,7 @@ from swarmharness.errors import ConfigurationError, SwarmError, leaf
 from swarmharness.execution.catalog import find_skills
 from swarmharness.execution.model_store import ModelStore
 from swarmharness.hints import quoted
+from swarmharness.node.attack_lines import attack_lines
 from swarmharness.node.config import Config, load_config
 from swarmharness.node.control import open_control
 from swarmharness.node.data_dir import DataDir, cache_dir, model_folder, process_text
@@ -49,6 +50,7 @@ REMEDIES = {
     Reason.HELLO: "bring both nodes to the same release",
 }
 """What to do about a problem of discovery, by its subject."""
+ATTACK_REMEDY = "none needed: the node refuses it; `deny` in [network] keeps a peer out, a firewall an address"
 
 
 def examine(directory: DataDir, config_file: Path | None) -> Iterator[Finding]:
@@ -141,6 +143,8 @@ def _node(directory: DataDir) -> Iterator[Finding]:
     for problem in status["registry"]["problems"]:
         remedy = REMEDIES.get(problem["subject"], "see that the other node runs and can be reached; then join again")
         yield Finding("node", "warn", f"{problem['subject']}: {problem['text']}", remedy)
+    if attacks := attack_lines(status.get("attacks", ()), lines_max=2):
+        yield Finding("attack", "warn", "; ".join(attacks), ATTACK_REMEDY)
     for reason, names in by_reason(status.get("not_offered", {})).items():
         detail = f"not offered: {', '.join(names)}: {reason}"
         yield Finding("skill", "warn", detail, f"do so, or see `swarmharness skills show {names[0]}`")

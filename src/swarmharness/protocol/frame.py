@@ -10,6 +10,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from swarmharness.errors import ProtocolError
+from swarmharness.text_bytes import visible
 
 
 class FrameKind(IntEnum):
@@ -202,6 +203,6 @@ def _text(raw: bytes, what: str) -> str:
     if len(raw) > TEXT_BYTES_MAX:
         raise ProtocolError(f"{what}: a text of {len(raw)} bytes, allowed are {TEXT_BYTES_MAX}")
     try:
-        return " ".join(raw.decode().split())
+        return visible(" ".join(raw.decode().split()))
     except UnicodeDecodeError:
         raise ProtocolError(f"{what}: the text is not UTF-8") from None

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from swarmharness.cli.options import WIDTH_LEAST, checked, print_fields, print_json, print_records, print_table
+from swarmharness.cli.options import (
+    WIDTH_LEAST,
+    checked,
+    json_text,
+    print_fields,
+    print_json,
+    print_records,
+    print_table,
+    say,
+)
 from swarmharness.errors import ConfigurationError
 
 
@@ -65,3 +74,21 @@ def test_a_checked_option_names_the_flag() -> None:
     assert checked("--x", ["a"], lambda text: None) == ("a",)
     with pytest.raises(ConfigurationError, match=r"^--x is bad$"):
         checked("--x", ["a"], lambda text: "is bad")
+
+
+def test_json_holds_nothing_that_steers_a_terminal_and_says_the_same() -> None:
+    value = {"a\x9b": "\x1b[2J \x7f\x9b\u202e\u2028 é 😀 \U000e0001"}
+    text = json_text(value, "utf-8")
+    assert json.loads(text) == value
+    assert text.isprintable()
+    assert "é 😀" in text
+
+
+def test_what_others_wrote_is_escaped_wherever_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\x1b[2J\nb\u202e"
+    print_table("", ("name",), [(evil,)])
+    print_fields({evil: evil, "list": [evil], "records": [{"name": evil}]})
+    say(f"it says {evil}")
+    out = capsys.readouterr().out
+    assert out.count(r"a\x1b[2J b\u202e") == 6
+    assert all(line.isprintable() for line in out.splitlines())

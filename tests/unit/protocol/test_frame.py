@@ -125,3 +125,8 @@ def test_numbers_of_another_size_are_refused() -> None:
         parse_window(bytes(3))
     with pytest.raises(ProtocolError, match="got 9 bytes"):
         parse_u64(bytes(9))
+
+
+def test_what_a_peer_says_is_one_line_and_steers_no_terminal() -> None:
+    assert parse_close("\x1b[2Jbye\nnow\u202e".encode()) == r"\x1b[2Jbye now\u202e"
+    assert parse_error(b"\x05\xc2\x9bno") == (5, r"\x9bno")
