@@ -25,19 +25,21 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as Noise
 from libp2p.security.pnet.psk_conn import PskConn
 from libp2p.security.secure_session import SecureSession
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from multiaddr import Multiaddr
 
 from swarmharness.identity import Identity
+from swarmharness.network.fair_turns import FairTurns
 from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_fenced_host import FencedHost
-from swarmharness.network.libp2p_lean import LeanSession, LeanUpgrader, LeanYamux
+from swarmharness.network.libp2p_lean import LeanSession
 from swarmharness.network.libp2p_lines import install_lines
 from swarmharness.network.libp2p_link import Link
 from swarmharness.network.libp2p_links import Links
+from swarmharness.network.libp2p_muxing import YamuxUpgrader
 from swarmharness.network.libp2p_peer_store import BookedPeerStore
 from swarmharness.network.libp2p_transports import WatchedTcp, WatchedWebsocket
 from swarmharness.network.settings import NetworkSettings
+from swarmharness.network.yamux_node import YamuxNode
 from swarmharness.refusals import Refusals
 
 
@@ -157,6 +159,7 @@ class BuiltHost:
     links: Links
     book: BookedPeerStore
     fence: Fence
+    turns: FairTurns
 
     async def run(self, listen: Sequence[str], listening: Callable[[], None]) -> None:
         """Run until cancelled, or raise what ends libp2p's own network; it may run again then.
@@ -202,7 +205,8 @@ def build_host(
         connected=lambda peer_id: gate.has(peer_id.to_base58()),
     )
     gate.left = lambda peer: book.left(ID.from_base58(peer))
-    upgrader = LeanUpgrader({NOISE_ID: gate}, {TProtocol(YAMUX_ID): LeanYamux})
+    turns = FairTurns(limits.turn_ms / 1000)
+    upgrader = YamuxUpgrader({NOISE_ID: gate}, YamuxNode(limits, turns, refused.note), known)
     swarm = Swarm(
         own_id,
         book,
@@ -230,4 +234,4 @@ def build_host(
         addrs_factory=lambda bound: [Multiaddr(address) for address in addresses()],
         disable_identify_address_discovery=True,
     )
-    return BuiltHost(host, gate, links, book, fence)
+    return BuiltHost(host, gate, links, book, fence, turns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import select
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Hashable
@@ -147,6 +148,15 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
             return data
         except OSError as error:
             raise ConnectionClosedError(f"the connection broke: {error}") from error
+
+    def hung_up(self) -> bool:
+        """Tell whether the other side has closed, also while what it sent before is not read yet."""
+        descriptor = self._socket.fileno() if self._socket is not None else -1
+        if descriptor < 0 or not hasattr(select, "POLLRDHUP"):
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     @property
     def key(self) -> Hashable:

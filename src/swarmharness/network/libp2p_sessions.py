@@ -16,8 +16,8 @@ from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
 from swarmharness.network.channel import DUPLICATE, Channel
 from swarmharness.network.handlers import Handlers, Refuse
 from swarmharness.network.libp2p_dial import Dialler
-from swarmharness.network.libp2p_lean import LeanStream
 from swarmharness.network.libp2p_links import Links
+from swarmharness.network.libp2p_muxing import PeerStream
 from swarmharness.network.libp2p_streams import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.peers import Peers
 from swarmharness.network.settings import NetworkSettings
@@ -142,7 +142,7 @@ class Sessions:
         shared = self._bulk.setdefault(peer_id, _SharedBulk(self._new_bulk(peer_id)))
         shared.users += 1
         channel = Channel(
-            LeanStream(stream),
+            PeerStream(stream),
             peer_id,
             self._handlers,
             self._settings.channel,
@@ -236,7 +236,7 @@ class Sessions:
     def _new_bulk(self, peer_id: PeerId) -> BulkExchange:
         async def open_stream() -> BulkStream:
             try:
-                return LeanStream(await self.dialler.open_beside(peer_id, BULK_PROTOCOL))
+                return PeerStream(await self.dialler.open_beside(peer_id, BULK_PROTOCOL))
             except PeerLostError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
@@ -248,7 +248,7 @@ class Sessions:
         shared = self._bulk.get(peer_id)
         try:
             if shared is not None and self._permits(peer_id):
-                await shared.bulk.accept(LeanStream(stream))
+                await shared.bulk.accept(PeerStream(stream))
             else:
                 self._refused.note("bulk stream", peer_id)
                 await stream.reset()

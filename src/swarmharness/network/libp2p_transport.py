@@ -172,8 +172,9 @@ class Libp2pTransport:
         check_listen(self._settings.listen)
         nursery = await self._sessions.background.open()
         try:
-            await nursery.start(self._run_host)
             nursery.start_soon(self._links.watch)
+            nursery.start_soon(self._built.turns.run)
+            await nursery.start(self._run_host)
             self._own.update(self._bound(), read_hosts())
             if self._own.listening:
                 nursery.start_soon(self._watch_hosts)

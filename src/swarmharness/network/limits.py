@@ -29,6 +29,14 @@ class Limits:
     idle_timeout_s: float = 10.0
     loopback: bool = False
     peers_remembered_max: int = 4096
+    streams_max: int = 4096
+    streams_per_connection_max: int = 256
+    stream_opens_per_s: int = 256
+    stream_window_bytes_max: int = 4 * 1024 * 1024
+    unread_bytes_max: int = 64 * 1024 * 1024
+    unread_bytes_per_connection_max: int = 16 * 1024 * 1024
+    muxer_pings_per_s: int = 16
+    turn_ms: float = 1.0
 
 
 class Drop(StrEnum):

@@ -72,6 +72,53 @@ class LimitsConfig(StreamsConfig):
         most=1_048_576,
     )
 
+    streams_max: int = key(
+        _LIMITS.streams_max,
+        "Streams that other nodes may have open here, over all connections.",
+        least=64,
+        most=1_048_576,
+    )
+    streams_per_connection_max: int = key(
+        _LIMITS.streams_per_connection_max,
+        "The same over one connection; further ones are reset.",
+        least=16,
+        most=65_536,
+    )
+    stream_opens_per_s: int = key(
+        _LIMITS.stream_opens_per_s,
+        "Streams that another node may open a second over one connection; whoever is faster waits.",
+        least=1,
+        most=65_536,
+    )
+    stream_window_bytes_max: int = key(
+        _LIMITS.stream_window_bytes_max,
+        "Bytes that a stream may have on the way: as many as a long, fast link needs for one round trip.",
+        least=262_144,
+        most=67_108_864,
+    )
+    unread_bytes_max: int = key(
+        _LIMITS.unread_bytes_max,
+        "Bytes that have arrived on all streams and that nothing here has read yet. Beyond it the streams are reset\n"
+        "that have not been read for the longest time.",
+        least=4_194_304,
+        most=17_179_869_184,
+    )
+    unread_bytes_per_connection_max: int = key(
+        _LIMITS.unread_bytes_per_connection_max, "The same over one connection.", least=1_048_576, most=17_179_869_184
+    )
+    muxer_pings_per_s: int = key(
+        _LIMITS.muxer_pings_per_s,
+        "Pings of the multiplexer that another node may send a second; beyond it its connection is closed.",
+        least=1,
+        most=65_536,
+    )
+    turn_ms: float = key(
+        _LIMITS.turn_ms,
+        "Milliseconds of processor time for which one connection is read before another has its turn.",
+        least=0.1,
+        most=100,
+    )
+
     @property
     def settings(self) -> Limits:
         """What the network goes by."""

@@ -16,15 +16,16 @@ import trio
 from libp2p.crypto.keys import KeyType
 from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.security.pnet.psk_conn import PskConn
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.transport.websocket.transport import WebsocketTransport
 
 from swarmharness.network.libp2p_host import NoAutoConnector
-from swarmharness.network.libp2p_lean import LeanSession, LeanStream, LeanYamux
+from swarmharness.network.libp2p_lean import LeanSession
 from swarmharness.network.libp2p_lines import Lines, install_lines
 from swarmharness.network.libp2p_link import Link, websocket_stream
 from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
 from swarmharness.network.settings import NetworkSettings
+from swarmharness.network.yamux import YamuxConnection
+from swarmharness.network.yamux_stream import YamuxStream
 from tests.integration.network.worlds import address_of, libp2p_world
 
 
@@ -53,12 +54,6 @@ def test_the_websocket_transport_keeps_a_list_that_the_adapter_empties() -> None
     assert inspect.iscoroutinefunction(WebsocketTransport._track_connection)
 
 
-def test_yamux_and_its_streams_have_the_insides_that_the_short_path_uses() -> None:
-    assert inspect.iscoroutinefunction(Yamux._write_frame)
-    assert inspect.iscoroutinefunction(Yamux._read_data_body)
-    assert inspect.iscoroutinefunction(YamuxStream._auto_tune_and_send_window_update)
-
-
 def test_the_provider_store_asks_one_peer_as_the_dht_needs() -> None:
     parameters = inspect.signature(ProviderStore._get_providers_from_peer_with_closers).parameters
     assert list(parameters) == ["self", "peer_id", "key"]
@@ -75,13 +70,12 @@ async def test_connections_run_on_the_short_path_and_nothing_dials_by_itself() -
         await left.connect(right.peer_id, timeout_s=5)
         network = left.host.get_network()
         (connection,) = next(iter(network.connections.values()))
-        assert isinstance(connection.muxed_conn, LeanYamux)
+        assert isinstance(connection.muxed_conn, YamuxConnection)
         assert isinstance(connection.muxed_conn.secured_conn, LeanSession)
-        assert left._peers.channel(right.peer_id)._stream.is_lean
         assert isinstance(network.auto_connector, NoAutoConnector)
         assert libp2p_swarm._HAPPY_EYEBALLS_DELAY == 0
         stream = await left.host.new_stream(connection.muxed_conn.peer_id, [CHANNEL_PROTOCOL])
-        assert LeanStream(stream).is_lean
+        assert isinstance(stream.muxed_stream, YamuxStream)
         await stream.reset()
         assert left._gate._links[right.peer_id]
 

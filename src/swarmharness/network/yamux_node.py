@@ -1,0 +1,97 @@
+"""What the Yamux connections of one node share: limits on streams and unread bytes, turns, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import trio
+
+from swarmharness.network.fair_turns import FairTurns
+from swarmharness.network.limits import Limits
+
+if TYPE_CHECKING:
+    from swarmharness.network.yamux import YamuxConnection
+    from swarmharness.network.yamux_stream import YamuxStream
+
+_STALE_S = 1.0
+"""Bytes that nobody read for so long are given up first; whoever reads at all, reads sooner."""
+
+
+class MuxerFault(StrEnum):
+    """What a peer does to a muxer that is refused; the names are those of counters."""
+
+    FRAME = "muxer: frame"
+    """It is no Yamux, or opens a stream that cannot be opened."""
+    WINDOW = "muxer: window"
+    """More bytes came than were granted."""
+    PINGS = "muxer: pings"
+    OPENS = "muxer: stream opens"
+    """Streams are opened too fast: the peer waits."""
+    STREAMS = "muxer: streams"
+    """Too many are open."""
+    UNREAD = "muxer: unread bytes"
+    """Too many bytes wait that nobody reads."""
+
+
+class YamuxNode:
+    """One for each node. `refuse` is told the fault and the peer."""
+
+    def __init__(self, limits: Limits, turns: FairTurns, refuse: Callable[[MuxerFault, str], None]) -> None:
+        self.limits = limits
+        self.turns = turns
+        self.refuse = refuse
+        self.connections: set[YamuxConnection] = set()
+        self._streams = 0
+        self._held_bytes = 0
+
+    @property
+    def streams(self) -> int:
+        """How many streams peers have open."""
+        return self._streams
+
+    @property
+    def held_bytes(self) -> int:
+        """What arrived on all streams and was not read."""
+        return self._held_bytes
+
+    def open(self) -> bool:
+        """Count a stream that a peer opens; returns whether there may be one more."""
+        if self._streams >= self.limits.streams_max:
+            return False
+        self._streams += 1
+        return True
+
+    def close(self) -> None:
+        """Count one stream less."""
+        self._streams -= 1
+
+    def hold(self, stream: YamuxStream, size: int) -> bool:
+        """Count unread bytes; whoever was not read for the longest time makes room.
+
+        Returns whether the stream may have them; if not, it has been reset.
+        """
+        limits, connection = self.limits, stream.muxed_conn
+        while connection.held_bytes + size > limits.unread_bytes_per_connection_max:
+            if not self._give_up(connection.streams(), stream):
+                return False
+        while self._held_bytes + size > limits.unread_bytes_max:
+            if not self._give_up([one for each in self.connections for one in each.streams()], stream):
+                return False
+        self._held_bytes += size
+        return True
+
+    def release(self, size: int) -> None:
+        """Count bytes that were read, or given up."""
+        self._held_bytes -= size
+
+    def _give_up(self, streams: list[YamuxStream], wanting: YamuxStream) -> bool:
+        """Reset those that are stale, or else the stalest; returns whether `wanting` is left."""
+        now_s = trio.current_time()
+        held = sorted((one for one in streams if one.held_bytes), key=lambda one: one.unread_s)
+        stale = [one for one in held if now_s - one.unread_s > _STALE_S] or held[:1] or [wanting]
+        for stream in stale:
+            self.refuse(MuxerFault.UNREAD, stream.muxed_conn.peer)
+            stream.muxed_conn.reset(stream)
+        return wanting not in stale
