@@ -16,10 +16,10 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from libp2p.transport.exceptions import MuxerUpgradeFailure
 from libp2p.transport.upgrader import TransportUpgrader
 
-from swarmharness.network.limits import prefixes
-from swarmharness.network.yamux import YamuxConnection
+from swarmharness.address_prefixes import prefixes
+from swarmharness.network.libp2p_yamux import YamuxConnection
+from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.yamux_node import YamuxNode
-from swarmharness.network.yamux_stream import YamuxStream
 
 _BROKEN = (MuxedStreamError, MuxedConnError, IOException, OSError)
 

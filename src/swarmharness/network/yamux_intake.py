@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from libp2p.stream_muxer.exceptions import MuxedStreamReset
-
+from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.network.yamux_frames import ACK, FIN, GO_AWAY, PING, RST, SYN, WINDOW, Header, header
 from swarmharness.network.yamux_node import MuxerFault, YamuxNode
-from swarmharness.network.yamux_stream import YamuxStream
 
 if TYPE_CHECKING:
-    from swarmharness.network.yamux import YamuxConnection
+    from swarmharness.network.libp2p_yamux import YamuxConnection
 
 _LINGER_S = 10.0
 """How long a stream that this side has ended may wait for the other side, when there is need for its place."""
@@ -72,7 +70,7 @@ class YamuxIntake:
         if stream is None:
             return
         if flags & RST:
-            self._connection.end_stream(stream, MuxedStreamReset)
+            self._connection.end_stream(stream)
         elif flags & FIN and (kind == WINDOW or not length):
             self._end(stream)
 

@@ -12,8 +12,8 @@ from swarmharness.network.fair_turns import FairTurns
 from swarmharness.network.limits import Limits
 
 if TYPE_CHECKING:
-    from swarmharness.network.yamux import YamuxConnection
-    from swarmharness.network.yamux_stream import YamuxStream
+    from swarmharness.network.libp2p_yamux import YamuxConnection
+    from swarmharness.network.libp2p_yamux_stream import YamuxStream
 
 _STALE_S = 1.0
 """Bytes that nobody read for so long are given up first; whoever reads at all, reads sooner."""

@@ -23,9 +23,9 @@ from swarmharness.network.libp2p_lean import LeanSession
 from swarmharness.network.libp2p_lines import Lines, install_lines
 from swarmharness.network.libp2p_link import Link, websocket_stream
 from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
+from swarmharness.network.libp2p_yamux import YamuxConnection
+from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.settings import NetworkSettings
-from swarmharness.network.yamux import YamuxConnection
-from swarmharness.network.yamux_stream import YamuxStream
 from tests.integration.network.worlds import address_of, libp2p_world
 
 

@@ -17,7 +17,7 @@ from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamClos
 from swarmharness.network.yamux_frames import ACK, DATA, FIN, SYN, WINDOW, WINDOW_BYTES_FIRST, header
 
 if TYPE_CHECKING:
-    from swarmharness.network.yamux import YamuxConnection
+    from swarmharness.network.libp2p_yamux import YamuxConnection
 
 FRAME_BYTES_MAX = 65_519 - 12
 """Payload of one frame that fits one Noise message."""

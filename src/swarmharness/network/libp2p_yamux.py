@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import trio
 from libp2p.abc import ConnectionType, IMuxedConn, ISecureConn
@@ -18,14 +19,13 @@ from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamReset
-from multiaddr import Multiaddr
 
 from swarmharness.errors import ProtocolError
+from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.turns import Turns
 from swarmharness.network.yamux_frames import GO_AWAY, NORMAL, PROTOCOL_ERROR, RST, WINDOW, FrameReader, header
 from swarmharness.network.yamux_intake import MuxerEndError, YamuxIntake
 from swarmharness.network.yamux_node import MuxerFault, YamuxNode
-from swarmharness.network.yamux_stream import YamuxStream
 
 _LOG = logging.getLogger(__name__)
 _READ_BYTES = 65_536
@@ -140,7 +140,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         address: tuple[str, int] | None = self.secured_conn.get_remote_address()
         return address
 
-    def get_transport_addresses(self) -> list[Multiaddr]:
+    def get_transport_addresses(self) -> list[Any]:
         """See `IMuxedConn`."""
         return list(self.secured_conn.get_transport_addresses())
 
@@ -183,7 +183,9 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         if self._streams.pop(stream.number, None) is not None:
             self._intake.forget(stream.number)
 
-    def end_stream(self, stream: YamuxStream, failure: type[MuxedStreamReset | MuxedConnUnavailable]) -> None:
+    def end_stream(
+        self, stream: YamuxStream, failure: type[MuxedStreamReset | MuxedConnUnavailable] = MuxedStreamReset
+    ) -> None:
         """End both directions of a stream, with what was not read."""
         self.release(stream.held_bytes)
         stream.fail(failure)
@@ -191,7 +193,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
 
     def reset(self, stream: YamuxStream, *, said: bool = True) -> None:
         """Give a stream up; the peer is told, if it heard of the stream."""
-        self.end_stream(stream, MuxedStreamReset)
+        self.end_stream(stream)
         if said:
             self.control(header(WINDOW, RST, stream.number))
 
