@@ -71,6 +71,12 @@ ACTIONS = {
     "libp2p listener": Action.CONNECTION,
     "libp2p stream": Action.STREAM,
     "libp2p task": Action.CONNECTION,
+    "muxer: frame": Action.CONNECTION,
+    "muxer: pings": Action.CONNECTION,
+    "muxer: stream opens": Action.SLOWED,
+    "muxer: streams": Action.STREAM,
+    "muxer: unread bytes": Action.STREAM,
+    "muxer: window": Action.CONNECTION,
 }
 """What is done about a refusal; those of connections close them, and nothing more than the refusal is usual."""
 _CONNECTION = "connection: "

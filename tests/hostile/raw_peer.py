@@ -107,10 +107,10 @@ class RawPeer:
         await self._expect_line("/multistream/1.0.0", self.read)
         await self._expect_line("/yamux/1.0.0", self.read)
 
-    async def open_stream(self, protocol: str = "") -> int:
-        """Open a stream, ask for `protocol` on it if there is one, and return its number; waits for no answer."""
+    async def open_stream(self, protocol: str = "", first: bytes = b"") -> int:
+        """Open a stream, ask for `protocol` on it or else say `first`, and return its number; waits for no answer."""
         number, self.next_stream = self.next_stream, self.next_stream + 2
-        greeting = line("/multistream/1.0.0") + line(protocol) if protocol else b""
+        greeting = line("/multistream/1.0.0") + line(protocol) if protocol else first
         await self.send_frame(DATA, SYN, number, greeting)
         return number
 

@@ -37,18 +37,19 @@ class FairTurns:
         """How many wait for their turn."""
         return self._waiting
 
-    async def take(self, group: str, *, known: bool) -> None:
-        """Wait for a turn, if there is need to; those of one `group` share its turns."""
+    async def take(self, group: str, *, known: bool, turns: int = 1) -> None:
+        """Wait for a turn, or several, if there is need to; those of one `group` share its turns."""
         now_s = self.clock_s()
         self._spare_s = min(self._spare_max_s, self._spare_s + _SHARE * (now_s - self._seen_s))
         self._seen_s = now_s
-        if not self._waiting and self._spare_s >= self.turn_s:
-            self._spare_s -= self.turn_s
+        if not self._waiting and self._spare_s >= turns * self.turn_s:
+            self._spare_s -= turns * self.turn_s
             return
         self._waiting += 1
         self._wanted.set()
         try:
-            await self._rings[known].wait(group)
+            for _ in range(turns):
+                await self._rings[known].wait(group)
         finally:
             self._waiting -= 1
 

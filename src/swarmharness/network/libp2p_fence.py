@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream
+from libp2p.host.exceptions import HostException
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.exceptions import SwarmException
@@ -33,6 +34,7 @@ STEADY_S = 300.0
 """A service that ran so long starts again without a long rest."""
 _CLOSE_S = 1.0
 _ORDINARY = (
+    HostException,
     IOException,
     RawConnError,
     MuxedConnError,

@@ -15,7 +15,6 @@ from libp2p import create_new_x25519_key_pair
 from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.keys import KeyPair, KeyType, PrivateKey
-from libp2p.custom_types import TProtocol
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.swarm import Swarm
@@ -193,7 +192,8 @@ def build_host(
     key_pair = create_new_key_pair(identity.seed)
     own_id = ID.from_pubkey(key_pair.public_key)
     limits = settings.limits
-    fence, links = Fence(refused), Links(limits, refused)
+    fence, turns = Fence(refused), FairTurns(limits.turn_ms / 1000)
+    links = Links(limits, refused, turns)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, links, permits=permits, known=known)
     refused.host_of = gate.host_of
     connections_max = limits.connections_max + limits.half_open_max
@@ -205,7 +205,6 @@ def build_host(
         connected=lambda peer_id: gate.has(peer_id.to_base58()),
     )
     gate.left = lambda peer: book.left(ID.from_base58(peer))
-    turns = FairTurns(limits.turn_ms / 1000)
     upgrader = YamuxUpgrader({NOISE_ID: gate}, YamuxNode(limits, turns, refused.note), known)
     swarm = Swarm(
         own_id,

@@ -7,21 +7,27 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from swarmharness.address_prefixes import prefixes
+from swarmharness.network.fair_turns import FairTurns
 from swarmharness.network.libp2p_link import Link, remote_host
 from swarmharness.network.limits import Drop, Limits, Places
 from swarmharness.refusals import Refusals
 
 _WATCH_S = 1.0
+_HANDSHAKE_TURNS = 4
+"""What a handshake costs: a crowd that comes and goes is let in as fast as others are read."""
 
 
 class Links:
     """Every open connection of a node, also those that have not shaken hands yet, and the places that they take."""
 
-    def __init__(self, limits: Limits, refused: Refusals) -> None:
+    def __init__(self, limits: Limits, refused: Refusals, turns: FairTurns) -> None:
         self._open: dict[Hashable, Link] = {}
         self._streams: dict[Hashable, trio.SocketStream] = {}
         self._places = Places(limits)
         self._refused = refused
+        self._turns = turns
+        self._loopback = limits.loopback
 
     def __len__(self) -> int:
         return len(self._open)
@@ -42,6 +48,8 @@ class Links:
         else:
             self._refused.note(drop, host=host)
         try:
+            if drop is None:
+                await self._turns.take(prefixes(host, loopback=self._loopback)[1], known=False, turns=_HANDSHAKE_TURNS)
             yield drop is None
         finally:
             self._streams.pop(stream, None)

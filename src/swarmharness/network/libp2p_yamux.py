@@ -58,7 +58,9 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         self.held_bytes = 0
         """What arrived and was not read."""
         self._node = node
-        self._group, self._known = group, known
+        self.group = group or self.peer
+        """Whose share it takes from."""
+        self.known = known
         self._next_number = 1 if conn.is_initiator else 2
         self._streams: dict[int, YamuxStream] = {}
         self._intake = YamuxIntake(self, node)
@@ -158,9 +160,21 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         """Return all open streams."""
         return list(self._streams.values())
 
+    @property
+    def silent_streams(self) -> int:
+        """How many streams the peer has opened and said nothing on."""
+        return self._intake.silent_streams
+
+    def lose_silent_stream(self) -> None:
+        """Reset the oldest of them."""
+        self.reset(self._intake.oldest_silent())
+
     def opened(self, stream: YamuxStream) -> None:
         """Take a stream that the peer opened."""
         self._streams[stream.number] = stream
+
+    def hand_up(self, stream: YamuxStream) -> None:
+        """Hand a stream up on which the peer has said something; a silent one costs nobody anything."""
         self._opened.append(stream)
         self._acceptors.unpark()
 
@@ -233,7 +247,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
     async def _read(self) -> None:
         """Take what comes until the connection ends, in turns with all others."""
         read = getattr(self.secured_conn, "read_message", None) or partial(self.secured_conn.read, _READ_BYTES)
-        frames, turn = FrameReader(), _Turn(self._node, self._group, self._known)
+        frames, turn = FrameReader(), _Turn(self._node, self.group, self.known)
         try:
             while data := await read():
                 await turn.begin()

@@ -26,6 +26,7 @@ _PIECE_BYTES = 128
 _READ_BYTES = 1024 * 1024
 _GROW_S = 0.1
 _SEND_WINDOW_MAX = 2**31
+_FAILED = {MuxedStreamReset: "the stream was reset", MuxedConnUnavailable: "the connection has ended"}
 
 
 class YamuxStream(IMuxedStream):  # type: ignore[misc]
@@ -112,7 +113,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             await self._grant_again()
         while not self._pieces:
             if self._failure is not None:
-                raise self._failure
+                raise self._failure(_FAILED[self._failure])
             if self._ended_there:
                 return b""
             if self._first_flags == SYN:
@@ -198,7 +199,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
 
     def _check_writable(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise self._failure(_FAILED[self._failure])
         if self._ended_here:
             raise MuxedStreamClosed("this side ended the stream")
 

@@ -29,7 +29,7 @@ class Limits:
     idle_timeout_s: float = 10.0
     loopback: bool = False
     peers_remembered_max: int = 4096
-    streams_max: int = 4096
+    silent_streams_max: int = 4096
     streams_per_connection_max: int = 256
     stream_opens_per_s: int = 256
     stream_window_bytes_max: int = 4 * 1024 * 1024

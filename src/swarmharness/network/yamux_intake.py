@@ -31,15 +31,25 @@ class YamuxIntake:
         self._connection = connection
         self._node = node
         limits = node.limits
-        self._opens = TokenBuckets(per_s=limits.stream_opens_per_s, burst=2 * limits.stream_opens_per_s)
         self._pings = TokenBuckets(per_s=limits.muxer_pings_per_s, burst=4 * limits.muxer_pings_per_s)
         self._inbound: dict[int, YamuxStream] = {}
+        self._silent: dict[int, None] = {}
+        """Numbers of inbound ones on which nothing was said yet."""
         self._target: YamuxStream | None = None
         """Whose body comes; None for one that is gone."""
         self._missing_bytes = 0
         self._ends = False
         self.delay_s = 0.0
         """How long the peer has to wait, after which whoever reads sets it to 0."""
+
+    @property
+    def silent_streams(self) -> int:
+        """How many streams the peer has opened and said nothing on."""
+        return len(self._silent)
+
+    def oldest_silent(self) -> YamuxStream:
+        """Return the oldest of them; there has to be one."""
+        return self._inbound[next(iter(self._silent))]
 
     def take(self, event: Header | bytes, now_s: float) -> None:
         """Take a header or a piece of a body; raises MuxerEndError."""
@@ -55,7 +65,7 @@ class YamuxIntake:
     def forget(self, number: int) -> None:
         """Note that a stream is over."""
         if self._inbound.pop(number, None) is not None:
-            self._node.close()
+            self._spoken(number)
 
     def _take_stream(self, event: Header, now_s: float) -> None:
         kind, flags, number, length = event
@@ -81,13 +91,25 @@ class YamuxIntake:
             return
         if not self._connection.hold(stream, piece):
             self._target = None
-        elif not self._missing_bytes and self._ends:
+            return
+        if self._spoken(stream.number):
+            self._connection.hand_up(stream)
+        if not self._missing_bytes and self._ends:
             self._end(stream)
 
     def _end(self, stream: YamuxStream) -> None:
         stream.end_there()
+        if stream.number in self._silent:  # it said nothing at all
+            self._connection.reset(stream)
         if stream.over:
             self._connection.forget(stream)
+
+    def _spoken(self, number: int) -> bool:
+        if number not in self._silent:
+            return False
+        del self._silent[number]
+        self._node.spoken()
+        return True
 
     def _take_ping(self, event: Header, now_s: float) -> None:
         if not event.flags & SYN:
@@ -100,14 +122,16 @@ class YamuxIntake:
         connection = self._connection
         if not number or number % 2 == connection.parity or connection.stream(number) is not None:
             raise MuxerEndError(MuxerFault.FRAME)
-        if not self._opens.take("", 1, int(now_s * 1_000_000)):
-            self.delay_s += 1 / self._opens.per_s
+        opens = self._node.opens
+        if not opens.take(connection.group, 1, int(now_s * 1_000_000)):
+            self.delay_s += 1 / opens.per_s
             self._node.refuse(MuxerFault.OPENS, connection.peer)
         if not self._has_place(now_s):
             self._node.refuse(MuxerFault.STREAMS, connection.peer)
             connection.control(header(WINDOW, RST, number))
             return None
         stream = self._inbound[number] = YamuxStream(connection, number, opened_here=False, now_s=now_s)
+        self._silent[number] = None
         connection.opened(stream)
         return stream
 
@@ -117,4 +141,4 @@ class YamuxIntake:
             lingering = [one for one in self._inbound.values() if one.ended_here and now_s - one.closed_s > _LINGER_S]
             for stream in lingering:
                 self._connection.reset(stream)
-        return len(self._inbound) < limit and self._node.open()
+        return len(self._inbound) < limit and self._node.open(self._connection)

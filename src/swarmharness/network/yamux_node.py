@@ -10,6 +10,7 @@ import trio
 
 from swarmharness.network.fair_turns import FairTurns
 from swarmharness.network.limits import Limits
+from swarmharness.network.token_buckets import TokenBuckets
 
 if TYPE_CHECKING:
     from swarmharness.network.libp2p_yamux import YamuxConnection
@@ -42,30 +43,39 @@ class YamuxNode:
         self.limits = limits
         self.turns = turns
         self.refuse = refuse
+        self.opens = TokenBuckets(per_s=limits.stream_opens_per_s, burst=2 * limits.stream_opens_per_s)
+        """By group, so that who connects again has no more."""
         self.connections: set[YamuxConnection] = set()
-        self._streams = 0
+        self._silent = 0
         self._held_bytes = 0
 
     @property
-    def streams(self) -> int:
-        """How many streams peers have open."""
-        return self._streams
+    def silent_streams(self) -> int:
+        """How many streams peers have opened and said nothing on."""
+        return self._silent
 
     @property
     def held_bytes(self) -> int:
         """What arrived on all streams and was not read."""
         return self._held_bytes
 
-    def open(self) -> bool:
-        """Count a stream that a peer opens; returns whether there may be one more."""
-        if self._streams >= self.limits.streams_max:
-            return False
-        self._streams += 1
+    def open(self, connection: YamuxConnection) -> bool:
+        """Count a stream that a peer opens; returns whether there may be one more that is silent.
+
+        When there are too many in all, the connection with the most loses one, unless that is the one that asks.
+        """
+        if self._silent >= self.limits.silent_streams_max:
+            most = max(self.connections, key=lambda one: one.silent_streams)
+            if most.silent_streams <= connection.silent_streams:
+                return False
+            self.refuse(MuxerFault.STREAMS, most.peer)
+            most.lose_silent_stream()
+        self._silent += 1
         return True
 
-    def close(self) -> None:
-        """Count one stream less."""
-        self._streams -= 1
+    def spoken(self) -> None:
+        """Count one silent stream less: it is over, or something was said on it."""
+        self._silent -= 1
 
     def hold(self, stream: YamuxStream, size: int) -> bool:
         """Count unread bytes; whoever was not read for the longest time makes room.

@@ -72,15 +72,15 @@ class LimitsConfig(StreamsConfig):
         most=1_048_576,
     )
 
-    streams_max: int = key(
-        _LIMITS.streams_max,
-        "Streams that other nodes may have open here, over all connections.",
+    silent_streams_max: int = key(
+        _LIMITS.silent_streams_max,
+        "Streams on which nothing was said yet, over all connections; beyond it, whoever has the most loses one.",
         least=64,
         most=1_048_576,
     )
     streams_per_connection_max: int = key(
         _LIMITS.streams_per_connection_max,
-        "The same over one connection; further ones are reset.",
+        "Streams that another node may have open over one connection; further ones are reset.",
         least=16,
         most=65_536,
     )
