@@ -6,7 +6,6 @@ import hashlib
 import random
 import tempfile
 import time
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from swarmharness.network.memory_broadcast import MemoryBroadcast
 from swarmharness.network.ports import PeerAddress
 from swarmharness.ports import SystemClock, SystemRandomness
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Tally
 
 NAME = "spread"
 DESCRIPTION = "reconciliation of 100,000 receipts with 100 differences; receipts of peers checked and stored"
@@ -171,7 +171,7 @@ async def _intake(folder: Path, count: int) -> Row:
         for number, other in enumerate(others):
             near.add(now, number.to_bytes(32, "big"), me.peer_id, other.peer_id)
         async with open_sqlite_store(folder / f"{next(numbers)}.db", owner=me.peer_id, unix_us=1) as store:
-            refused: Counter[str] = Counter()
+            refused = Tally()
             intake = Intake(
                 store,
                 near,

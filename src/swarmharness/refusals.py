@@ -44,22 +44,23 @@ class Reason(StrEnum):
 
 HIDING = frozenset({Reason.CLOCK, Reason.SEQUENCE, Reason.MALFORMED_ADVERT, Reason.ADVERT})
 """Reasons for which a node that is there is not known here."""
-MILD = frozenset(
-    {
-        Reason.CLOCK,
-        Reason.SEQUENCE,
-        Reason.ADVERT,
-        Reason.TWIN,
-        Reason.ACCESS,
-        "bulk memory",
-        "bulk rate",
-        "connection: broken handshake",
-        "connection: no place",
-        "overload",
-        "unknown method",
-    }
+MILD = (
+    Reason.CLOCK,
+    Reason.SEQUENCE,
+    Reason.ADVERT,
+    Reason.TWIN,
+    Reason.ACCESS,
+    "bulk memory",
+    "bulk rate",
+    "connection: broken handshake",
+    "connection: no place",
+    "overload",
+    "stream: many of",
+    "stream: no place",
+    "stream: too slow",
+    "unknown method",
 )
-"""Refusals that also meet honest peers, when they are busy, slow, outdated or not wanted: few of them are no attack."""
+"""How refusals begin that also meet honest peers, when they are busy, slow, outdated or not wanted."""
 ACTIONS = {
     Reason.ACCESS: Action.CONNECTION,
     Reason.HELLO: Action.STREAM,
@@ -78,8 +79,8 @@ ACTIONS = {
     "muxer: unread bytes": Action.STREAM,
     "muxer: window": Action.CONNECTION,
 }
-"""What is done about a refusal; those of connections close them, and nothing more than the refusal is usual."""
-_CONNECTION = "connection: "
+"""What is done about a refusal; those of connections and streams end them, and for others the refusal is all."""
+_ENDED = {"connection": Action.CONNECTION, "stream": Action.STREAM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +128,18 @@ class Refusals:
         is not what is usual for the reason.
         """
         self.counts[reason if reason in self.counts or len(self.counts) < REASONS_MAX else OTHER] += 1
-        host = host or (self.host_of(peer_id) if peer_id else "")
-        if peer_id or host:
-            done = action or ACTIONS.get(
-                reason, Action.CONNECTION if reason.startswith(_CONNECTION) else Action.REFUSED
-            )
-            self._attacks.note(reason, peer_id, host, done, self._now_us(), mild=reason in MILD)
+        self.blame(reason, peer_id, host=host, action=action)
         if text:
             self.tell(reason, peer_id, text, **numbers)
+
+    def blame(
+        self, reason: str, peer_id: str, *, host: str = "", action: Action | None = None, mild: bool = False
+    ) -> None:
+        """Note whom a refusal concerns that is counted elsewhere; `mild` is one that honest peers meet too."""
+        host = host or (self.host_of(peer_id) if peer_id else "")
+        if peer_id or host:
+            mild = mild or reason.startswith(MILD)
+            self._attacks.note(reason, peer_id, host, action or _usual(reason), self._now_us(), mild=mild)
 
     def tell(self, reason: str, peer_id: str, text: str, **numbers: int) -> None:
         """Keep why something was refused that is counted elsewhere."""
@@ -192,8 +197,26 @@ class Refusals:
         ]
 
 
+class Tally(Counter[str]):
+    """Refusals of one service by reason, which may also be told whom each concerns."""
+
+    def __init__(self, refusals: Refusals | None = None) -> None:
+        super().__init__()
+        self._refusals = refusals
+
+    def note(self, reason: str, peer_id: str, *, mild: bool = False) -> None:
+        """Count a refusal of a peer; `mild` is one that honest peers meet too."""
+        self[reason] += 1
+        self.blame(reason, peer_id, mild=mild)
+
+    def blame(self, reason: str, peer_id: str, *, mild: bool = False) -> None:
+        """Say whom refusals concern that are counted one by one."""
+        if self._refusals is not None:
+            self._refusals.blame(reason, peer_id, mild=mild)
+
+
 def _usual(reason: str) -> Action:
-    return ACTIONS.get(reason, Action.CONNECTION if reason.startswith(_CONNECTION) else Action.REFUSED)
+    return ACTIONS.get(reason) or _ENDED.get(reason.partition(": ")[0], Action.REFUSED)
 
 
 def shown(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from swarmharness.attacks import KEPT_US, Action
-from swarmharness.refusals import OTHER, REASONS_MAX, RECENT_MAX, TEXT_CHARS_MAX, Reason, Refusals
+from swarmharness.refusals import OTHER, REASONS_MAX, RECENT_MAX, TEXT_CHARS_MAX, Reason, Refusals, Tally
 
 
 class Hand:
@@ -113,3 +113,24 @@ def test_where_a_peer_is_connected_from_is_looked_up() -> None:
     for number in range(50):
         refusals.note("frame", str(number))
     assert [one.source for one in refusals.attacks()] == ["192.0.2.0/24"]
+
+
+def test_a_service_counts_for_itself_and_says_whom_it_concerns() -> None:
+    refusals = Refusals()
+    tally = Tally(refusals)
+    for _ in range(25):
+        tally.note("the signature does not verify", "a")
+        tally.note("9 of 10 micro-credits are missing", "b", mild=True)
+        Tally().note("the signature does not verify", "c")
+    assert dict(tally) == {"the signature does not verify": 25, "9 of 10 micro-credits are missing": 25}
+    assert not refusals.counts
+    assert [one.source for one in refusals.attacks()] == ["a"]
+
+
+def test_reasons_that_begin_alike_are_as_mild_and_end_the_same() -> None:
+    refusals = Refusals()
+    for _ in range(25):
+        refusals.note("stream: no place (ping)", "busy")
+        refusals.note("stream: too often (ping)", "hostile")
+    (attack,) = refusals.attacks()
+    assert (attack.source, attack.action) == ("hostile", Action.STREAM)

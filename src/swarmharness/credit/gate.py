@@ -19,6 +19,7 @@ from swarmharness.credit.holds import STRANGERS, Hold, Key
 from swarmharness.credit.store import ReceiptStore
 from swarmharness.errors import RefusedError
 from swarmharness.identity import PeerId
+from swarmharness.refusals import Tally
 
 BLOCK_MICROCREDITS = 10_000_000
 """So much is reserved beyond what is taken: ten seconds of a reference core."""
@@ -56,7 +57,7 @@ class Gate:
         policy: Policy,
         *,
         withholds: Callable[[PeerId], bool],
-        refused: Counter[str],
+        refused: Tally,
     ) -> None:
         self._books, self._store, self._me = books, store, me
         self._withholds, self._refused = withholds, refused
@@ -112,7 +113,7 @@ class Gate:
         elif isinstance(decision, Admitted) and decision.rank is Rank.STRANGER:
             self.be_shown_later(requester)  # it may count with the next request
         if isinstance(decision, Refused):
-            self._refused[BANNED if decision.banned else NOT_COVERED] += 1
+            self._refused.note(BANNED if decision.banned else NOT_COVERED, requester, mild=True)
             raise RefusedError(decision.reason)
         if self._closing:
             raise RefusedError(STOPPING)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -34,6 +33,7 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, SteadyTime
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Tally
 
 WITHHELD_AFTER_US = 600_000_000
 """A requester that owes a signature for longer is served last, until it signs."""
@@ -61,7 +61,7 @@ class Payee:
         clock: Clock,
         writer: ChainWriter,
         *,
-        refused: Counter[str],
+        refused: Tally,
         horizon_epochs: int,
         signed_by: Callable[[PeerId], int],
         on_receipt: Callable[[Receipt], object],
@@ -166,10 +166,10 @@ class Payee:
         body = message.body
         digest = body_digest(body)
         if body.requester != request.peer_id or body.worker != self._transport.peer_id:
-            raise self._refusal(Problem.WRONG_SIGNER)
+            raise self._refusal(request.peer_id, Problem.WRONG_SIGNER)
         problem = body_problem(body) or half_problem(message.half, digest, body.requester)
         if problem is not None:
-            raise self._refusal(problem)
+            raise self._refusal(request.peer_id, problem)
         while digest in self._answering:  # the same request twice at once: the second gets the first one's half
             await self._answering[digest].wait()
         done = self._answering[digest] = trio.Event()
@@ -184,17 +184,17 @@ class Payee:
         if tasks is None:
             known = await self._store.entry(digest)
             if known is None or known.worker_half is None:
-                raise self._refusal(Problem.UNKNOWN_TASK)
+                raise self._refusal(body.requester, Problem.UNKNOWN_TASK)
             return known.worker_half  # its answer was lost on the way
         try:
             terms = [task.terms for task in tasks]
             now = epoch_of(self._clock.unix_us())
             problem = epoch_problem(body, oldest=min(task.epoch for task in terms), newest=now)
             if problem is not None:
-                raise self._refusal(problem)
+                raise self._refusal(body.requester, problem)
             different = differing_field(body, terms)
             if different is not None:
-                raise self._refusal(Problem.OTHER_TERMS, f": {different}")
+                raise self._refusal(body.requester, Problem.OTHER_TERMS, f": {different}")
             game = await self._game_of(body, terms)
             half = await self._writer.sign(body, requester_half, game=game)
             self._unsettled.settled(tasks)
@@ -214,7 +214,7 @@ class Payee:
         alone = sole_game_text(body.worker, tuple(task.share_microcredits for task in tasks))
         if hashlib.sha256(alone).digest() == body.game_digest:
             if body.price_microcredits != body.share_microcredits:
-                raise self._refusal(Problem.WRONG_GAME, ": it was done alone, for the whole price")
+                raise self._refusal(body.requester, Problem.WRONG_GAME, ": it was done alone, for the whole price")
             # That of a single task follows from its receipt.
             return Game(body.game_digest, body.epoch, alone) if len(tasks) > 1 else None
         asked = encode(GameRequest(body.game_digest))
@@ -222,9 +222,9 @@ class Payee:
         text = decode(GameAnswer, answer).text
         wrong = game_problem(body, text)
         if wrong is not None:
-            raise self._refusal(Problem.WRONG_GAME, f": {wrong}")
+            raise self._refusal(body.requester, Problem.WRONG_GAME, f": {wrong}")
         return Game(body.game_digest, body.epoch, text)
 
-    def _refusal(self, problem: Problem, detail: str = "") -> RefusedError:
-        self._refused[problem] += 1
+    def _refusal(self, requester: str, problem: Problem, detail: str = "") -> RefusedError:
+        self._refused.note(problem, requester)
         return RefusedError(f"this receipt is not signed here: {problem}{detail}")

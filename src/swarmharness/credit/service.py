@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
@@ -29,6 +28,7 @@ from swarmharness.log_lines import by_peers
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Refusals, Tally
 
 FORK = "a peer signed two histories"
 USED_INVITE = "an invite that another peer has used"
@@ -50,9 +50,10 @@ class CreditService:
         randomness: Randomness,
         *,
         policy: Policy | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         chosen = policy or Policy()
-        self.refused: Counter[str] = Counter()
+        self.refused = Tally(refusals)
         self._store, self._signer = store, signer
         me = signer.peer_id
         self._receipt_listeners: list[Callable[[Receipt], None]] = []

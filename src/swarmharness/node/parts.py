@@ -157,7 +157,13 @@ async def run_services(
         return word or (DISK if ports.receipts.health.problem else "")
 
     credit = CreditService(
-        ports.receipts, ports.signer, ports.transport, ports.clock, ports.randomness, policy=settings.admission
+        ports.receipts,
+        ports.signer,
+        ports.transport,
+        ports.clock,
+        ports.randomness,
+        policy=settings.admission,
+        refusals=ports.refusals,
     )
     own = OwnAdvert(
         ports.signer,
@@ -248,6 +254,7 @@ async def run_services(
             ports.clock,
             ports.randomness,
             horizon_epochs=settings.admission.horizon_epochs,
+            refusals=ports.refusals,
         )
         credit.watch_own(spread.add_own, spread.found_fork)
         credit.watch_own(lambda receipt: jobs.paid(receipt.body, ports.transport.peer_id))

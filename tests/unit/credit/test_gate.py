@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.credit.receipt import EPOCH_US, Receipt
 from swarmharness.errors import RefusedError, UnavailableError
 from swarmharness.identity import PeerId
+from swarmharness.refusals import Tally
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, HandClock, body, entry, half, receipt
 
 EPOCH = NOON_US // EPOCH_US
@@ -48,7 +48,7 @@ class Bench:
         self.store = store or CountingStore()
         self.clock = HandClock()
         self.books = Books(self.store, BOB.peer_id, self.clock, horizon_epochs=policy.horizon_epochs)
-        self.refused: Counter[str] = Counter()
+        self.refused = Tally()
         self.withholding: set[PeerId] = set()
         self.gate = Gate(
             self.books,

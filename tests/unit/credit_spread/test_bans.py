@@ -18,6 +18,7 @@ from swarmharness.credit.spread.neighbourhood import split_ids
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.ports import BroadcastHandler
 from swarmharness.protocol.codec import encode
+from swarmharness.refusals import Tally
 from tests.unit.credit.builders import ALICE, BOB, CAROL, NOON_US, HandClock, body, half, identity
 
 
@@ -57,12 +58,12 @@ def store() -> MemoryReceiptStore:
 
 
 @pytest.fixture
-def refused() -> Counter[str]:
-    return Counter()
+def refused() -> Tally:
+    return Tally()
 
 
 @pytest.fixture
-async def bans(store: MemoryReceiptStore, ears: Ears, refused: Counter[str], nursery: trio.Nursery) -> Bans:
+async def bans(store: MemoryReceiptStore, ears: Ears, refused: Tally, nursery: trio.Nursery) -> Bans:
     made = Bans(store, ears, ALICE.peer_id, HandClock(), refused=refused)
     nursery.start_soon(made.run)
     return made
@@ -95,7 +96,7 @@ async def test_a_proof_that_was_broadcast_goes_on_by_itself_c_23(bans: Bans, ear
 
 
 async def test_what_proves_nothing_is_counted_and_goes_no_further(
-    bans: Bans, store: MemoryReceiptStore, ears: Ears, refused: Counter[str]
+    bans: Bans, store: MemoryReceiptStore, ears: Ears, refused: Tally
 ) -> None:
     proof = proof_against(BOB)
     forged = replace(proof, one=replace(proof.one, signature=bytes(64)))
@@ -109,7 +110,7 @@ async def test_what_proves_nothing_is_counted_and_goes_no_further(
 
 
 async def test_a_sender_of_many_proofs_is_slowed_down_c_24(
-    bans: Bans, refused: Counter[str], monkeypatch: pytest.MonkeyPatch
+    bans: Bans, refused: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proofs = [proof_against(identity(number)) for number in range(100, 180)]
     taken = [await bans.take(proof, sender=CAROL.peer_id) for proof in proofs]
@@ -133,7 +134,7 @@ async def test_bans_survive_a_restart_and_are_offered_to_those_who_lack_them(
 ) -> None:
     proof = proof_against(BOB)
     await bans.take(proof, sender=CAROL.peer_id)
-    again = Bans(store, ears, ALICE.peer_id, HandClock(), refused=Counter())
+    again = Bans(store, ears, ALICE.peer_id, HandClock(), refused=Tally())
     heard: list[PeerId] = []
     again.listeners.append(heard.append)
     await again.load()

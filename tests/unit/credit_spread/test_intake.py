@@ -17,6 +17,7 @@ from swarmharness.credit.spread.intake import Intake, SpreadProblem
 from swarmharness.credit.spread.neighbourhood import Neighbourhood
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.errors import RefusedError, UnavailableError
+from swarmharness.refusals import Refusals, Tally
 from tests.unit.credit.builders import ALICE, BOB, CAROL, HandClock, body, identity, receipt
 
 EPOCH = body().epoch
@@ -46,10 +47,11 @@ class Fixture:
     settings: SpreadSettings = field(default_factory=SpreadSettings)
     store: StuckStore = field(default_factory=StuckStore)
     clock: HandClock = field(default_factory=HandClock)
-    refused: Counter[str] = field(default_factory=Counter)
+    refusals: Refusals = field(default_factory=Refusals)
     proofs: list[ForkProof] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.refused = Tally(self.refusals)
         self.near = Neighbourhood(ME.peer_id, EPOCH)
         for number, partner in enumerate((ALICE, BOB)):
             self.near.add(EPOCH, bytes([number]) * 32, partner.peer_id, ME.peer_id)
@@ -123,6 +125,16 @@ async def test_a_sender_is_charged_for_forgeries_and_the_signer_is_not_c_20() ->
     assert fixture.refused == Counter({Problem.WRONG_SIGNATURE: 2, SpreadProblem.SENDER_TOO_FAST: 1})
     fixture.clock.now_us += 1_000_000
     assert await fixture.take(receipt(3)) == [receipt(3)]
+
+
+async def test_whoever_sends_many_forgeries_is_an_attack_and_who_sends_what_nobody_wants_is_none() -> None:
+    fixture = Fixture()
+    await fixture.take(*(receipt(number, CAROL, identity(4)) for number in range(30)))
+    assert fixture.refused == Counter({SpreadProblem.NOT_NEAR: 30})
+    assert fixture.refusals.attacks() == []
+    await fixture.take(*(tampered(receipt(number)) for number in range(30)))
+    (attack,) = fixture.refusals.attacks()
+    assert (attack.source, attack.reason, attack.count) == (SENDER.peer_id, Problem.WRONG_SIGNATURE, 30)
 
 
 async def test_a_signer_that_floods_is_cut_off_until_its_bucket_fills_c_20() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -37,6 +37,7 @@ from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request
 from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Tally
 
 SCOPES_MAX = 256
 _EXPANDED_A_TURN = 8
@@ -49,7 +50,7 @@ class Answerer:
         self,
         parts: SpreadParts,
         *,
-        refused: Counter[str],
+        refused: Tally,
         on_gossip: Callable[[PeerId, Sequence[Receipt]], Awaitable[None]],
         on_opening: Callable[[PeerId, frozenset[bytes]], None],
     ) -> None:
@@ -142,11 +143,11 @@ class Answerer:
     async def _index(self, peer: PeerId, name: bytes) -> KeyIndex:
         scope = self._scopes.get(peer)
         if not scope or scope_name(scope) != name:
-            self._refused[SpreadProblem.UNKNOWN_SCOPE] += 1
+            self._refused.note(SpreadProblem.UNKNOWN_SCOPE, peer, mild=True)
             raise RefusedError(f"{SpreadProblem.UNKNOWN_SCOPE}: open a new comparison")
         return await ready_index(self._parts.near, scope)
 
     def _charge(self, peer: PeerId) -> None:
         if not self._requests.take(peer, 1, self._parts.clock.monotonic_us()):
-            self._refused[SpreadProblem.TOO_MANY_REQUESTS] += 1
+            self._refused.note(SpreadProblem.TOO_MANY_REQUESTS, peer, mild=True)
             raise RefusedError(f"{SpreadProblem.TOO_MANY_REQUESTS}: try again in a minute")

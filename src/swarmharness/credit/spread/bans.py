@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 
 import trio
@@ -20,6 +19,7 @@ from swarmharness.network.ports import Broadcast
 from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.ports import Clock
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Tally
 
 _PROOFS_PER_S = 5
 _PROOFS_BURST = 64
@@ -37,9 +37,7 @@ _log = logging.getLogger(__name__)
 class Bans:
     """Who has forked, with the proofs."""
 
-    def __init__(
-        self, store: ReceiptStore, broadcast: Broadcast, me: PeerId, clock: Clock, *, refused: Counter[str]
-    ) -> None:
+    def __init__(self, store: ReceiptStore, broadcast: Broadcast, me: PeerId, clock: Clock, *, refused: Tally) -> None:
         self._store, self._broadcast, self._me, self._clock, self._refused = store, broadcast, me, clock, refused
         self._proofs: dict[str, ForkProof] = {}
         self._to_publish: list[ForkProof] = []
@@ -77,10 +75,10 @@ class Bans:
         now_us = self._clock.monotonic_us()
         full = len(self._proofs) >= PROOFS_KEPT_MAX
         if full or not (self._limits.take(sender, 1, now_us) and self._all.take(_EVERYBODY, 1, now_us)):
-            self._refused[SpreadProblem.SENDER_TOO_FAST] += 1
+            self._refused.note(SpreadProblem.SENDER_TOO_FAST, sender, mild=True)
             return False
         if proof_problem(proof) is not None:
-            self._refused[SpreadProblem.INVALID_PROOF] += 1
+            self._refused.note(SpreadProblem.INVALID_PROOF, sender)
             return False
         await self._store.keep_fork(proof)
         if flood:
@@ -120,7 +118,7 @@ class Bans:
             proof = decode(ForkProof, data)
             return await self.take(proof, sender=sender, flood=False)
         except ProtocolError:
-            self._refused[SpreadProblem.MALFORMED] += 1
+            self._refused.note(SpreadProblem.MALFORMED, sender)
         except SwarmError as error:
             _log.warning("a fork proof could not be kept: %s", error, extra=by_peers())
         return False

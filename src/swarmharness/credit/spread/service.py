@@ -6,7 +6,6 @@ The rules are C-19 to C-24 of docs/credit-rules.md.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -33,6 +32,7 @@ from swarmharness.log_lines import by_peers
 from swarmharness.network.ports import Broadcast, PeerEvent, Transport
 from swarmharness.ports import Clock, Randomness
 from swarmharness.protocol.codec import decode, encode
+from swarmharness.refusals import Refusals, Tally
 
 _LOADED_AT_ONCE = 256
 """About a millisecond's work between two turns of the event loop."""
@@ -55,8 +55,9 @@ class SpreadService:
         *,
         settings: SpreadSettings | None = None,
         horizon_epochs: int = HORIZON_EPOCHS,
+        refusals: Refusals | None = None,
     ) -> None:
-        self.refused: Counter[str] = Counter()
+        self.refused = Tally(refusals)
         self.settings = settings or SpreadSettings()
         self.sessions = 0
         """Reconciliations that this node began and finished."""
@@ -237,7 +238,7 @@ class SpreadService:
             shared = outcome.shared
             again = not outcome.complete or (bool(outcome.received) and near.interests() != before)
         except ProtocolError as error:
-            self.refused[SpreadProblem.BROKEN_ANSWER] += 1
+            self.refused.note(SpreadProblem.BROKEN_ANSWER, peer)
             _log.info("the reconciliation with %s was broken off: %s", peer, error, extra=by_peers())
         except SwarmError as error:
             _log.debug("the reconciliation with %s was broken off: %s", peer, error)
