@@ -54,6 +54,8 @@ MILD = (
     "bulk rate",
     "connection: broken handshake",
     "connection: no place",
+    "muxer: stream",  # too many, or opened too fast
+    "muxer: unread bytes",
     "overload",
     "stream: many of",
     "stream: no place",

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 from swarmharness.attacks import KEPT_US, Action
-from swarmharness.refusals import OTHER, REASONS_MAX, RECENT_MAX, TEXT_CHARS_MAX, Reason, Refusals, Tally
+from swarmharness.network.limits import Drop
+from swarmharness.network.stream_places import StreamDrop
+from swarmharness.network.yamux_node import MuxerFault
+from swarmharness.refusals import ACTIONS, MILD, OTHER, REASONS_MAX, RECENT_MAX, TEXT_CHARS_MAX, Reason, Refusals, Tally
 
 
 class Hand:
@@ -134,3 +137,10 @@ def test_reasons_that_begin_alike_are_as_mild_and_end_the_same() -> None:
         refusals.note("stream: too often (ping)", "hostile")
     (attack,) = refusals.attacks()
     assert (attack.source, attack.action) == ("hostile", Action.STREAM)
+
+
+def test_what_is_done_about_a_reason_and_how_grave_it_is_are_known_by_the_names_that_are_counted() -> None:
+    counted = {*Reason, *Drop, *StreamDrop, *MuxerFault}
+    named = {one for one in (*ACTIONS, *MILD) if one.partition(": ")[0] in ("connection", "stream", "muxer")}
+    assert all(any(reason.startswith(one) for reason in counted) for one in named)
+    assert {fault for fault in MuxerFault if fault not in ACTIONS} == set()

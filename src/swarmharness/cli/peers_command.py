@@ -9,6 +9,8 @@ from swarmharness.cli.options import DataDirOption, JsonOption, new_app, print_j
 
 CLOCK_SKEW_S_MAX = 300
 """As in `registry.advert`, which a command does not import."""
+PEERS_SHOWN, SKILLS_SHOWN = 100, 16
+"""Others choose how many they are and what they offer."""
 COLUMNS = ("  skill", "item ms", "answers", "failures", "trust", "breaker")
 
 app = new_app()
@@ -28,11 +30,20 @@ def peers(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
         for problem in call_node(data_dir, "node.status", {})["registry"]["problems"]:
             say(f"{problem['subject']}: {problem['text']}")
     several = names_with_several(answer)
-    for peer in answer:
+    for peer in sorted(answer, key=_of_use)[:PEERS_SHOWN]:
         say(_headline(peer))
-        rows = [_row(skill, named=skill["skill"] in several) for skill in peer["skills"]]
+        rows = [_row(skill, named=skill["skill"] in several) for skill in peer["skills"][:SKILLS_SHOWN]]
         if rows:
             print_table("", COLUMNS, rows)
+        if len(peer["skills"]) > SKILLS_SHOWN:
+            print(f"  and {len(peer['skills']) - SKILLS_SHOWN} more skills: --json has them")
+    if len(answer) > PEERS_SHOWN:
+        print(f"and {len(answer) - PEERS_SHOWN} more peers: --json has them")
+
+
+def _of_use(peer: dict[str, Any]) -> tuple[bool, bool, bool]:
+    """Return what has this node stand first, then who answered it before, then who could."""
+    return not peer["local"], not any(skill["answers"] for skill in peer["skills"]), not peer["usable"]
 
 
 def _headline(peer: dict[str, Any]) -> str:

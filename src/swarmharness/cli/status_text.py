@@ -27,7 +27,7 @@ def status_for_people(status: dict[str, Any]) -> dict[str, Any]:
             "clocks": {**clocks, "ahead_s": few(clocks["ahead_s"])},
             "problems": {one["subject"]: one["text"] for one in registry["problems"]},
         },
-        "attacks": attack_lines(status["attacks"]),
+        "attacks": attack_lines(status.get("attacks", ())),  # a node of an older version tells none
         "refusals": refusals[:REFUSALS_SHOWN] + _and_more(len(refusals) - REFUSALS_SHOWN),
     }
 

@@ -10,6 +10,7 @@ from swarmharness.errors import ConfigurationError, SwarmError, UnavailableError
 from swarmharness.network.own_addresses import Hosts
 from swarmharness.node.api import InviteTerms, NodeApi
 from swarmharness.registry.invite import parse_invite
+from swarmharness.routing.load_messages import METHOD_PROBE
 from swarmharness.simulation.memory_swarm import memory_swarm
 
 HOME = Hosts(frozenset({"192.0.2.7"}), frozenset({"192.0.2.7", "127.0.0.1"}))
@@ -55,3 +56,18 @@ async def test_a_node_whose_address_the_machine_lost_advises_what_would_follow_i
 async def test_a_node_that_does_not_listen_has_no_invite() -> None:
     answer = await invite([], HOME)
     assert isinstance(answer, ConfigurationError)
+
+
+async def test_the_status_names_whoever_attacks_and_counts_all_that_was_refused() -> None:
+    async with memory_swarm(2) as (node, other):
+        mine, theirs = node.parts.ports.transport, other.parts.ports.transport
+        api = NodeApi(node.parts, InviteTerms(None, 0), stop=lambda: None)
+        assert (await api.call("node.status", {}))["attacks"] == []
+        for _ in range(30):
+            with pytest.raises(SwarmError):
+                await theirs.call(mine.peer_id, METHOD_PROBE, b"\xc1", timeout_s=5)
+        status = await api.call("node.status", {})
+        (attack,) = status["attacks"]
+        assert attack.pop("since_unix_s") <= node.parts.ports.clock.unix_us() // 1_000_000
+        assert attack == {"from": theirs.peer_id, "reason": "malformed", "count": 30, "action": "refused"}
+        assert status["refused_messages"]["malformed"] == 30
