@@ -8,16 +8,16 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 
-from benchmarks.harness import Benchmark, Row, discover
+from benchmarks.harness import Benchmark, Choosable, Row, discover
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 1 when a benchmark failed to run, never because of a figure."""
-    options = _parser().parse_args(arguments)
     known = discover()
+    options = _parser(known).parse_args(arguments)
     if options.list:
         width = max(map(len, known), default=0)
         for name, benchmark in known.items():
@@ -30,18 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {problem} (known: {', '.join(known)})", file=sys.stderr)
         return 2
     print(f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}", file=sys.stderr)
+    for name in names:
+        if isinstance(benchmark := known[name], Choosable):
+            benchmark.configure(options)
     failed = [name for name in names if not _run(known[name], quick=options.quick, as_json=options.json)]
     if failed:
         print(f"error: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(known: Mapping[str, Benchmark]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, or `all`")
     parser.add_argument("--list", action="store_true", help="print the names and what they measure")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a rough answer in seconds")
+    for name, benchmark in known.items():
+        if isinstance(benchmark, Choosable):
+            benchmark.add_options(parser.add_argument_group(name))
     return parser
 
 

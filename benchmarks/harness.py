@@ -7,6 +7,7 @@ minute.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import math
 import os
@@ -22,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, Protocol, cast, runtime_checkable
 
 READY_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 10.0
@@ -49,6 +50,17 @@ class Benchmark(Protocol):
 
     def run(self, quick: bool) -> list[Row]:
         """Measure; `quick` asks for a rough answer within seconds."""
+
+
+@runtime_checkable
+class Choosable(Protocol):
+    """What such a module holds besides if its runs can be chosen among."""
+
+    def add_options(self, parser: argparse._ArgumentGroup) -> None:
+        """Add options to the command line."""
+
+    def configure(self, options: argparse.Namespace) -> None:
+        """Take what was chosen, before `run`."""
 
 
 def judge(

@@ -6,8 +6,6 @@ identity costs one Ed25519 key and one signature.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable, Iterator
 from struct import Struct
 from types import TracebackType
@@ -15,17 +13,15 @@ from typing import Self
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from tests.hostile.raw_noise import STATIC_PUBLIC, Cipher, Handshake
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 YAMUX = Struct("!BBHII")
-_NOISE_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
 SIGNED_PREFIX = b"noise-libp2p-static-key:"
 _NOISE_BYTES_MAX = 65_519
-_STATIC = X25519PrivateKey.generate()
-STATIC_PUBLIC = _STATIC.public_key().public_bytes_raw()
+_PIECE_BYTES = 4 * _NOISE_BYTES_MAX
 
 
 class RawPeer:
@@ -37,8 +33,9 @@ class RawPeer:
         self.next_stream = 1
         self._data = bytearray()
         self._plain = bytearray()
-        self._send: _Cipher | None = None
-        self._receive: _Cipher | None = None
+        self._writing = trio.StrictFIFOLock()
+        self._send: Cipher | None = None
+        self._receive: Cipher | None = None
 
     @classmethod
     async def connect(
@@ -162,13 +159,15 @@ class RawPeer:
     # -- Noise ----------------------------------------------------------------------------------------------------
 
     async def write(self, data: bytes) -> None:
-        """Encrypt and send."""
+        """Encrypt and send, some messages at a time; several tasks may write."""
         assert self._send is not None, "not secured yet"
-        parts = []
-        for start in range(0, len(data), _NOISE_BYTES_MAX):
-            sealed = self._send.seal(data[start : start + _NOISE_BYTES_MAX])
-            parts += [len(sealed).to_bytes(2, "big"), sealed]
-        await self.stream.send_all(b"".join(parts))
+        async with self._writing:
+            for piece in range(0, len(data), _PIECE_BYTES):
+                parts = []
+                for start in range(piece, min(piece + _PIECE_BYTES, len(data)), _NOISE_BYTES_MAX):
+                    sealed = self._send.seal(data[start : min(start + _NOISE_BYTES_MAX, piece + _PIECE_BYTES)])
+                    parts += [len(sealed).to_bytes(2, "big"), sealed]
+                await self.stream.send_all(b"".join(parts))
 
     async def read(self, count: int) -> bytes:
         """Return `count` decrypted bytes."""
@@ -207,90 +206,6 @@ class RawPeer:
         answer = await read(size)
         if answer != text.encode() + b"\n":
             raise ConnectionError(f"the node answered {answer!r}, not {text}")
-
-
-class Handshake:
-    """The initiator's side of Noise XX: three messages, then two ciphers."""
-
-    def __init__(self, prologue: bytes = b"") -> None:
-        self._ephemeral = X25519PrivateKey.generate()
-        self._chain = self._hash = _NOISE_NAME
-        self._cipher: _Cipher | None = None
-        self._mix_hash(prologue)
-        self._their_ephemeral: X25519PublicKey | None = None
-
-    def first(self) -> bytes:
-        """Return `-> e`."""
-        mine = self._ephemeral.public_key().public_bytes_raw()
-        self._mix_hash(mine)
-        self._mix_hash(b"")
-        return mine
-
-    def second(self, message: bytes) -> bytes:
-        """Take `<- e, ee, s, es` and return its payload."""
-        self._their_ephemeral = X25519PublicKey.from_public_bytes(message[:32])
-        self._mix_hash(message[:32])
-        self._mix_key(self._ephemeral.exchange(self._their_ephemeral))
-        their_static = X25519PublicKey.from_public_bytes(self._open(message[32:80]))
-        self._mix_key(self._ephemeral.exchange(their_static))
-        return self._open(message[80:])
-
-    def third(self, payload: bytes) -> bytes:
-        """Return `-> s, se` with the payload."""
-        assert self._their_ephemeral is not None
-        sealed_static = self._seal(STATIC_PUBLIC)
-        self._mix_key(_STATIC.exchange(self._their_ephemeral))
-        return sealed_static + self._seal(payload)
-
-    def split(self) -> tuple[_Cipher, _Cipher]:
-        """Return the ciphers to send and to receive with."""
-        first, second = _derive(self._chain, b"")
-        return _Cipher(first), _Cipher(second)
-
-    def _mix_hash(self, data: bytes) -> None:
-        self._hash = hashlib.sha256(self._hash + data).digest()
-
-    def _mix_key(self, material: bytes) -> None:
-        self._chain, key = _derive(self._chain, material)
-        self._cipher = _Cipher(key)
-
-    def _seal(self, data: bytes) -> bytes:
-        assert self._cipher is not None
-        sealed = self._cipher.seal(data, self._hash)
-        self._mix_hash(sealed)
-        return sealed
-
-    def _open(self, data: bytes) -> bytes:
-        assert self._cipher is not None
-        plain = self._cipher.open(data, self._hash)
-        self._mix_hash(data)
-        return plain
-
-
-class _Cipher:
-    """ChaCha20-Poly1305 with Noise's counter."""
-
-    def __init__(self, key: bytes) -> None:
-        self._cipher = ChaCha20Poly1305(key)
-        self._count = 0
-
-    def seal(self, data: bytes, bound: bytes = b"") -> bytes:
-        return self._cipher.encrypt(self._nonce(), data, bound)
-
-    def open(self, data: bytes, bound: bytes = b"") -> bytes:
-        return self._cipher.decrypt(self._nonce(), data, bound)
-
-    def _nonce(self) -> bytes:
-        nonce = bytes(4) + self._count.to_bytes(8, "little")
-        self._count += 1
-        return nonce
-
-
-def _derive(chain: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """Return two keys: HKDF of the Noise specification, section 4.3."""
-    temporary = hmac.digest(chain, material, "sha256")
-    first = hmac.digest(temporary, b"\x01", "sha256")
-    return first, hmac.digest(temporary, first + b"\x02", "sha256")
 
 
 def frame(kind: int, flags: int, number: int, body: bytes = b"", *, length: int = -1) -> bytes:
@@ -341,10 +256,10 @@ def sources(count: int, *, per_prefix: int = 250) -> Iterator[str]:
         yield f"127.{1 + prefix // 256 % 250}.{prefix % 256}.{1 + host}"
 
 
-def address_of(multiaddrs: Iterable[str]) -> tuple[str, int]:
-    """Return host and port of the first plain TCP address of a node."""
+def address_of(multiaddrs: Iterable[str], *, websocket: bool = False) -> tuple[str, int]:
+    """Return host and port of a node's first listener for plain TCP, or for WebSocket."""
     for text in multiaddrs:
         parts = text.strip("/").split("/")
-        if parts[0] == "ip4" and parts[2] == "tcp" and "ws" not in parts:
+        if parts[0] == "ip4" and parts[2] == "tcp" and ("ws" in parts) == websocket:
             return parts[1], int(parts[3])
-    raise ValueError(f"no plain TCP address in {list(multiaddrs)}")
+    raise ValueError(f"no such listener in {list(multiaddrs)}")

@@ -1,6 +1,6 @@
 """D1 and D7 of the hostile network in small: crowds that say who they are, that say nothing, and that fall asleep.
 
-`crowd.py` has the attacks at full size; here the limits are configured so low that few peers suffice.
+`scripts/bench hostile --only crowd` has it at full size; here the limits are so low that few peers suffice.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from swarmharness.network.ports import PeerAddress
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.node.control import open_control
 from swarmharness.node.process import NodeGroup, NodeLaunch, NodeProcess
-from swarmharness.protocol import codec
-from swarmharness.protocol.frame import FrameKind, encode_frame
-from swarmharness.protocol.handshake import CHANNEL_VERSION, WINDOW_BYTES_LEAST, Hello
-from tests.hostile.crowd import CONFIG, crowd
-from tests.hostile.raw_peer import DATA, RawPeer, address_of, sources
+from tests.hostile.attacks_connection import introduce
+from tests.hostile.raw_channel import HELLO, RawChannel
+from tests.hostile.raw_peer import RawPeer, address_of, sources
 
 pytestmark = [pytest.mark.processes]
+CONFIG = 'version = 1\n\n[network]\nlisten = ["/ip4/127.0.0.1/tcp/0"]\n\n[execution]\nskills = []\n'
 FRIEND = Identity(bytes([7] * 32))
 LIMITS = f"""
 [credit]
@@ -85,14 +84,17 @@ async def can_meet(node: NodeProcess, identity: Identity = FRIEND) -> None:
 
 async def say_hello(peer: RawPeer) -> int:
     """Open a channel as our own nodes do, and return its stream's number when the node has said hello too."""
-    hello = encode_frame(FrameKind.HELLO, 0, codec.encode(Hello((CHANNEL_VERSION,), "raw", WINDOW_BYTES_LEAST)))
-    number = await peer.open_stream("/swarmharness/channel/1")
-    await peer.send_frame(DATA, 0, number, hello)
-    received = b""
-    while received.count(b"swarmharness") < 2:  # in the name of the protocol, and in the hello
-        kind, _, stream, _, body = await peer.read_frame()
-        received += body if kind == DATA and stream == number else b""
-    return number
+    channel = await RawChannel.open(peer)
+    kind, _, _ = await channel.next()
+    assert kind == HELLO
+    return channel.number
+
+
+async def meets_and_leaves(node: NodeProcess, source: str) -> None:
+    """Say who this is, hear who that is, and go."""
+    async with await RawPeer.meet(address_of(node.addresses), source=source) as peer:
+        number = await introduce(peer)
+        assert b"/swarmharness/channel/1" in await peer.read_stream(number)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +105,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
 
 
 async def test_a_node_outlives_more_peers_than_it_remembers(node: NodeProcess) -> None:
-    met: Counter[str] = Counter()
     for _ in range(10):
-        await crowd(address_of(node.addresses), 8, 0.0, met, pause_s=0)
-    assert met["told"] == 80
+        async with trio.open_nursery() as nursery:
+            for source in sources(8):
+                nursery.start_soon(meets_and_leaves, node, source)
     await can_meet(node)
     assert "libp2p stream" not in (await status_of(node))["refused_messages"]
 

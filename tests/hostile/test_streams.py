@@ -21,11 +21,11 @@ from swarmharness.network.peer_book import ADDRESSES_MAX
 from swarmharness.network.ports import PeerAddress
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.network.stream_places import StreamLimits
+from tests.hostile.raw_noise import STATIC_PUBLIC
 from tests.hostile.raw_peer import (
     DATA,
     RST,
     SIGNED_PREFIX,
-    STATIC_PUBLIC,
     RawPeer,
     address_of,
     field,
