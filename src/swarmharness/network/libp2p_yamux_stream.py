@@ -41,6 +41,8 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         self._first_flags = SYN if opened_here else ACK
         """They ride on the first frame of this side."""
         self._pieces: deque[bytes] = deque()
+        self._first_taken = 0
+        """Bytes of the first piece that were read already."""
         self._held_bytes = 0
         self._read_bytes = 0
         """Since the last grant."""
@@ -120,17 +122,12 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
                 await self._send_window(0)
                 continue
             await self._readers.park()
-        piece, self.unread_s = self._pieces.popleft(), trio.current_time()
-        if len(piece) > most_bytes:
-            self._pieces.appendleft(piece[most_bytes:])
-            piece = piece[:most_bytes]
-            self._release(len(piece))
-        else:
-            self._release(self.cost_bytes(piece))
-        self._read_bytes += len(piece)
+        self.unread_s = trio.current_time()
+        data = self._take(most_bytes)
+        self._read_bytes += len(data)
         if self.over:
             self._connection.forget(self)
-        return piece
+        return data
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`; raises MuxedStreamReset, MuxedStreamClosed or MuxedConnUnavailable."""
@@ -207,9 +204,19 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         flags, self._first_flags = self._first_flags, 0
         return flags
 
-    def _release(self, size: int) -> None:
+    def _take(self, most_bytes: int) -> bytes:
+        """Return bytes of the first piece, which is kept whole until its last one is taken."""
+        piece, start = self._pieces[0], self._first_taken
+        end = start + most_bytes
+        if end < len(piece):
+            self._first_taken = end
+            return piece[start:end]
+        self._pieces.popleft()
+        self._first_taken = 0
+        size = self.cost_bytes(piece)
         self._held_bytes -= size
         self._connection.release(size)
+        return piece[start:] if start else piece
 
     async def _grant_again(self) -> None:
         """Grant what was read since the last time, and more if that did not take long."""
