@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ class Channel:
 
     `handlers` is looked up for every call, so it may grow until peers connect. `refuse` is told the reason of every
     message that was refused. `bulk` carries payloads above `inline_bytes_max`; without it they raise InputError.
+    `heard_s` returns when anything came from the peer last, also beside this channel.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Channel:
         *,
         bulk: BulkExchange | None = None,
         refuse: Callable[[str], None] = lambda reason: None,
+        heard_s: Callable[[], float] = lambda: -math.inf,
         first_request_id: int = 1,
     ) -> None:
         self.peer_id = peer_id
@@ -90,6 +93,7 @@ class Channel:
         self._calls = Calls(self._outbox, self._settings.calls_max, first_request_id, self.expire_at)
         self._serving = Serving(peer_id, handlers, self._settings, self, refuse)
         self._heartbeat = Heartbeat(self._settings.heartbeat_s)
+        self._heard_s = heard_s
         self._expiry = trio.CancelScope()
         self._echoed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -309,7 +313,7 @@ class Channel:
         number = 0
         while True:
             number += 1
-            if not self._heartbeat.tick(number, trio.current_time()):
+            if not self._heartbeat.tick(number, trio.current_time(), self._heard_s()):
                 self._finish(ChannelEnd("the peer stopped answering", farewell=False))
                 return
             self.send(encode_u64(FrameKind.PING, 0, number))

@@ -21,15 +21,18 @@ class Heartbeat:
         """The smoothed round-trip time, or None before the first answer."""
         return None if self._round_trip_s is None else max(1, round(self._round_trip_s * 1e6))
 
-    def tick(self, number: int, now_s: float) -> bool:
+    def tick(self, number: int, now_s: float, heard_s: float) -> bool:
         """Note that PING `number` goes out now; returns False when the peer is dead instead.
+
+        `heard_s` is when anything came from the peer last: on a slow link an answer waits behind a large payload, and
+        a peer that sends is alive.
 
         A tick that comes much too late means that this process was suspended, not that the peer is silent: the
         answers lie unread in the socket, so nothing is held against the peer that time.
         """
         late = self._last_tick_s is not None and now_s - self._last_tick_s > 1.5 * self._interval_s
         self._last_tick_s = now_s
-        if late:
+        if late or now_s - heard_s < self._interval_s:
             self._sent.clear()
         if len(self._sent) >= MISSED_MAX:
             return False

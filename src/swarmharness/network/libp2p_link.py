@@ -19,14 +19,17 @@ _READ_BYTES = 128 * 1024
 _WRITE_TIMEOUT_S = 15.0
 _SMALL_BYTES = 16 * 1024
 _DEAD_LINK_MS = 10_000
+_UNSENT_BYTES = 128 * 1024
+"""What may wait in the kernel: on a slow link a small message would wait behind all of it."""
 
 
 def watch_link(sock: Any) -> None:
-    """Make the kernel notice a link that dies without a FIN, within about 10 s; without this, nobody does."""
+    """Make the kernel notice a link that dies without a FIN, within about 10 s, and hold little back for a slow one."""
     options = [(socket.SOL_SOCKET, "SO_KEEPALIVE", 1), (socket.IPPROTO_TCP, "TCP_NODELAY", 1)]
     if sys.platform == "linux":
         options += [
             (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _DEAD_LINK_MS),
+            (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT_BYTES),
             (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
             (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
             (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),

@@ -53,6 +53,10 @@ class PeerStream:
         self._stream = stream
         self._muxed: YamuxStream = stream.muxed_stream
 
+    def heard_s(self) -> float:
+        """Return when anything came from the peer last, on whatever stream."""
+        return self._muxed.muxed_conn.heard_s
+
     async def send_all(self, data: bytes) -> None:
         """See `ByteStream`."""
         try:

@@ -141,13 +141,15 @@ class Sessions:
         """Shake hands, tell `started`, and serve until the channel ends; raises what the handshake raises."""
         shared = self._bulk.setdefault(peer_id, _SharedBulk(self._new_bulk(peer_id)))
         shared.users += 1
+        byte_stream = PeerStream(stream)
         channel = Channel(
-            PeerStream(stream),
+            byte_stream,
             peer_id,
             self._handlers,
             self._settings.channel,
             bulk=shared.bulk,
             refuse=self._refuse_of(peer_id),
+            heard_s=byte_stream.heard_s,
             first_request_id=self._randomness.below(2**32),
         )
         serving = False

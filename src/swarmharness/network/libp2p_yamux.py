@@ -55,6 +55,8 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         self.parity = int(conn.is_initiator)
         """Of the numbers of this side's streams."""
         self.window_bytes_max = node.limits.stream_window_bytes_max
+        self.heard_s = trio.current_time()
+        """When anything came last."""
         self.held_bytes = 0
         """What arrived and was not read."""
         self._node = node
@@ -251,7 +253,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         try:
             while data := await read():
                 await turn.begin()
-                now_s = trio.current_time()
+                now_s = self.heard_s = trio.current_time()
                 for count, event in enumerate(frames.read(data), 1):
                     self._intake.take(event, now_s)
                     if self._intake.delay_s:
