@@ -196,7 +196,8 @@ def build_host(
     links = Links(limits, refused, turns)
     gate = Gate(key_pair, create_new_x25519_key_pair().private_key, links, permits=permits, known=known)
     refused.host_of = gate.host_of
-    connections_max = limits.connections_max + limits.half_open_max
+    # `Links` is who refuses. libp2p counts what was cut until all its tasks have ended, and would turn others away.
+    connections_max = 4 * (limits.connections_max + limits.half_open_max)
     book = BookedPeerStore(
         own_id,
         key_pair,
