@@ -78,16 +78,15 @@ class Introductions:
     async def _on_ping(self, stream: Any) -> None:
         """Answer as fast as anybody needs; who pings faster is answered later."""
         peer_id = stream.muxed_conn.peer_id.to_base58()
-        slowed = False
         while True:
             try:
                 with trio.fail_after(_PING_IDLE_S):
                     ping = await read_exactly(stream, PING_LENGTH)
-                    while not self._pinged.take(peer_id, 1, _now_us()):
-                        if not slowed:
-                            self._refused.note(f"{StreamDrop.OFTEN} ({Kind.PING})", peer_id)
-                        slowed = True
-                        await trio.sleep(1 / self._pinged.per_s)
+                    wait_us = self._pinged.wait_us(peer_id, 1, _now_us())
+                    if wait_us:
+                        self._refused.note(f"{StreamDrop.OFTEN} ({Kind.PING})", peer_id)
+                        await trio.sleep(wait_us / 1_000_000)
+                    self._pinged.take(peer_id, 1, _now_us())
                     await stream.write(ping)
             except (trio.TooSlowError, IncompleteReadError):
                 await stream.close()

@@ -15,6 +15,7 @@ from multiaddr import Multiaddr
 from swarmharness.errors import ConfigurationError, leaf
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
+from swarmharness.network.broadcast_limits import BroadcastLimits
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.interfaces import read_hosts
 from swarmharness.network.libp2p_dial import Dialler
@@ -58,7 +59,7 @@ class Libp2pTransport:
         self._own = OwnAddresses(settings.announce)
         self.known: Callable[[PeerId], bool] = lambda peer_id: False
         """Which peers, besides those that are configured, may take the reserved places for connections."""
-        built = build_host(identity, settings, self._permits, lambda: self._own.current, self.refused, self._is_known)
+        built = build_host(identity, settings, self._permits, lambda: self._own.current, self.refused, self.is_known)
         self._built, self._host, self._gate, self._links = built, built.host, built.gate, built.links
         self._sessions = Sessions(
             Dialler(self._host, built.book, settings.dial_timeout_s),
@@ -146,6 +147,15 @@ class Libp2pTransport:
     def fence(self) -> Fence:
         """What bounds the faults of libp2p, for the same."""
         return self._built.fence
+
+    @property
+    def broadcast_limits(self) -> BroadcastLimits:
+        """Those of its settings, for `Libp2pBroadcast`."""
+        return self._settings.broadcast
+
+    def is_known(self, peer_id: str) -> bool:
+        """Tell whether the owner named a peer, or this node has had to do with it: some places are for such."""
+        return peer_id in self._settings.configured or self.known(PeerId(peer_id))
 
     def connections(self) -> dict[str, int]:
         """How many connections there are: serving a channel, idle, and half-open."""
@@ -240,9 +250,6 @@ class Libp2pTransport:
         with trio.move_on_after(_SHUTDOWN_S):
             await self._peers.wait_until_gone(peer_id)
         await self._gate.cut(peer_id)
-
-    def _is_known(self, peer_id: str) -> bool:
-        return peer_id in self._settings.configured or self.known(PeerId(peer_id))
 
     # -- access -----------------------------------------------------------------------------------------------------
 

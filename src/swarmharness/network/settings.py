@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from swarmharness.identity import PeerId
+from swarmharness.network.broadcast_limits import BroadcastLimits
 from swarmharness.network.limits import Limits
 from swarmharness.network.stream_places import StreamLimits
 from swarmharness.protocol.frame import HEADER_BYTES, METHOD_BYTES_MAX
@@ -95,6 +96,7 @@ class NetworkSettings:
     """Peers that the owner named: bootstrap nodes, invites, the allow list. What is known of them is never evicted."""
     limits: Limits = field(default_factory=Limits)
     streams: StreamLimits = field(default_factory=StreamLimits)
+    broadcast: BroadcastLimits = field(default_factory=BroadcastLimits)
     channel: ChannelSettings = field(default_factory=ChannelSettings)
     bulk: BulkSettings = field(default_factory=BulkSettings)
     dial_timeout_s: float = 8.0

@@ -25,6 +25,12 @@ class TokenBuckets:
         now = now_us * self.per_s
         return max(self._full_at.get(key, now), now) + tokens * 1_000_000 <= now + self._full
 
+    def wait_us(self, key: str, tokens: int, now_us: int) -> int:
+        """Return how long it takes until so many tokens, no more than `burst`, are there: 0 if they are."""
+        now = now_us * self.per_s
+        lacking = max(self._full_at.get(key, now), now) + tokens * 1_000_000 - (now + self._full)
+        return max(0, -(-lacking // self.per_s))
+
     def take(self, key: str, tokens: int, now_us: int) -> bool:
         """Take tokens, all or none; tell whether they were there."""
         full_at, now = self._full_at, now_us * self.per_s

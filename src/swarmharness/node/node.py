@@ -232,6 +232,7 @@ def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None
         access=_access(config),
         limits=config.limits.settings,
         streams=config.limits.streams,
+        broadcast=config.limits.broadcast,
         channel=ChannelSettings(heartbeat_s=network.heartbeat_s),
         bulk=BulkSettings(
             payload_bytes_max=network.bulk_max_mib * MIB, memory_bytes_max=2 * network.bulk_max_mib * MIB

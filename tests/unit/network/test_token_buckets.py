@@ -16,6 +16,16 @@ def test_a_bucket_gives_its_burst_at_once_and_its_rate_afterwards() -> None:
     assert buckets.has("a", 3, 10**12)
 
 
+def test_who_waits_as_long_as_told_gets_what_it_asked_for_and_not_before() -> None:
+    buckets = TokenBuckets(per_s=3, burst=5)
+    assert buckets.wait_us("a", 5, 0) == 0
+    assert buckets.take("a", 5, 0)
+    wait_us = buckets.wait_us("a", 4, 0)
+    assert wait_us == 1_333_334
+    assert not buckets.has("a", 4, wait_us - 1)
+    assert buckets.take("a", 4, wait_us)
+
+
 def test_a_clock_that_goes_back_gives_nothing() -> None:
     buckets = TokenBuckets(per_s=1, burst=1)
     assert buckets.take("a", 1, 5_000_000)
