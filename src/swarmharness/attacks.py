@@ -116,7 +116,7 @@ class _Table:
         if not one.debt_us and not _is_told(one, now_us):  # what was before had nothing to do with what begins
             one.since_us, one.count = now_us, 0
         one.weight, one.count, one.last_us = one.weight + 1, one.count + 1, now_us
-        one.network, one.action, one.cost_us = network, action, cost_us
+        one.network, one.action, one.cost_us = network or one.network, action, cost_us
         one.debt_us = min(one.debt_us + cost_us, ATTACK_US)
         if one.debt_us == ATTACK_US:
             one.attacked_us = now_us

@@ -99,3 +99,13 @@ async def test_who_proves_nothing_is_told_by_its_network(node: NodeProcess) -> N
             nursery.start_soon((await stack.enter_async_context(peer)).drain)
     row = await when_told(node, "127.7.4.0/24", "connection: half-open")
     assert row["action"] == "connection closed"
+
+
+async def test_who_says_what_nobody_understands_leaves_a_trace(node: NodeProcess) -> None:
+    before = (await status_of(node))["connections"]["dropped"].get("connection: broken handshake", 0)
+    for host in range(1, TIMES + 1):
+        async with await RawPeer.connect(address_of(node.addresses), source=f"127.7.5.{host}") as peer:
+            await peer.stream.send_all(bytes(range(256)))
+            await peer.drain()
+    after = (await status_of(node))["connections"]["dropped"]["connection: broken handshake"]
+    assert after - before == TIMES

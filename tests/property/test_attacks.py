@@ -39,7 +39,7 @@ def test_no_more_is_told_than_happened_and_of_no_more_names_than_there_is_room_f
         assert count <= sum(n for (name, noted_as), n in exact.items() if noted_as == reason and "/" not in name)
 
 
-@given(st.lists(st.integers(0, 3), min_size=400, max_size=2_000), st.integers(0, 1_000_000))
+@given(st.lists(st.integers(0, 3), min_size=100, max_size=400), st.integers(0, 1_000_000))
 def test_a_flood_of_new_names_hides_nobody_who_has_a_share_of_it(turns: list[int], every_us: int) -> None:
     """Three names in four are new and come once; the attackers share the fourth."""
     attacks = Attacks()

@@ -85,6 +85,13 @@ def test_a_peer_is_told_by_its_name_and_not_again_as_its_network() -> None:
     assert sources(attacks) == {"a": 50, "192.0.2.0/24": 30}
 
 
+def test_a_peer_that_is_gone_belongs_to_where_it_was() -> None:
+    attacks = Attacks()
+    note(attacks, 50, peer="a", host=A)
+    note(attacks, 1, peer="a")
+    assert sources(attacks) == {"a": 51}
+
+
 @pytest.mark.parametrize("each", [1, 60])
 def test_many_identities_of_one_network_are_one_attack(each: int) -> None:
     attacks = Attacks()

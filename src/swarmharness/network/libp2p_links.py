@@ -53,9 +53,7 @@ class Links:
             yield drop is None
         finally:
             self._streams.pop(stream, None)
-            if self._places.is_half_open(stream):
-                self._refused.note(Drop.BROKEN, host=host)
-            self._places.leave(stream)
+            self._left(stream)
 
     def add(self, link: Link) -> Link:
         """Keep a link until it is closed; one that was not accepted was dialled."""
@@ -119,4 +117,10 @@ class Links:
 
     def _forget(self, key: Hashable) -> None:
         self._open.pop(key, None)
+        self._left(key)
+
+    def _left(self, key: Hashable) -> None:
+        """Note the end of a connection that this node did not give up."""
+        if self._places.is_shaking_hands(key):
+            self._note(key, Drop.BROKEN)
         self._places.leave(key)

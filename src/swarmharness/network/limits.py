@@ -184,10 +184,10 @@ class Places:
                 found.append((key, Drop.IDLE))
         return found
 
-    def is_half_open(self, key: Hashable) -> bool:
-        """Tell whether a connection is there and has not proven yet who is at its other end."""
+    def is_shaking_hands(self, key: Hashable) -> bool:
+        """Tell whether an inbound connection is there and has not proven yet who is at its other end."""
         place = self._places.get(key)
-        return place is not None and place.half_open
+        return place is not None and place.half_open and place.inbound
 
     def whose(self, key: Hashable) -> tuple[str, str]:
         """Return the peer and the address at the other end, as far as they are known."""

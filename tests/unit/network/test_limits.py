@@ -50,6 +50,17 @@ def test_when_all_half_open_places_are_taken_the_oldest_of_the_busiest_network_g
     assert places.half_open == 4
 
 
+def test_a_connection_says_whose_it_is_as_far_as_it_is_known() -> None:
+    places = Places(FEW)
+    places.arrive("a", "10.0.0.1", 0)
+    places.dialled("b", "", 0)
+    assert (places.whose("a"), places.whose("b"), places.whose("nobody")) == (("", "10.0.0.1"), ("", ""), ("", ""))
+    assert [places.is_shaking_hands(key) for key in ("a", "b", "nobody")] == [True, False, False]
+    places.secured("a", "peer", 0, known=False)
+    assert places.whose("a") == ("peer", "10.0.0.1")
+    assert not places.is_shaking_hands("a")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "", "no address"])
 def test_addresses_of_this_machine_are_counted_only_if_configured(host: str) -> None:
     places = Places(replace(FEW, half_open_max=100))
