@@ -193,6 +193,7 @@ async def _phase(
 ) -> tuple[Phase, float, dict[str, int]]:
     """Attack an address; returns what the honest got, how many processors the node used, and what attackers met."""
     phase = honest.begin()
+    gauges.sample()
     began_s, cpu_s = trio.current_time(), gauges.cpu_s
     met = await attack_once(attack, address, identities, seconds, more)
     return phase, (gauges.cpu_s - cpu_s) / (trio.current_time() - began_s), met

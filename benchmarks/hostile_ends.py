@@ -37,6 +37,7 @@ threads = 1
 
 [limits]
 loopback = true
+
 {more}
 """
 _CLIENT = "version = 1\n\n[network]\n{psk}\n[execution]\nskills = []\n"
@@ -75,10 +76,10 @@ class Target:
 
 
 @contextmanager
-def target(base: Path, attack: Attack, more: str = "") -> Iterator[Target]:
-    """Run a node with a real skill; `more` is added to its `[limits]`."""
+def target(base: Path, attack: Attack) -> Iterator[Target]:
+    """Run a node with a real skill."""
     with NodeGroup() as group:
-        config = _NODE.format(psk=_psk(base, attack), more=more)
+        config = _NODE.format(psk=_psk(base, attack), more=attack.config)
         launch = NodeLaunch(base / "node", skills=(SKILL,), config=config, program=("-m", "benchmarks.measured_node"))
         (node,) = group.start(launch)
         yield Target(node, address_of(node.addresses, websocket=attack.listener == "websocket"))

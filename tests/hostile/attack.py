@@ -36,6 +36,8 @@ class Attack:
     """Whether what the node sends is read and forgotten meanwhile; otherwise `act` reads, or nobody does."""
     pause_s: float
     """Between two connections of one identity's address."""
+    config: str
+    """TOML that the attacked node is configured with, so that the attack comes to something soon."""
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -51,9 +53,10 @@ def _add(
     listener: Listener = "tcp",
     drained: bool = True,
     pause_s: float = 0.05,
+    config: str = "",
 ) -> None:
     assert name not in ATTACKS, f"two attacks are called {name}"
-    ATTACKS[name] = Attack(name, about, act, arrive, listener, drained, pause_s)
+    ATTACKS[name] = Attack(name, about, act, arrive, listener, drained, pause_s, config)
 
 
 def on_socket(
@@ -68,11 +71,13 @@ def on_socket(
     return register
 
 
-def on_connection(name: str, about: str, *, drained: bool = True, pause_s: float = 0.05) -> Callable[[Act], Act]:
+def on_connection(
+    name: str, about: str, *, drained: bool = True, pause_s: float = 0.05, config: str = ""
+) -> Callable[[Act], Act]:
     """Register an attack that begins when identity and Yamux are agreed."""
 
     def register(act: Act) -> Act:
-        _add(act, _met, name, about, drained=drained, pause_s=pause_s)
+        _add(act, _met, name, about, drained=drained, pause_s=pause_s, config=config)
         return act
 
     return register

@@ -8,5 +8,5 @@ from tests.hostile.attack import ATTACKS
 
 __all__ = ["ATTACKS"]
 
-for _part in ("connection", "yamux", "channel", "dht", "gossip", "websocket"):
+for _part in ("connection", "yamux", "channel", "dht", "gossip", "credit", "websocket"):
     import_module(f"tests.hostile.attacks_{_part}")

@@ -8,9 +8,12 @@ from itertools import count
 import trio
 
 from tests.hostile.attack import on_connection
+from tests.hostile.raw_answering import Answering
 from tests.hostile.raw_peer import DATA, FIN, RawPeer, field, tcp_address, varint
 
 KAD = "/ipfs/kad/1.0.0"
+ASKING = "[registry]\nrefresh_s = 1\n"
+"""A node that looks around often."""
 PUT_VALUE, GET_VALUE, ADD_PROVIDER, GET_PROVIDERS, FIND_NODE = range(5)
 
 
@@ -88,3 +91,37 @@ async def rubbish(peer: RawPeer) -> None:
     while True:
         body = os.urandom(300)
         await _ask(peer, varint(len(body)) + body)
+
+
+@on_connection(
+    "dht-answers", "DHT: answers of a thousand peers that nobody asked for, private and unreadable", drained=False
+)
+async def answers(peer: RawPeer) -> None:
+    """Becomes known for the DHT by asking, and is asked by the node in its turn."""
+
+    def crowd(_: bytes) -> bytes:
+        peers = b"".join(
+            field(part, kad_peer(b"\x12\x20" + os.urandom(32), [tcp_address(f"10.{turn % 256}.0.1", 1), os.urandom(9)]))
+            for turn in range(500)
+            for part in (8, 9)
+        )
+        return varint(1 << 3) + varint(GET_PROVIDERS) + peers
+
+    answering = Answering(peer, {KAD: crowd})
+    await peer.push_identify([tcp_address(peer.stream.socket.getsockname()[0], 4001)], [KAD])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answering.serve)
+        while True:
+            await _ask(peer, kad_message(FIND_NODE, os.urandom(32)))
+            await trio.sleep(0.2)
+
+
+@on_connection("dht-slow-answers", "DHT: answers that announce 4 MiB and never come", drained=False, config=ASKING)
+async def slow_answers(peer: RawPeer) -> None:
+    answering = Answering(peer, {KAD: lambda _: b""}, announced=2**22)
+    await peer.push_identify([tcp_address(peer.stream.socket.getsockname()[0], 4001)], [KAD])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answering.serve)
+        while True:
+            await _ask(peer, kad_message(FIND_NODE, os.urandom(32)))
+            await trio.sleep(0.2)
