@@ -157,6 +157,8 @@ async def _watched(
     async with honest_at(base, attack, aim) as honest, trio.open_nursery() as nursery:
         nursery.start_soon(gauges.watch)
         nursery.start_soon(honest.ask)
+        if attack.asked_for:
+            nursery.start_soon(aim.look_for_skills)
         quiet, busy_quiet, _ = await _phase(honest, gauges, attack, dummy, identities, seconds, more)
         before_mib = gauges.sample()
         gauges.reset()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from tests.hostile.raw_peer import address_of
 from benchmarks.harness import child
 from benchmarks.hostile_honest import SKILL, Honest
 from benchmarks.measured_node import REPORT
+from swarmharness.errors import UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.node.client import client_node
 from swarmharness.node.config import parse_config
@@ -37,8 +40,6 @@ threads = 1
 
 [limits]
 loopback = true
-
-{more}
 """
 _CLIENT = "version = 1\n\n[network]\n{psk}\n[execution]\nskills = []\n"
 _ALLOCATOR_WAIT_S = 15.0
@@ -63,6 +64,14 @@ class Target:
         except Exception:  # a node that was hurt may fail in any way
             return {}
 
+    async def look_for_skills(self) -> None:
+        """Have the node look for a skill that nobody has, and then for another, until cancelled."""
+        async with open_control(self.node.data_dir) as control:
+            while True:
+                with contextlib.suppress(UnavailableError):
+                    await control.call("router.explain", {"skill": f"none-{uuid.uuid4().hex}"})
+                await trio.sleep(1)
+
     async def allocator(self) -> dict[str, float]:
         """Return what the node's allocator holds, in MiB; has it return that to the system."""
         report = self.node.data_dir.path / REPORT
@@ -79,7 +88,7 @@ class Target:
 def target(base: Path, attack: Attack) -> Iterator[Target]:
     """Run a node with a real skill."""
     with NodeGroup() as group:
-        config = _NODE.format(psk=_psk(base, attack), more=attack.config)
+        config = _NODE.format(psk=_psk(base, attack))
         launch = NodeLaunch(base / "node", skills=(SKILL,), config=config, program=("-m", "benchmarks.measured_node"))
         (node,) = group.start(launch)
         yield Target(node, address_of(node.addresses, websocket=attack.listener == "websocket"))

@@ -36,8 +36,8 @@ class Attack:
     """Whether what the node sends is read and forgotten meanwhile; otherwise `act` reads, or nobody does."""
     pause_s: float
     """Between two connections of one identity's address."""
-    config: str
-    """TOML that the attacked node is configured with, so that the attack comes to something soon."""
+    asked_for: bool
+    """Whether the node's user must look for skills meanwhile: what is attacked are the answers that the node gets."""
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -53,10 +53,10 @@ def _add(
     listener: Listener = "tcp",
     drained: bool = True,
     pause_s: float = 0.05,
-    config: str = "",
+    asked_for: bool = False,
 ) -> None:
     assert name not in ATTACKS, f"two attacks are called {name}"
-    ATTACKS[name] = Attack(name, about, act, arrive, listener, drained, pause_s, config)
+    ATTACKS[name] = Attack(name, about, act, arrive, listener, drained, pause_s, asked_for)
 
 
 def on_socket(
@@ -72,12 +72,12 @@ def on_socket(
 
 
 def on_connection(
-    name: str, about: str, *, drained: bool = True, pause_s: float = 0.05, config: str = ""
+    name: str, about: str, *, drained: bool = True, pause_s: float = 0.05, asked_for: bool = False
 ) -> Callable[[Act], Act]:
     """Register an attack that begins when identity and Yamux are agreed."""
 
     def register(act: Act) -> Act:
-        _add(act, _met, name, about, drained=drained, pause_s=pause_s, config=config)
+        _add(act, _met, name, about, drained=drained, pause_s=pause_s, asked_for=asked_for)
         return act
 
     return register

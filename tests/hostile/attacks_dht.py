@@ -9,11 +9,10 @@ import trio
 
 from tests.hostile.attack import on_connection
 from tests.hostile.raw_answering import Answering
+from tests.hostile.raw_channel import RawChannel
 from tests.hostile.raw_peer import DATA, FIN, RawPeer, field, tcp_address, varint
 
 KAD = "/ipfs/kad/1.0.0"
-ASKING = "[registry]\nrefresh_s = 1\n"
-"""A node that looks around often."""
 PUT_VALUE, GET_VALUE, ADD_PROVIDER, GET_PROVIDERS, FIND_NODE = range(5)
 
 
@@ -107,8 +106,13 @@ async def answers(peer: RawPeer) -> None:
         )
         return varint(1 << 3) + varint(GET_PROVIDERS) + peers
 
-    answering = Answering(peer, {KAD: crowd})
+    await _be_asked(peer, Answering(peer, {KAD: crowd}))
+
+
+async def _be_asked(peer: RawPeer, answering: Answering) -> None:
+    """Say what makes a node put a peer into its routing table, and answer what it asks then."""
     await peer.push_identify([tcp_address(peer.stream.socket.getsockname()[0], 4001)], [KAD])
+    await RawChannel.open(peer)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answering.serve)
         while True:
@@ -116,12 +120,6 @@ async def answers(peer: RawPeer) -> None:
             await trio.sleep(0.2)
 
 
-@on_connection("dht-slow-answers", "DHT: answers that announce 4 MiB and never come", drained=False, config=ASKING)
+@on_connection("dht-slow-answers", "DHT: answers that announce 4 MiB and never come", drained=False, asked_for=True)
 async def slow_answers(peer: RawPeer) -> None:
-    answering = Answering(peer, {KAD: lambda _: b""}, announced=2**22)
-    await peer.push_identify([tcp_address(peer.stream.socket.getsockname()[0], 4001)], [KAD])
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(answering.serve)
-        while True:
-            await _ask(peer, kad_message(FIND_NODE, os.urandom(32)))
-            await trio.sleep(0.2)
+    await _be_asked(peer, Answering(peer, {KAD: lambda _: b""}, announced=2**22))

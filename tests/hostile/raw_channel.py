@@ -15,7 +15,8 @@ CHANNEL, BULK = "/swarmharness/channel/1", "/swarmharness/bulk/1"
 HELLO, REQUEST, RESPONSE, ERROR, CANCEL, CHANNEL_WINDOW, PING, PONG, BULK_REQUEST, BULK_RESPONSE, CLOSE = range(1, 12)
 VERSION_1 = b"\x91\x01"
 """The message without fields: what `registry.advert` takes."""
-_FIRST_WINDOW = 256 * 1024
+_FIRST_WINDOW = 256 * 1024 - 128
+"""Yamux's, less what asks for a protocol."""
 _CHUNK = 65_000
 _HEADER = Struct(">IBI")
 _BULK = Struct(">IBQ")
@@ -33,8 +34,10 @@ class RawChannel:
         self._received = bytearray()
         self._lines_left = 2
         self._next_request = 1
+        self._heard: set[int] = set()
+        self._sending = trio.StrictFIFOLock()
         self._credit: defaultdict[int, int] = defaultdict(lambda: _FIRST_WINDOW)
-        self._credit_grew = trio.Event()
+        self._credit_grew = trio.lowlevel.ParkingLot()
 
     @classmethod
     async def open(cls, peer: RawPeer) -> RawChannel:
@@ -44,8 +47,9 @@ class RawChannel:
         return channel
 
     async def send(self, data: bytes) -> None:
-        """Send bytes, whole frames or not."""
-        await self.peer.send_frame(DATA, 0, self.number, data)
+        """Send bytes, whole frames or not, within Yamux's window: beyond that, somebody must `attend`."""
+        async with self._sending:
+            await self._send_paced(self.number, data)
 
     async def request(self, method: str, payload: bytes, *, timeout_ms: int = 30_000, kind: int = REQUEST) -> int:
         """Send a request and return its number."""
@@ -78,34 +82,42 @@ class RawChannel:
                 await self.peer.send_frame(DATA, 0, stream, bytes(view[:most]))
                 view = view[most:]
             else:
-                self._credit_grew = trio.Event()
-                await self._credit_grew.wait()
+                await self._credit_grew.park()
 
     async def next(self) -> tuple[int, int, bytes]:
         """Return kind, request and body of the next frame; gives the window back. ConnectionError at the end."""
-        while True:
-            found = self._cut()
-            if found is not None:
-                return found
-            kind, flags, stream, length, body = await self.peer.read_frame()
-            if kind == DATA and body:
-                await self.peer.send_frame(WINDOW, 0, stream, length=len(body))
-            elif kind == WINDOW:
-                self._credit[stream] += length
-                self._credit_grew.set()
+        while (found := self._cut()) is None:
+            await self._frame()
+        return found
+
+    async def _frame(self) -> None:
+        """Take in one frame of Yamux."""
+        kind, flags, stream, length, body = await self.peer.read_frame()
+        if kind == DATA and body:
+            await self.peer.send_frame(WINDOW, 0, stream, length=len(body))
+        elif kind == WINDOW:
+            self._credit[stream] += length
+            self._credit_grew.unpark_all()
+        if stream == self.number:
+            self._received += body if kind == DATA else b""
+        if flags & (FIN | RST):
+            self._heard.add(stream)
             if stream == self.number:
-                self._received += body if kind == DATA else b""
-                if flags & (FIN | RST):
-                    raise ConnectionError("the node ended the channel")
+                raise ConnectionError("the node ended the channel")
 
     async def answer_to(self, request: int) -> tuple[int, bytes]:
         """Return kind and body of the answer to a request, answering heartbeats meanwhile."""
         while True:
             kind, number, body = await self.next()
-            if kind == PING:
+            if kind == PING and not self._sending.locked():  # who sends is alive, and this task has windows to read
                 await self.send(channel_frame(PONG, 0, body))
             elif number == request and kind in (RESPONSE, ERROR, BULK_RESPONSE):
                 return kind, body
+
+    async def heard(self, stream: int) -> None:
+        """Return when the node has ended another stream (within two heartbeats: none is answered)."""
+        while stream not in self._heard:
+            await self._frame()
 
     async def attend(self) -> None:
         """Answer heartbeats and forget the rest, until the node ends it; then raise ConnectionError."""
