@@ -36,7 +36,7 @@ def few(numbers: Mapping[str, int]) -> str:
     """Return the names of the greatest numbers with these, and how many more there are."""
     greatest = sorted(numbers.items(), key=lambda item: (-abs(item[1]), item[0]))
     shown = [f"{name} ({number:,})" for name, number in greatest[:NAMES_SHOWN]]
-    return ", ".join(shown + _and_more(len(greatest) - NAMES_SHOWN))
+    return ", ".join(shown + _and_more(len(greatest) - NAMES_SHOWN)) or "-"
 
 
 def _and_more(count: int) -> list[str]:

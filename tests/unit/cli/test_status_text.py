@@ -37,7 +37,7 @@ def test_names_that_others_chose_are_few_and_steer_no_terminal(capsys: pytest.Ca
 
 
 def test_few_names_are_all_shown() -> None:
-    assert few({}) == ""
+    assert few({}) == "-"
     assert few({"b": 1, "a": 1, "c": 2}) == "c (2), a (1), b (1)"
     assert few({str(number): number for number in range(NAMES_SHOWN)}).count("more") == 0
 
