@@ -1,49 +1,51 @@
-"""`Dht` over libp2p's KadDHT, bounded in time; it never stores values and never trusts what it finds."""
+"""`Dht` by libp2p's Kademlia protocol, bounded in time and memory; it keeps no values and trusts nothing that it finds.
+
+The rules are in `kad_table`, `kad_search`, `provider_records` and `told_addresses`. What this node asks is sent from
+here, and what peers ask is answered by `libp2p_kad_server`.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import trio
-from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.kad_dht.common import PROTOCOL_ID as KAD_PROTOCOL
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
+from libp2p.peer.peerstore import PeerStoreError
+from multiaddr import Multiaddr
 
+from swarmharness.address_prefixes import prefixes
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId, parse_peer_id, peer_id_from
+from swarmharness.network import libp2p_kad_wire as wire
 from swarmharness.network.addresses import without_peer
 from swarmharness.network.background import Background
 from swarmharness.network.dht_lookup import LOOKUPS_KEPT, Lookup
-from swarmharness.network.libp2p_peer_store import parsed
+from swarmharness.network.kad_search import KadSearch
+from swarmharness.network.kad_table import K, KadTable, nearest
+from swarmharness.network.libp2p_kad_server import Asker, KadServer
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.ports import PeerAddress
+from swarmharness.network.provider_records import Provider, ProviderRecords, RecordLimits
+from swarmharness.network.token_buckets import TokenBuckets
+from swarmharness.network.told_addresses import ADDRESSES_MAX, Scope, scope_of
 
 _NAMESPACE = b"/swarmharness/"
 _QUERY_TIMEOUT_S = 4.0
+_SEARCH_TIMEOUT_S = 6.0
+"""For a look-up of those next to a key; it goes on with whom it has found by then."""
 _LOOKUP_TIMEOUT_S = 8.0
-_PROVIDE_TIMEOUT_S = 15.0
 _PARALLEL = 6
-_ADDRESSES_MAX = 16
-_ADDRESS_BYTES_MAX = 512
-"""The text of a longer one, which may hold a peer id of any length, could take minutes to work out."""
-# A peer takes 10 ADD_PROVIDER messages in 10 s from one sender and resets the rest, without saying so.
+_REFRESH_S = 600.0
+_UNSEEN_S = 3600.0
+_ADDRESS_S = 3600
+# Other implementations take 10 ADD_PROVIDER messages in 10 s from one sender and reset the rest, without saying so.
 _PROVIDES_MAX = 8
 _PROVIDES_WINDOW_S = 10.5
-
-
-@dataclass(slots=True)
-class _Counting:
-    """A look-up under way."""
-
-    hops: int = 0
-    queried: int = 0
-    failed: int = 0
-    under_way: int = 0
 
 
 class Libp2pDht:
@@ -53,10 +55,28 @@ class Libp2pDht:
     """
 
     def __init__(self, transport: Libp2pTransport) -> None:
+        limits = transport.limits
         self._transport = transport
         self._host = transport.host
         self._fence = transport.fence
-        self._dht: Any = None
+        self._book = transport.host.get_peerstore()
+        self._own: bytes = transport.host.get_id().to_bytes()
+        self._table = KadTable(self._own)
+        self._records = ProviderRecords(
+            self._own,
+            RecordLimits(limits.dht_records_max, limits.dht_records_per_key_max, limits.dht_records_per_peer_max),
+        )
+        self._server = KadServer(
+            self._table,
+            self._records,
+            TokenBuckets(per_s=limits.dht_requests_per_s, burst=10 * limits.dht_requests_per_s),
+            transport.refused,
+            asker_of=self._asker_of,
+            addresses_of=lambda peer: self._addresses_of(ID(peer)),
+            met=self._met,
+            turn=lambda asker: transport.turn(asker.peer_id),
+        )
+        self._provided: dict[bytes, None] = {}
         self._recent: deque[float] = deque()
         self._pace = trio.Lock()
         self._background = Background()
@@ -64,26 +84,30 @@ class Libp2pDht:
         """The last look-ups that this node made, oldest first."""
 
     async def __aenter__(self) -> Self:
-        self._dht = KadDHT(self._host, DHTMode.SERVER if self._transport.listening else DHTMode.CLIENT)
-        self._count_lookups()
         nursery = await self._background.open()
-        await nursery.start(self._run)
+        if self._transport.listening:
+            self._host.set_stream_handler(KAD_PROTOCOL, self._server.handle)
+        nursery.start_soon(self._fence.keep, "DHT", self._refresh)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._transport.listening:
+            self._host.remove_stream_handler(KAD_PROTOCOL)
         await self._background.close(error)
+
+    # -- the port -----------------------------------------------------------------------------------------------------
 
     async def add_peer(self, peer: PeerAddress) -> None:
         """See `Dht`."""
         self._transport.add_addresses(peer)
         target = ID.from_base58(parse_peer_id(peer.peer_id))
-        addresses = parsed(peer.addresses)
-        known_before = self._dht.routing_table.size()
-        with self._fence.around("DHT", "add_peer"):
-            await self._dht.routing_table.add_peer(PeerInfo(target, addresses))
-        if known_before == 0:
+        if not self._addresses_of(target):
+            return
+        first = not len(self._table)
+        self._table.note(target.to_bytes(), "", trio.current_time())
+        if first:
             self._background.nursery.start_soon(self._look_around)
 
     async def provide(self, key: bytes) -> None:
@@ -95,96 +119,148 @@ class Libp2pDht:
                     await trio.sleep(wait_s)
                 self._recent.popleft()
             self._recent.append(trio.current_time())
-        with self._fence.around("DHT", "provide"), trio.move_on_after(_PROVIDE_TIMEOUT_S):
-            await self._dht.provider_store.provide(_NAMESPACE + key)
+        self._provided[key] = None
+        with self._fence.around("DHT", "provide"):
+            message = wire.request(wire.ADD_PROVIDER, _NAMESPACE + key)
+            addresses = [address.to_bytes() for address in self._host.get_addrs()]
+            wire.add_peer(message.providerPeers, self._own, addresses)
+            async with trio.open_nursery() as nursery:
+                for peer in await self._closest(_NAMESPACE + key):
+                    nursery.start_soon(self._ask, peer, message)
 
     async def find_providers(self, key: bytes, *, limit: int) -> Sequence[PeerAddress]:
-        """See `Dht`.
-
-        KadDHT's own method answers from its local copy alone as soon as that has one entry, be it this node itself;
-        so this asks the closest peers and merges.
-        """
+        """See `Dht`."""
         name = _NAMESPACE + key
         found: dict[PeerId, PeerAddress] = {}
         with self._fence.around("DHT", "find_providers"), trio.move_on_after(_LOOKUP_TIMEOUT_S):
-            self._merge(found, self._dht.provider_store.get_providers(name))
-            closest = await self._dht.peer_routing.find_closest_peers_network(name)
+            if key in self._provided:
+                found[self._transport.peer_id] = PeerAddress(self._transport.peer_id, self._transport.addresses)
+            self._merge(found, self._records.get(name, trio.current_time()))
+            closest = await self._closest(name)
             async with trio.open_nursery() as nursery:
                 slots = trio.Semaphore(_PARALLEL)
                 for peer in closest:
                     await slots.acquire()
                     if len(found) >= limit:
                         break
-                    nursery.start_soon(self._ask, peer, name, found, slots)
+                    nursery.start_soon(self._ask_providers, peer, name, found, slots)
         return list(found.values())[:limit]
 
-    async def _ask(self, peer: ID, name: bytes, found: dict[PeerId, PeerAddress], slots: trio.Semaphore) -> None:
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    async def _closest(self, key: bytes) -> list[bytes]:
+        """Look for the peers next to a key; returns whom it has found in time."""
+        known = self._table.closest(key)
+        heard: list[bytes] = []
+        if len(known) < K:
+            known += [peer.to_bytes() for peer in self._host.get_connected_peers()]
+            heard = nearest((peer.to_bytes() for peer in self._book.peers_with_addrs()), key)
+        search = KadSearch(self._own, key, known, heard)
+        with trio.move_on_after(_SEARCH_TIMEOUT_S):
+            while batch := search.next_round():
+                async with trio.open_nursery() as nursery:
+                    for peer in batch:
+                        nursery.start_soon(self._ask_closest, search, peer, key)
+        self.lookups.append(Lookup(search.rounds, search.asked, search.failed))
+        return search.result()
+
+    async def _ask_closest(self, search: KadSearch, peer: bytes, key: bytes) -> None:
+        answer = await self._ask(peer, wire.request(wire.FIND_NODE, key))
+        if answer is None:
+            search.no_answer(peer)
+            self._table.forget(peer)
+            return
+        named = wire.told_peers(answer.closerPeers, self._host_of(peer))
+        for other, addresses in named:
+            if addresses and other != self._own:
+                self._book.add_addrs(ID(other), addresses, _ADDRESS_S)
+        search.answered(peer, [other for other, _ in named])
+
+    async def _ask_providers(
+        self, peer: bytes, key: bytes, found: dict[PeerId, PeerAddress], slots: trio.Semaphore
+    ) -> None:
         try:
-            with self._fence.around("DHT", "ask"), trio.move_on_after(_QUERY_TIMEOUT_S):
-                providers, _ = await self._dht.provider_store._get_providers_from_peer_with_closers(peer, name)
-                self._merge(found, providers)
+            answer = await self._ask(peer, wire.request(wire.GET_PROVIDERS, key))
+            if answer is None:
+                self._table.forget(peer)
+            else:
+                told = wire.told_peers(answer.providerPeers, self._host_of(peer))
+                self._merge(found, [Provider(one, tuple(a.to_bytes() for a in addresses)) for one, addresses in told])
         finally:
             slots.release()
 
-    def _merge(self, found: dict[PeerId, PeerAddress], providers: Sequence[PeerInfo]) -> None:
+    async def _ask(self, peer: bytes, message: Any) -> Any:
+        """Send a message to a peer and return the answer to it; None if none comes."""
+        answer, stream = None, None
+        with self._fence.around("DHT", "ask"), trio.move_on_after(_QUERY_TIMEOUT_S):
+            try:
+                stream = await self._host.new_stream(ID(peer), [KAD_PROTOCOL])
+                await wire.write_message(stream, message)
+                answer = await wire.read_message(stream, wire.ANSWER_BYTES_MAX)
+                if answer.type != message.type:
+                    raise ProtocolError("an answer to another question")
+            except wire.EndedError:
+                pass
+            except ProtocolError:
+                answer = None
+                self._transport.refused.note("DHT: answer", ID(peer).to_base58())
+            finally:
+                if stream is not None:
+                    with trio.CancelScope(shield=True):
+                        await stream.reset()
+        if answer is not None:
+            self._met(self._asker_of(ID(peer)))
+        return answer
+
+    def _merge(self, found: dict[PeerId, PeerAddress], providers: Sequence[Provider]) -> None:
         for provider in providers:
             try:
-                peer_id = peer_id_from(provider.peer_id.to_bytes())
+                peer_id = peer_id_from(provider.peer)
             except ProtocolError:
                 continue
-            short = [
-                address for address in provider.addrs[:_ADDRESSES_MAX] if len(address.to_bytes()) <= _ADDRESS_BYTES_MAX
-            ]
-            addresses = tuple(without_peer(str(address)) for address in short)
+            texts = map(str, wire.told_addresses(provider.addresses, "127.0.0.1"))  # checked when they came
+            addresses = tuple(map(without_peer, texts))
             present = found.get(peer_id)
             if present is not None:
-                addresses = tuple(dict.fromkeys((*present.addresses, *addresses)))[:_ADDRESSES_MAX]
+                addresses = tuple(dict.fromkeys((*present.addresses, *addresses)))[: 2 * ADDRESSES_MAX]
             found[peer_id] = PeerAddress(peer_id, addresses)
 
-    def _count_lookups(self) -> None:
-        """Count the queries of each look-up, and its rounds: in each, KadDHT waits for all before it goes on."""
-        routing = self._dht.peer_routing
-        look_up, ask = routing.find_closest_peers_network, routing._query_peer_for_closest
-        counting: ContextVar[_Counting | None] = ContextVar("counting", default=None)
+    # -- whom it knows ------------------------------------------------------------------------------------------------
 
-        async def counted_look_up(*arguments: Any, **more: Any) -> Any:
-            count = _Counting()
-            token = counting.set(count)
-            try:
-                return await look_up(*arguments, **more)
-            finally:
-                counting.reset(token)
-                self.lookups.append(Lookup(count.hops, count.queried, count.failed))
+    def _met(self, asker: Asker) -> None:
+        """Put a peer that spoke over a connection of its own into the table, if it can be asked in turn."""
+        with suppress(PeerStoreError):  # it says where it is, and what it serves, a moment after it has connected
+            protocols = self._book.get_protocols(asker.peer)
+            if not self._book.addrs(asker.peer) or (protocols and KAD_PROTOCOL not in protocols):
+                return
+            self._table.note(asker.peer.to_bytes(), asker.network, trio.current_time())
 
-        async def counted_ask(*arguments: Any) -> Any:
-            count = counting.get() or _Counting()
-            count.hops += not count.under_way
-            count.queried += 1
-            count.under_way += 1
-            answer: Any = ()
-            try:
-                answer = await ask(*arguments)
-                return answer
-            finally:
-                count.under_way -= 1
-                count.failed += not answer
+    def _addresses_of(self, peer: ID) -> list[Multiaddr]:
+        try:
+            return list(self._book.addrs(peer))
+        except PeerStoreError:
+            return []
 
-        routing.find_closest_peers_network, routing._query_peer_for_closest = counted_look_up, counted_ask
+    def _asker_of(self, peer: ID) -> Asker:
+        peer_id = peer.to_base58()
+        host = self._transport.host_of(peer_id)
+        counted = scope_of(host) is Scope.PUBLIC or self._transport.limits.loopback
+        network = prefixes(host, loopback=True)[1] if host and counted else ""
+        return Asker(peer, peer_id, host, network)
+
+    def _host_of(self, peer: bytes) -> str:
+        return self._transport.host_of(ID(peer).to_base58())
 
     async def _look_around(self) -> None:
         """Fill the routing table: ask the first peer for those closest to this node."""
-        with self._fence.around("DHT", "look_around"), trio.move_on_after(_LOOKUP_TIMEOUT_S):
-            await self._dht.peer_routing.find_closest_peers_network(self._host.get_id().to_bytes())
+        with self._fence.around("DHT", "look_around"):
+            await self._closest(self._own)
 
-    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        started = False
-
-        async def run() -> None:
-            nonlocal started
-            async with self._fence.service(self._dht):
-                if not started:
-                    started = True
-                    task_status.started()
-                await trio.sleep_forever()
-
-        await self._fence.keep("DHT", run)
+    async def _refresh(self) -> None:
+        """Look for neighbours, and in each far part of the table of which nothing was heard, now and then."""
+        while True:
+            await trio.sleep(_REFRESH_S)
+            if len(self._table):
+                await self._closest(self._own)
+                for peer in self._table.unseen(trio.current_time() - _UNSEEN_S)[:K]:
+                    await self._closest(peer)

@@ -12,6 +12,7 @@ import trio
 from libp2p.host.basic_host import BasicHost
 from multiaddr import Multiaddr
 
+from swarmharness.address_prefixes import prefixes
 from swarmharness.errors import ConfigurationError, leaf
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
@@ -23,6 +24,7 @@ from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_host import build_host
 from swarmharness.network.libp2p_sessions import Sessions
 from swarmharness.network.libp2p_streams import BULK_PROTOCOL, CHANNEL_PROTOCOL
+from swarmharness.network.limits import Limits
 from swarmharness.network.local_calls import call_own_handler
 from swarmharness.network.own_addresses import OwnAddresses
 from swarmharness.network.ports import Handler, PeerAddress, PeerEvent
@@ -156,6 +158,21 @@ class Libp2pTransport:
     def is_known(self, peer_id: str) -> bool:
         """Tell whether the owner named a peer, or this node has had to do with it: some places are for such."""
         return peer_id in self._settings.configured or self.known(PeerId(peer_id))
+
+    @property
+    def limits(self) -> Limits:
+        """What strangers may take up, for the same."""
+        return self._settings.limits
+
+    def host_of(self, peer_id: str) -> str:
+        """Return the address from which a peer is connected; empty if it is not."""
+        return self._gate.host_of(peer_id)
+
+    async def turn(self, peer_id: str) -> None:
+        """Wait until something may be worked out for a peer, while others ask for much."""
+        known = self.is_known(peer_id)
+        network = "" if known else prefixes(self.host_of(peer_id), loopback=self.limits.loopback)[1]
+        await self._built.turns.take(network or peer_id, known=known)
 
     def connections(self) -> dict[str, int]:
         """How many connections there are: serving a channel, idle, and half-open."""

@@ -37,6 +37,10 @@ class Limits:
     unread_bytes_per_connection_max: int = 16 * 1024 * 1024
     muxer_pings_per_s: int = 16
     turn_ms: float = 1.0
+    dht_requests_per_s: int = 100
+    dht_records_max: int = 16_384
+    dht_records_per_key_max: int = 64
+    dht_records_per_peer_max: int = 256
 
 
 class Drop(StrEnum):

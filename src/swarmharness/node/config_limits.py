@@ -119,6 +119,22 @@ class LimitsConfig(StreamsConfig):
         most=100,
     )
 
+    dht_requests_per_s: int = key(
+        _LIMITS.dht_requests_per_s,
+        "Questions to the DHT a second from one network, or from one node where networks are not counted.",
+        least=1,
+        most=65_536,
+    )
+    dht_records_max: int = key(
+        _LIMITS.dht_records_max,
+        "Who provides what: records that this node keeps for the DHT, of about a kilobyte each. Beyond it the network\n"
+        "with the most records loses one.",
+        least=256,
+        most=16_777_216,
+    )
+    dht_records_per_key_max: int = key(_LIMITS.dht_records_per_key_max, "The same of one key.", least=8, most=65_536)
+    dht_records_per_peer_max: int = key(_LIMITS.dht_records_per_peer_max, "The same of one node.", least=8, most=65_536)
+
     @property
     def settings(self) -> Limits:
         """What the network goes by."""

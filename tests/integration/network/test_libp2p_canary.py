@@ -14,7 +14,6 @@ import libp2p.network.swarm as libp2p_swarm
 import libp2p.protocol_muxer.generic_selector as libp2p_selector
 import trio
 from libp2p.crypto.keys import KeyType
-from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.security.pnet.psk_conn import PskConn
 from libp2p.transport.websocket.transport import WebsocketTransport
 
@@ -52,11 +51,6 @@ def test_the_keys_that_libp2p_works_out_are_in_the_table_that_the_adapter_shorte
 
 def test_the_websocket_transport_keeps_a_list_that_the_adapter_empties() -> None:
     assert inspect.iscoroutinefunction(WebsocketTransport._track_connection)
-
-
-def test_the_provider_store_asks_one_peer_as_the_dht_needs() -> None:
-    parameters = inspect.signature(ProviderStore._get_providers_from_peer_with_closers).parameters
-    assert list(parameters) == ["self", "peer_id", "key"]
 
 
 def test_a_connection_with_a_pre_shared_key_wraps_the_raw_one() -> None:

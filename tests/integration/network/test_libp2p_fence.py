@@ -185,23 +185,11 @@ async def test_a_task_of_a_connection_that_fails_ends_that_connection(
 
 async def test_a_task_that_a_service_starts_ends_alone() -> None:
     async with pair() as two:
-        for service in (two.swarm, two.dht._dht, two.broadcast._pubsub, two.broadcast._pubsub.router):
+        for service in (two.swarm, two.broadcast._pubsub, two.broadcast._pubsub.router):
             service.manager.run_task(fail)
-        await until(lambda: two.faults("task") == 4)
+        await until(lambda: two.faults("task") == 3)
         assert two.faults("service") == 0
         await two.answers()
-
-
-async def test_the_dht_runs_again_after_a_failure() -> None:
-    async with pair() as two:
-        two.dht._dht.manager.run_daemon_task(fail)
-        await until(lambda: two.faults("service") == 1)
-        await until(lambda: two.dht._dht.manager.is_running)
-        (told,) = two.node.refused.recent({Reason.SERVICE})
-        assert "DHT" in told.text
-        await two.answers()
-        await two.dht.provide(bytes(32))
-        assert await two.dht.find_providers(bytes(32), limit=1)
 
 
 @pytest.mark.parametrize("part", ["pubsub", "router"])
@@ -254,21 +242,15 @@ async def test_a_reader_of_a_dialled_websocket_that_fails_costs_its_connection_a
         await two.answers()
 
 
-@pytest.mark.parametrize("call", ["add_peer", "provide", "find_providers"])
-async def test_what_fails_in_a_call_of_the_dht_is_a_call_without_an_answer(
-    call: str, monkeypatch: pytest.MonkeyPatch
+async def test_what_fails_in_a_question_to_the_dht_is_a_question_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with pair() as two:
-        monkeypatch.setattr(two.dht._dht.routing_table, "add_peer", fail)
-        monkeypatch.setattr(two.dht._dht.provider_store, "provide", fail)
-        monkeypatch.setattr(two.dht._dht.peer_routing, "find_closest_peers_network", fail)
-        match call:
-            case "add_peer":
-                await two.dht.add_peer(PeerAddress(two.other.peer_id, two.other.addresses))
-            case "provide":
-                await two.dht.provide(bytes(32))
-            case "find_providers":
-                assert await two.dht.find_providers(bytes(32), limit=1) == []
+        monkeypatch.setattr(two.node.host, "new_stream", fail)
+        await two.dht.add_peer(PeerAddress(two.other.peer_id, two.other.addresses))
+        await two.dht.provide(bytes(32))
+        assert [one.peer_id for one in await two.dht.find_providers(bytes(32), limit=1)] == [two.node.peer_id]
+        monkeypatch.undo()
         assert two.faults("DHT") >= 1
         await two.answers()
 

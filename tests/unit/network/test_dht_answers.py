@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import base58
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
-from swarmharness.identity import Identity, PeerId
-from swarmharness.network.libp2p_dht import Libp2pDht
-from swarmharness.network.ports import PeerAddress
+from swarmharness.network.kad_table import K
+from swarmharness.network.libp2p_kad_wire import PEER_BYTES, add_peer, told_peers
 
-BOB = Identity(bytes(31) + b"\x02")
-HUGE = b"\x01" * 2**20
-NEAR = "/ip4/127.0.0.1/tcp/4001"
-
-
-class HugeAddress(Multiaddr):  # type: ignore[misc]
-    """An address with a peer id of a megabyte, as bytes can hold it; its text would take half an hour."""
-
-    def __init__(self) -> None:
-        super().__init__(NEAR)
-
-    def to_bytes(self) -> bytes:
-        return HUGE
-
-    def __str__(self) -> str:
-        raise AssertionError("its text was worked out")
+NEAR = Multiaddr("/ip4/127.0.0.1/tcp/4001").to_bytes()
+HUGE = b"\x04\x7f\x00\x00\x01\xa5\x03" + b"\x80\x80\x40" + bytes(2**20)
+"""An address with a peer id of a megabyte, as bytes can hold it; its text would take half an hour."""
 
 
 def test_ids_and_addresses_that_are_too_long_are_left_out() -> None:
-    found: dict[PeerId, PeerAddress] = {}
-    bob = ID(base58.b58decode(BOB.peer_id))
-    dht = SimpleNamespace()
-    Libp2pDht._merge(dht, found, [PeerInfo(ID(HUGE), []), PeerInfo(bob, [HugeAddress(), Multiaddr(NEAR)])])  # type: ignore[arg-type]
-    assert found == {BOB.peer_id: PeerAddress(BOB.peer_id, (NEAR,))}
+    message = Message()
+    add_peer(message.closerPeers, bytes(2**20), [NEAR])
+    add_peer(message.closerPeers, bytes(38), [HUGE, b"rubbish", NEAR])
+    assert told_peers(message.closerPeers, "127.0.0.1") == [(bytes(38), [Multiaddr(NEAR)])]
+
+
+def test_of_a_thousand_peers_as_many_are_looked_at_as_were_asked_for() -> None:
+    message = Message()
+    for number in range(1_000):
+        add_peer(message.closerPeers, number.to_bytes(38, "big"), [NEAR] * 100)
+    told = told_peers(message.closerPeers, "127.0.0.1")
+    assert [len(addresses) for _, addresses in told] == [1] * K
+    assert {len(peer) for peer, _ in told} <= PEER_BYTES
