@@ -75,10 +75,11 @@ class Gate(Noise):  # type: ignore[misc]
         return await self._pass(conn, await super().secure_outbound(conn, peer_id))
 
     async def _pass(self, conn: Any, secured: ISecureConn) -> ISecureConn:
-        peer = secured.get_remote_peer().to_base58()
+        peer, link = secured.get_remote_peer().to_base58(), link_of(conn)
         if not self._permits(peer):
+            if link is not None:
+                self._all.exclude(link)
             raise HandshakeFailure(f"the access rules exclude {peer}")
-        link = link_of(conn)
         if link is not None:
             if not await self._all.secured(link, peer, known=self._known(peer)):
                 raise HandshakeFailure("this node has no place for one more connection")

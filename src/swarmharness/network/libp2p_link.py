@@ -70,6 +70,8 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
         self.remote_host = "" if not isinstance(stream, trio.SocketStream) else remote_host(stream)
         """The address of the other end, as empty then."""
         self._on_close: list[Callable[[], None]] = []
+        self.when_secured: Callable[[], None] = lambda: None
+        """Called once it is known who is at the other end."""
 
     @classmethod
     def over_tcp(cls, stream: trio.SocketStream) -> Link:

@@ -44,7 +44,7 @@ class Links:
         if drop is None:
             self._streams[stream] = stream
             if victim is not None:
-                await self._drop(victim, Drop.HALF_OPEN)
+                await self.drop(victim, Drop.HALF_OPEN)
         else:
             self._refused.note(drop, host=host)
         try:
@@ -69,8 +69,14 @@ class Links:
         if drop is not None:
             self._note(link.key, drop)
         if victim is not None:
-            await self._drop(victim, Drop.FULL)
+            await self.drop(victim, Drop.FULL)
+        if drop is None:
+            link.when_secured()
         return drop is None
+
+    def exclude(self, link: Link) -> None:
+        """Note that a connection goes because of who is at the other end: that is counted elsewhere."""
+        self._places.leave(link.key)
 
     def used(self, link: Link) -> None:
         """Note that something of use goes by a connection."""
@@ -85,7 +91,7 @@ class Links:
         while True:
             await trio.sleep(_WATCH_S)
             for key, drop in self._places.overdue(trio.current_time()):
-                await self._drop(key, drop)
+                await self.drop(key, drop)
 
     async def cut_all(self) -> None:
         """Close every connection at once."""
@@ -98,7 +104,8 @@ class Links:
             if link.local_host and link.local_host not in hosts:
                 await link.cut()
 
-    async def _drop(self, key: Hashable, drop: Drop) -> None:
+    async def drop(self, key: Hashable, drop: Drop) -> None:
+        """Give up a connection."""
         if drop is not Drop.IDLE:
             self._note(key, drop)
         self._places.leave(key)

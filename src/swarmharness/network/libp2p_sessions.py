@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -21,6 +22,7 @@ from swarmharness.network.libp2p_muxing import PeerStream
 from swarmharness.network.libp2p_streams import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.peers import Peers
 from swarmharness.network.settings import NetworkSettings
+from swarmharness.network.turns import Turns
 from swarmharness.ports import Randomness
 from swarmharness.refusals import TWIN_REMEDY, Reason, Refusals
 
@@ -64,6 +66,8 @@ class Sessions:
         self._bulk: dict[PeerId, _SharedBulk] = {}
         self._bulk_memory = BulkMemory(settings.bulk.memory_bytes_max)
         self._dials: dict[PeerId, _Dial] = {}
+        self._dialling = Turns(settings.limits.dials_max)
+        self._reconnecting = Turns(settings.limits.reconnects_max)
 
     async def channel_to(self, peer_id: PeerId, timeout_s: float) -> Channel:
         """Return the peer's channel, opening it if need be; concurrent callers share one dial.
@@ -88,7 +92,8 @@ class Sessions:
     async def _dial(self, peer_id: PeerId, dial: _Dial) -> None:
         dial.error = PeerLostError("this node is stopping")
         try:
-            dial.channel = await self._open_channel(peer_id)
+            async with self._dialling:
+                dial.channel = await self._open_channel(peer_id)
         except SwarmError as error:
             dial.error = error
         except Exception as error:  # libp2p raises many kinds; none may end the node
@@ -220,18 +225,17 @@ class Sessions:
         self._left_until_s[peer_id] = now_s + _TWIN_REST_S
 
     async def _reconnect(self, peer_id: PeerId) -> None:
-        """Try to get a lost peer back, less and less often, then forget it."""
+        """Try to get a lost peer back, less and less often, then forget it; few at a time, however many were lost."""
         settings = self._settings
         for attempt in range(settings.reconnect_attempts):
             delay_s = min(settings.reconnect_first_s * 2**attempt, settings.reconnect_most_s)
             await trio.sleep(delay_s * (0.5 + self._randomness.below(1000) / 1000))
-            if self.stopping or not self._permits(peer_id) or self.peers.channel(peer_id) is not None:
-                return
-            try:
-                await self.channel_to(peer_id, settings.dial_timeout_s)
-            except SwarmError:
-                continue
-            return
+            async with self._reconnecting:
+                if self.stopping or not self._permits(peer_id) or self.peers.channel(peer_id) is not None:
+                    return
+                with suppress(SwarmError):
+                    await self.channel_to(peer_id, settings.dial_timeout_s)
+                    return
 
     # -- bulk -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -13,12 +14,13 @@ from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.transport.websocket.connection import P2PWebSocketConnection
 from libp2p.transport.websocket.transport import WebsocketConfig, WebsocketTransport
-from trio_websocket import wrap_server_stream
 
 from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_link import Link
 from swarmharness.network.libp2p_links import Links
 from swarmharness.network.libp2p_listener import Listener
+from swarmharness.network.libp2p_websocket import BROKEN, AcceptedWebSocket
+from swarmharness.network.limits import Drop
 
 _WEBSOCKET_TIMEOUT_S = 8.0
 """For the HTTP request that begins a WebSocket."""
@@ -74,16 +76,29 @@ class WatchedWebsocket(WebsocketTransport):  # type: ignore[misc]
             async with self._links.accepted(stream) as taken, trio.open_nursery() as nursery:
                 if not taken:
                     return
-                with trio.fail_after(_WEBSOCKET_TIMEOUT_S):
-                    request = await wrap_server_stream(nursery, stream)
-                    connection = P2PWebSocketConnection(await request.accept())
-                await _until_closed(handler, self._links.add(Link.over_websocket(connection)))
+                socket = AcceptedWebSocket(stream, partial(self._links.drop, stream, Drop.EMPTY))
+                nursery.start_soon(socket.run)
+                link = await _accepted(socket)
+                if link is not None:
+                    await _until_closed(handler, self._links.add(link))
                 nursery.cancel_scope.cancel()
 
         return Listener(serve, self._fence, "/ws")
 
     async def _track_connection(self, conn: Any) -> None:
         """Keep no list: libp2p never removes from it, and refuses to dial when it has 1,000 entries."""
+
+
+async def _accepted(socket: AcceptedWebSocket) -> Link | None:
+    """Return a link once the other side has asked for a WebSocket, or None if it does not in time."""
+    try:
+        with trio.fail_after(_WEBSOCKET_TIMEOUT_S):
+            await socket.accept()
+    except (*BROKEN, trio.TooSlowError):
+        return None
+    link = Link.over_websocket(P2PWebSocketConnection(socket))
+    link.when_secured = socket.trust
+    return link
 
 
 async def _until_closed(handler: _Handler, link: Link) -> None:

@@ -29,6 +29,8 @@ class Limits:
     idle_timeout_s: float = 10.0
     loopback: bool = False
     peers_remembered_max: int = 4096
+    dials_max: int = 128
+    reconnects_max: int = 16
     silent_streams_max: int = 4096
     streams_per_connection_max: int = 256
     stream_opens_per_s: int = 256
@@ -58,6 +60,8 @@ class Drop(StrEnum):
     """It did not prove who it is in time."""
     BROKEN = "connection: broken handshake"
     """It ended before it proved who it is: the other side left, or said what nobody understands."""
+    EMPTY = "connection: empty frames"
+    """A WebSocket brought pings, or frames without content, faster than anybody needs."""
     SILENT = "connection: no hello"
     """It said neither hello nor anything else of use in time."""
     IDLE = "connection: idle"

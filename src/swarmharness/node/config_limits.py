@@ -134,6 +134,15 @@ class LimitsConfig(StreamsConfig):
     )
     dht_records_per_key_max: int = key(_LIMITS.dht_records_per_key_max, "The same of one key.", least=8, most=65_536)
     dht_records_per_peer_max: int = key(_LIMITS.dht_records_per_peer_max, "The same of one node.", least=8, most=65_536)
+    dials_max: int = key(
+        _LIMITS.dials_max, "Nodes that this one tries to reach at a time; further ones wait.", least=8, most=65_536
+    )
+    reconnects_max: int = key(
+        _LIMITS.reconnects_max,
+        "How many of them because their connection was lost: after a failure of the network that may be all.",
+        least=1,
+        most=65_536,
+    )
 
     @property
     def settings(self) -> Limits:

@@ -9,14 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 import pytest
 import trio
 
 from swarmharness.errors import ConfigurationError, DeadlineError, PeerLostError
+from swarmharness.identity import PeerId
 from swarmharness.network import libp2p_transport
 from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_transport import Libp2pTransport
+from swarmharness.network.limits import Limits
 from swarmharness.network.own_addresses import Hosts
 from swarmharness.network.ports import PeerAddress, PeerEvent, Request
 from swarmharness.network.settings import NetworkSettings
@@ -399,3 +402,39 @@ async def test_who_speaks_another_version_is_named_with_both() -> None:
             f"{left.peer_id}: the peer speaks channel versions [2, 3], this node [1]: upgrade the older"
         )
         assert right.refusals() == {"hello": 1}
+
+
+async def test_however_many_peers_are_lost_few_are_dialled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that fails for a moment takes every channel at once."""
+    settings = NetworkSettings(limits=Limits(dials_max=8, reconnects_max=3), reconnect_attempts=1, reconnect_first_s=0)
+    dialled: set[str] = set()
+    now = most = 0
+
+    async def open_stream(peer_id: str, protocol: str) -> object:
+        nonlocal now, most
+        now += 1
+        most = max(now, most)
+        await trio.sleep(0.02)
+        now -= 1
+        dialled.add(peer_id)
+        raise PeerLostError("nobody is there")
+
+    async with libp2p_world() as world:
+        node = await world.node("node", settings)
+        sessions = node._sessions
+        monkeypatch.setattr(sessions.dialler, "open_stream", open_stream)
+        lost = [identity(f"peer {number}").peer_id for number in range(30)]
+        async with trio.open_nursery() as nursery:
+            for peer_id in lost:
+                nursery.start_soon(sessions._reconnect, peer_id)
+        assert most == 3
+        async with trio.open_nursery() as nursery:
+            for peer_id in lost:
+                nursery.start_soon(expect_lost, node, peer_id)
+        assert most == 8
+        assert dialled == set(lost)
+
+
+async def expect_lost(node: Any, peer_id: PeerId) -> None:
+    with pytest.raises(PeerLostError):
+        await node.connect(peer_id, timeout_s=10)
