@@ -76,9 +76,9 @@ class KadSearch:
         self._failed.add(peer)
 
     def result(self) -> list[bytes]:
-        """Return the peers next to the key, those that answered before those that were not asked."""
-        closest = self._closest()
-        return sorted(closest, key=lambda one: one not in self._answered)
+        """Return the peers next to the key, also of a search that is not over: those that answered come first."""
+        there = (peer for peer in self._named_by if peer in self._answered or peer not in self._asked)
+        return sorted(nearest(there, self._key), key=lambda peer: peer not in self._answered)
 
     def _closest(self) -> list[bytes]:
         return nearest((peer for peer in self._named_by if peer not in self._failed), self._key)

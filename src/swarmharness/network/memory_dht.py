@@ -1,7 +1,7 @@
 """The in-memory twin of the Kademlia DHT: buckets, iterative look-ups and expiring records; nothing leaves the process.
 
 Distances are XOR over SHA-256 of ids and keys, k = 20, as in Maymounkov and Mazieres, "Kademlia" (2002). Alpha, and the
-end of a look-up, are those of libp2p's KadDHT; a test compares the counts of both.
+end of a look-up, are those of `KadSearch`; a test compares the counts of both.
 """
 
 from __future__ import annotations
