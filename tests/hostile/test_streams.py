@@ -24,6 +24,7 @@ from swarmharness.network.stream_places import StreamLimits
 from tests.hostile.raw_noise import STATIC_PUBLIC
 from tests.hostile.raw_peer import (
     DATA,
+    FIN,
     RST,
     SIGNED_PREFIX,
     RawPeer,
@@ -169,6 +170,23 @@ async def test_pings_are_answered_no_faster_than_anybody_needs() -> None:
             kind, _, stream, _, body = await peer.read_frame()
             received += body if kind == DATA and stream == number else b""
         assert received.count(bytes(32)) < 100  # one more for each second that this took
+
+
+async def test_twenty_pings_in_a_row_are_no_flood() -> None:
+    """As js-libp2p sends them: each on a stream of its own that ends at once; the node ends its side, too."""
+    async with node_with() as node, attacker_of(node) as peer:
+        for count in range(20):
+            number = await peer.open_stream(PING)
+            await peer.send_frame(DATA, FIN, number, bytes([count] * 32))
+            received, ended = b"", 0
+            while not ended:
+                kind, flags, stream, _, body = await peer.read_frame()
+                if stream == number:
+                    ended = flags & (FIN | RST)
+                    received += body if kind == DATA else b""
+            assert ended == FIN
+            assert received.endswith(bytes([count] * 32))
+        assert node.refusals() == {}
 
 
 async def test_a_key_that_no_peer_id_here_can_have_is_not_worked_out() -> None:

@@ -20,6 +20,7 @@ from libp2p.identity.identify_push.identify_push import ID_PUSH as PUSH_PROTOCOL
 from libp2p.identity.update import update_peerstore_from_identify
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.io.utils import read_exactly
+from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
@@ -88,7 +89,7 @@ class Introductions:
                         await trio.sleep(wait_us / 1_000_000)
                     self._pinged.take(peer_id, 1, _now_us())
                     await stream.write(ping)
-            except (trio.TooSlowError, IncompleteReadError):
+            except (trio.TooSlowError, IncompleteReadError, StreamEOF):
                 await stream.close()
                 return
 

@@ -56,7 +56,7 @@ class StreamLimits:
     ping_streams_max: int = 256
     ping_streams_per_peer_max: int = 2
     ping_per_s: int = 2
-    ping_burst: int = 16
+    ping_burst: int = 32
 
     def of(self, kind: Kind) -> tuple[int, int]:
         """Return how many streams of a kind there may be, in all and of one peer."""
