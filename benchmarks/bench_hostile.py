@@ -80,6 +80,7 @@ class Outcome:
     descriptors: int
     busy_quiet: float
     busy: float
+    cpu_after_s: float
     idle_s: float
     phases: dict[str, Phase]
     met: dict[str, int]
@@ -118,6 +119,7 @@ class Outcome:
             "allocator_mib": {name: round(value) for name, value in self.allocator.items()},
             "descriptors": self.descriptors,
             "processors": [round(self.busy_quiet, 2), round(self.busy, 2)],
+            "processor_s_after": round(self.cpu_after_s, 1),
             "idle_again_s": _rounded(self.idle_s),
             "ms": {
                 kind: {
@@ -164,6 +166,7 @@ async def _watched(
         gauges.reset()
         during, busy, met = await _phase(honest, gauges, attack, aim.address, identities, seconds, more)
         after = honest.begin()
+        ended_cpu_s = gauges.cpu_s
         idle_s = await gauges.idle_again_s(busy_quiet, within_s=after_s)
         outcome = Outcome(
             title=f"{attack.name} x{identities}",
@@ -174,6 +177,7 @@ async def _watched(
             descriptors=gauges.descriptors,
             busy_quiet=busy_quiet,
             busy=busy,
+            cpu_after_s=gauges.cpu_s - ended_cpu_s,
             idle_s=idle_s,
             phases={"quiet": quiet, "during": during, "after": after},
             met=met,
