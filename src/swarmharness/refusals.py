@@ -80,6 +80,7 @@ ACTIONS = {
     "libp2p stream": Action.STREAM,
     "libp2p task": Action.CONNECTION,
     "muxer: frame": Action.CONNECTION,
+    "muxer: frames": Action.SLOWED,
     "muxer: pings": Action.CONNECTION,
     "muxer: stream opens": Action.SLOWED,
     "muxer: streams": Action.STREAM,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamRese
 from swarmharness.errors import ProtocolError
 from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.turns import Turns
-from swarmharness.network.yamux_frames import GO_AWAY, NORMAL, PROTOCOL_ERROR, RST, WINDOW, FrameReader, header
+from swarmharness.network.yamux_frames import GO_AWAY, NORMAL, PROTOCOL_ERROR, RST, WINDOW, FrameReader, Header, header
 from swarmharness.network.yamux_intake import MuxerEndError, YamuxIntake
 from swarmharness.network.yamux_node import MuxerFault, YamuxNode
 
@@ -251,21 +251,11 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         read = getattr(self.secured_conn, "read_message", None) or partial(self.secured_conn.read, _READ_BYTES)
         frames, turn = FrameReader(), _Turn(self._node, self.group, self.known)
         try:
-            while data := await read():
+            while not self._ended and (data := await read()):
                 await turn.begin()
-                now_s = self.heard_s = trio.current_time()
-                for count, event in enumerate(frames.read(data), 1):
-                    self._intake.take(event, now_s)
-                    if self._intake.delay_s:
-                        await self._let_wait()
-                    elif count % _LOOK_FRAMES:
-                        continue
-                    else:
-                        await turn.go_on()
-                    if self._ended:
-                        return
-                    now_s = trio.current_time()
-                turn.pause()
+                count = await self._take_all(frames.read(data), turn)
+                if not self._node.may_go_on(self, count):
+                    await self._slow_down(count)
         except MuxerEndError as end:
             if end.fault is not None:
                 self._refuse(end.fault)
@@ -273,6 +263,32 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
             self._refuse(MuxerFault.FRAME)
         except _BROKEN as error:
             _LOG.debug("a connection ended: %r", error)
+
+    async def _take_all(self, events: Iterator[Header | bytes], turn: _Turn) -> int:
+        """Take what was read, unless the connection ends meanwhile; returns how many headers and pieces it was."""
+        count = 0
+        now_s = self.heard_s = trio.current_time()
+        for event in events:
+            self._intake.take(event, now_s)
+            count += 1
+            if self._intake.delay_s:
+                await self._let_wait()
+            elif count % _LOOK_FRAMES:
+                continue
+            else:
+                await turn.go_on()
+            if self._ended:
+                break
+            now_s = trio.current_time()
+        turn.pause()
+        return count
+
+    async def _slow_down(self, frames: int) -> None:
+        """Wait until so many frames more may be read."""
+        self._node.refuse(MuxerFault.FRAMES, self.peer)
+        while not self._node.may_go_on(self, frames):
+            self._intake.delay_s = frames / self._node.frames.per_s
+            await self._let_wait()
 
     async def _let_wait(self) -> None:
         """Keep a peer waiting that is too fast; raises MuxerEndError when it has hung up, which nobody would read."""

@@ -37,6 +37,7 @@ class Limits:
     stream_window_bytes_max: int = 4 * 1024 * 1024
     unread_bytes_max: int = 64 * 1024 * 1024
     unread_bytes_per_connection_max: int = 16 * 1024 * 1024
+    muxer_frames_per_s: int = 10_000
     muxer_pings_per_s: int = 16
     turn_ms: float = 1.0
     dht_requests_per_s: int = 100

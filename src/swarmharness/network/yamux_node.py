@@ -20,6 +20,10 @@ _STALE_S = 1.0
 """Bytes that nobody read for so long are given up first; whoever reads at all, reads sooner."""
 
 
+FRAMES_MAX = 2 * 65_536 // 12
+"""Of one piece that is read."""
+
+
 class MuxerFault(StrEnum):
     """What a peer does to a muxer that is refused; the names are those of counters."""
 
@@ -30,6 +34,8 @@ class MuxerFault(StrEnum):
     PINGS = "muxer: pings"
     OPENS = "muxer: stream opens"
     """Streams are opened too fast: the peer waits."""
+    FRAMES = "muxer: frames"
+    """More come than anybody needs: the peer waits."""
     STREAMS = "muxer: streams"
     """Too many are open."""
     UNREAD = "muxer: unread bytes"
@@ -45,6 +51,9 @@ class YamuxNode:
         self.refuse = refuse
         self.opens = TokenBuckets(per_s=limits.stream_opens_per_s, burst=2 * limits.stream_opens_per_s)
         """By group, so that who connects again has no more."""
+        self.frames = TokenBuckets(
+            per_s=limits.muxer_frames_per_s, burst=2 * max(limits.muxer_frames_per_s, FRAMES_MAX)
+        )
         self.connections: set[YamuxConnection] = set()
         self._silent = 0
         self._held_bytes = 0
@@ -58,6 +67,10 @@ class YamuxNode:
     def held_bytes(self) -> int:
         """What arrived on all streams and was not read."""
         return self._held_bytes
+
+    def may_go_on(self, connection: YamuxConnection, frames: int) -> bool:
+        """Count frames that were read; returns whether more may be read at once."""
+        return self.frames.take(connection.group, frames, int(trio.current_time() * 1_000_000))
 
     def open(self, connection: YamuxConnection) -> bool:
         """Count a stream that a peer opens; returns whether there may be one more that is silent.

@@ -106,6 +106,13 @@ class LimitsConfig(StreamsConfig):
     unread_bytes_per_connection_max: int = key(
         _LIMITS.unread_bytes_per_connection_max, "The same over one connection.", least=1_048_576, most=17_179_869_184
     )
+    muxer_frames_per_s: int = key(
+        _LIMITS.muxer_frames_per_s,
+        "Frames of the multiplexer a second from one network of strangers, or from one node that is known; beyond it\n"
+        "they are read later. One node that calls without a pause sends about half as many.",
+        least=100,
+        most=10_000_000,
+    )
     muxer_pings_per_s: int = key(
         _LIMITS.muxer_pings_per_s,
         "Pings of the multiplexer that another node may send a second; beyond it its connection is closed.",
