@@ -18,6 +18,16 @@ HALF_OPEN_EACH = 50
 _STAY_S = 2.5
 
 
+def _slow_key() -> bytes:
+    """Return an RSA key (PKCS #1) whose exponent is as long as its modulus: libp2p needs 20 ms for a check."""
+
+    def sequence(kind: int, body: bytes) -> bytes:
+        return bytes([kind, 0x82]) + len(body).to_bytes(2, "big") + body
+
+    numbers = (bytes(1) + b"\xff" * 512, b"\x55" * 511 + b"\x57")
+    return sequence(0x30, b"".join(sequence(2, number) for number in numbers))
+
+
 @on_connection("crowd", "D1: identities that say who they are, stay 2.5 s and leave; others follow", drained=False)
 async def crowd(peer: RawPeer) -> None:
     await introduce(peer)
@@ -87,6 +97,26 @@ async def noise_rubbish(peer: RawPeer) -> None:
 async def rubbish(peer: RawPeer) -> None:
     for _ in range(64):
         await peer.stream.send_all(os.urandom(16_384))
+
+
+@on_socket("endless-line", "a line of multistream that announces a terabyte, and is sent, before any handshake")
+async def endless_line(peer: RawPeer) -> None:
+    await peer.stream.send_all(line("/multistream/1.0.0") + varint(2**40))
+    while True:
+        await peer.stream.send_all(bytes(2**17))
+
+
+@on_connection("proposals", "protocols that nobody serves, one after the other on one stream")
+async def proposals(peer: RawPeer) -> None:
+    while True:
+        number = await peer.open_stream()
+        await peer.send_frame(DATA, 0, number, line("/multistream/1.0.0") + line("/no") * 10_000)
+
+
+@on_socket("strange-keys", "handshakes under an RSA key that takes long to check", drained=False, pause_s=0)
+async def strange_keys(peer: RawPeer) -> None:
+    await peer.secure(payload=field(1, b"\x08\x00" + field(2, _slow_key())) + field(2, bytes(512)))
+    await peer.drain()
 
 
 @on_connection(

@@ -64,6 +64,24 @@ async def graft(peer: RawPeer) -> None:
     await _flood(peer, both)
 
 
+@on_connection("gossip-topics", "GossipSub: PRUNE of 100 topics with long names, new ones in each message")
+async def topics(peer: RawPeer) -> None:
+    await _flood(peer, lambda turn: _control(4, *(field(1, b"%d/%d" % (turn, n) + bytes(1000)) for n in range(100))))
+
+
+@on_connection("gossip-grafts", "GossipSub: GRAFT of 10,000 topics, each of which has an answer")
+async def grafts(peer: RawPeer) -> None:
+    await _flood(peer, lambda turn: _control(3, *(field(1, b"%d" % number) for number in range(10_000))))
+
+
+@on_connection("gossip-peers", "GossipSub: PRUNE that names 16 peers to be dialled")
+async def peers(peer: RawPeer) -> None:
+    def name(_: int) -> bytes:
+        return _control(4, field(1, FORKS) + b"".join(field(2, field(1, os.urandom(38))) for _ in range(16)))
+
+    await _flood(peer, name)
+
+
 @on_connection("gossip-malformed", "GossipSub: messages of random bytes, and ones that announce 1 GiB")
 async def malformed(peer: RawPeer) -> None:
     for turn in count():

@@ -49,6 +49,15 @@ async def fragments(peer: RawPeer) -> None:
         await peer.stream.send_all(websocket_frame(0, b"x", final=False) * 1_000)
 
 
+@on_socket("websocket-empty", "WebSocket: one message in fragments without content", listener="websocket")
+async def empty(peer: RawPeer) -> None:
+    await _upgrade(peer)
+    await trio.sleep(0.2)  # what comes with the request is not read as frames
+    await peer.stream.send_all(websocket_frame(2, b"", final=False))
+    while True:
+        await peer.stream.send_all(websocket_frame(0, b"", final=False) * 1_000)
+
+
 @on_socket("websocket-large", "WebSocket: a frame that announces 2 GiB, and is sent", listener="websocket")
 async def large(peer: RawPeer) -> None:
     await _upgrade(peer)

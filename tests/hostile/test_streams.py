@@ -120,6 +120,18 @@ async def test_nobody_proposes_without_end() -> None:
         assert node.refusals()["stream: no protocol"] == 1
 
 
+@pytest.mark.parametrize("flags", [FIN, RST])
+async def test_who_thinks_better_of_a_stream_has_done_nothing_wrong(flags: int) -> None:
+    async with node_with() as node, attacker_of(node) as peer:
+        number = await peer.open_stream(first=ONE_BYTE)
+        while not node.host.streams.counts()["negotiating"]:
+            await trio.sleep(0.01)
+        await peer.send_frame(DATA, flags, number)
+        while node.host.streams.counts()["negotiating"]:
+            await trio.sleep(0.01)
+        assert not node.refusals()
+
+
 async def test_who_asks_too_often_who_this_is_gets_no_answer() -> None:
     async with node_with(replace(LIMITS, identify_burst=2)) as node, attacker_of(node) as peer:
         answers = [await peer.read_stream(await peer.open_stream(IDENTIFY)) for _ in range(4)]

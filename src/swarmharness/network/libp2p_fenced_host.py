@@ -13,6 +13,7 @@ from libp2p.identity.identify.identify import ID as IDENTIFY_PROTOCOL
 from libp2p.kad_dht.common import PROTOCOL_ID as KAD_PROTOCOL
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.protocol_muxer.exceptions import MultiselectError
 
 from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_introductions import Introductions
@@ -47,7 +48,13 @@ class FencedHost(BasicHost):  # type: ignore[misc]
         await self._handle(net_stream)
 
     async def _negotiate(self, stream: INetStream) -> Negotiated:
-        agreed: Negotiated = await self.multiselect.negotiate(Lines(stream))
+        lines = Lines(stream)
+        try:
+            agreed: Negotiated = await self.multiselect.negotiate(lines)
+        except MultiselectError as error:
+            if lines.ended:
+                raise trio.BrokenResourceError("the peer has ended the stream") from error
+            raise
         return agreed
 
     def set_stream_handler(self, protocol_id: TProtocol, stream_handler: StreamHandlerFn) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import libp2p.host.basic_host as libp2p_host
 import libp2p.protocol_muxer.generic_selector as libp2p_selector
-from libp2p.io.exceptions import IOException
+from libp2p.io.exceptions import IncompleteReadError, IOException
 from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
@@ -21,6 +21,8 @@ class Lines(MultiselectCommunicator):  # type: ignore[misc]
     """libp2p's communicator, for `LINES_MAX` lines."""
 
     _left = LINES_MAX
+    ended = False
+    """Whether the other side has ended the stream, which is no offence."""
 
     async def read(self) -> str:
         """Return a line without its end; raises MultiselectCommunicatorError."""
@@ -44,6 +46,7 @@ class Lines(MultiselectCommunicator):  # type: ignore[misc]
                 raise MultiselectCommunicatorError("a line without an end")
             return line[:-1].decode()
         except (IOException, UnicodeDecodeError) as error:
+            self.ended = isinstance(error, IOException)
             raise MultiselectCommunicatorError("no line came") from error
 
     async def _exactly(self, size: int) -> bytes:
@@ -51,7 +54,7 @@ class Lines(MultiselectCommunicator):  # type: ignore[misc]
         while len(data) < size:
             part = await self.read_writer.read(size - len(data))
             if not part:
-                raise MultiselectCommunicatorError("the other side has ended")
+                raise IncompleteReadError("the other side has ended")
             data += part
         return data
 

@@ -8,6 +8,9 @@ import pytest
 
 from swarmharness.errors import ConfigurationError
 from swarmharness.identity import Identity
+from swarmharness.network.broadcast_limits import BroadcastLimits
+from swarmharness.network.limits import Limits
+from swarmharness.network.stream_places import StreamLimits
 from swarmharness.node.config import Config, load_config, parse_config
 from swarmharness.node.config_file import read_psk
 from swarmharness.node.config_schema import Source, key_of, line_of
@@ -52,6 +55,13 @@ def test_every_key_is_documented_and_every_number_has_bounds() -> None:
 
 def test_no_file_means_the_defaults() -> None:
     assert load_config(None) == Config()
+
+
+def test_the_limits_of_the_network_are_those_of_the_keys() -> None:
+    limits = Config().limits
+    assert (limits.settings, limits.streams, limits.broadcast) == (Limits(), StreamLimits(), BroadcastLimits())
+    changed = parse_config(Source("x", "version = 1\n[limits]\nping_per_s = 9\nbroadcast_timeout_s = 9\n")).limits
+    assert (changed.streams.ping_per_s, changed.broadcast.broadcast_timeout_s) == (9, 9.0)
 
 
 def test_a_key_that_is_left_out_keeps_its_default() -> None:
