@@ -25,7 +25,7 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 CONTINUATION, BINARY, PING = 0, 2, 9
-QUICK = Limits(hello_timeout_s=1)
+QUICK = Limits(hello_timeout_s=0.2)
 SETTINGS = NetworkSettings(listen=(TCP,))
 
 
