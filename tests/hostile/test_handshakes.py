@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
 import trio
 from cryptography.exceptions import InvalidTag
 
+from swarmharness.errors import PeerLostError
 from swarmharness.identity import Identity
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.libp2p_websocket import HALF_OPEN_BYTES_MAX
@@ -174,3 +177,38 @@ async def test_half_open_handshakes_have_places_and_keep_nobody_out() -> None:
             await peer.stream.send_all(line("/multistream/1.0.0") + line("/noise"))
         await refuses(node, "half-open", 300 - limits.half_open_max)
         assert node.connections()["half_open"] == limits.half_open_max
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x02\x7f" + (1 << 25).to_bytes(8, "big") + bytes(1 << 25), b"\x89\x00" * 1000],
+    ids=["a message", "pings"],
+)
+async def test_a_listener_cannot_make_who_dials_it_keep_or_answer_much(sent: bytes) -> None:
+    """Whoever has an advert has its addresses dialled."""
+    broken = trio.Event()
+
+    async def listen(stream: trio.SocketStream) -> None:
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            asked += await stream.receive_some(4096)
+        key = asked.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        answer = b"HTTP/1.1 101 -\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept
+        await stream.send_all(answer + b"\r\n\r\n")
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(sent)
+            while await stream.receive_some(4096):
+                pass
+        broken.set()
+
+    async with node_with() as node, trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, listen, [listener])
+        stranger = Identity(bytes([3] * 32)).peer_id
+        port = listener.socket.getsockname()[1]
+        node.add_addresses(PeerAddress(stranger, (f"/ip4/127.0.0.1/tcp/{port}/ws",)))
+        with pytest.raises(PeerLostError), trio.fail_after(5):
+            await node.connect(stranger, timeout_s=5)
+        await broken.wait()
+        nursery.cancel_scope.cancel()

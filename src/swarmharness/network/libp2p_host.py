@@ -37,6 +37,7 @@ from swarmharness.network.libp2p_links import Links
 from swarmharness.network.libp2p_muxing import YamuxUpgrader
 from swarmharness.network.libp2p_peer_store import BookedPeerStore
 from swarmharness.network.libp2p_transports import WatchedTcp, WatchedWebsocket
+from swarmharness.network.libp2p_websocket import install_websocket
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.network.yamux_node import YamuxNode
 from swarmharness.refusals import Refusals
@@ -131,13 +132,14 @@ def link_of(conn: Any) -> Link | None:
 
 
 def tune_libp2p(*, verbose: bool) -> None:
-    """Change what libp2p 0.8.1 keeps in modules: a needless wait of 250 ms in every dial, lines without end, kinds of
-    keys that no peer id here has, and its logging.
+    """Change what libp2p 0.8.1 keeps in modules: a needless wait of 250 ms in every dial, lines and WebSockets
+    without end, kinds of keys that no peer id here has, and its logging.
 
     The names are private; `test_libp2p_canary.py` fails when they go away.
     """
     libp2p_swarm._HAPPY_EYEBALLS_DELAY = 0.0
     install_lines()
+    install_websocket()
     for kind in (KeyType.RSA, KeyType.Secp256k1):  # a signature under a chosen RSA key takes 20 ms to check
         libp2p_keys.key_type_to_public_key_deserializer.pop(kind.value, None)
     level = logging.DEBUG if verbose else logging.CRITICAL

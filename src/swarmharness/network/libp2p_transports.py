@@ -14,12 +14,13 @@ from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.transport.websocket.connection import P2PWebSocketConnection
 from libp2p.transport.websocket.transport import WebsocketConfig, WebsocketTransport
+from wsproto import ConnectionType
 
 from swarmharness.network.libp2p_fence import Fence
 from swarmharness.network.libp2p_link import Link
 from swarmharness.network.libp2p_links import Links
 from swarmharness.network.libp2p_listener import Listener
-from swarmharness.network.libp2p_websocket import BROKEN, AcceptedWebSocket
+from swarmharness.network.libp2p_websocket import BROKEN, LimitedWebSocket
 from swarmharness.network.limits import Drop
 
 _WEBSOCKET_TIMEOUT_S = 8.0
@@ -67,7 +68,7 @@ class WatchedWebsocket(WebsocketTransport):  # type: ignore[misc]
     async def dial(self, maddr: Any) -> RawConnection:
         """See `ITransport`."""
         connection: Any = await super().dial(maddr)
-        return RawConnection(self._links.add(Link.over_websocket(connection.stream)), True)
+        return RawConnection(self._add(connection.stream), True)
 
     def create_listener(self, handler: Any) -> IListener:
         """See `ITransport`."""
@@ -76,29 +77,35 @@ class WatchedWebsocket(WebsocketTransport):  # type: ignore[misc]
             async with self._links.accepted(stream) as taken, trio.open_nursery() as nursery:
                 if not taken:
                     return
-                socket = AcceptedWebSocket(stream, partial(self._links.drop, stream, Drop.EMPTY))
+                socket = LimitedWebSocket(stream, ConnectionType.SERVER)
+                socket.too_many = partial(self._links.drop, stream, Drop.EMPTY)
                 nursery.start_soon(socket.run)
-                link = await _accepted(socket)
-                if link is not None:
-                    await _until_closed(handler, self._links.add(link))
+                if await _is_asked_for(socket):
+                    await _until_closed(handler, self._add(P2PWebSocketConnection(socket)))
                 nursery.cancel_scope.cancel()
 
         return Listener(serve, self._fence, "/ws")
+
+    def _add(self, connection: P2PWebSocketConnection) -> Link:
+        link = self._links.add(Link.over_websocket(connection))
+        socket = connection._ws_connection
+        if isinstance(socket, LimitedWebSocket):
+            socket.too_many = partial(self._links.drop, link.key, Drop.EMPTY)
+            link.when_secured = socket.trust
+        return link
 
     async def _track_connection(self, conn: Any) -> None:
         """Keep no list: libp2p never removes from it, and refuses to dial when it has 1,000 entries."""
 
 
-async def _accepted(socket: AcceptedWebSocket) -> Link | None:
-    """Return a link once the other side has asked for a WebSocket, or None if it does not in time."""
+async def _is_asked_for(socket: LimitedWebSocket) -> bool:
+    """Become a WebSocket; tells whether the other side has asked for that in time."""
     try:
         with trio.fail_after(_WEBSOCKET_TIMEOUT_S):
             await socket.accept()
     except (*BROKEN, trio.TooSlowError):
-        return None
-    link = Link.over_websocket(P2PWebSocketConnection(socket))
-    link.when_secured = socket.trust
-    return link
+        return False
+    return True
 
 
 async def _until_closed(handler: _Handler, link: Link) -> None:

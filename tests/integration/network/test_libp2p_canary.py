@@ -13,6 +13,7 @@ import libp2p.network.connection.swarm_connection as libp2p_connection
 import libp2p.network.swarm as libp2p_swarm
 import libp2p.protocol_muxer.generic_selector as libp2p_selector
 import trio
+import trio_websocket
 from libp2p.crypto.keys import KeyType
 from libp2p.security.pnet.psk_conn import PskConn
 from libp2p.transport.websocket.transport import WebsocketTransport
@@ -22,6 +23,7 @@ from swarmharness.network.libp2p_lean import LeanSession
 from swarmharness.network.libp2p_lines import Lines, install_lines
 from swarmharness.network.libp2p_link import Link, websocket_stream
 from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
+from swarmharness.network.libp2p_websocket import dial_websocket, install_websocket
 from swarmharness.network.libp2p_yamux import YamuxConnection
 from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.settings import NetworkSettings
@@ -42,6 +44,12 @@ def test_every_negotiation_of_libp2p_reads_bounded_lines() -> None:
     for module in (libp2p_basic_host, libp2p_selector):
         assert module.MultiselectCommunicator is Lines
         assert "MultiselectCommunicator(" in inspect.getsource(module)
+
+
+def test_libp2p_dials_websockets_by_a_name_that_the_adapter_replaces() -> None:
+    assert "from trio_websocket import wrap_client_stream\n" in inspect.getsource(WebsocketTransport)
+    install_websocket()
+    assert trio_websocket.wrap_client_stream is dial_websocket
 
 
 def test_the_keys_that_libp2p_works_out_are_in_the_table_that_the_adapter_shortens() -> None:
