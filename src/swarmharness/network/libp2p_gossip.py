@@ -6,7 +6,8 @@ libp2p's own reads as fast as anybody sends, starts a task for each message, and
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -107,29 +108,28 @@ class LimitedPubsub(Pubsub):  # type: ignore[misc]
         await self._part_with(stream, peer_id)
 
     async def _read(self, stream: Any, name: str) -> bytes:
-        """Return the next envelope; one that exceeds the rate is read later."""
-        size, shift, byte = 0, 0, await _exactly(stream, 1)
-        with trio.move_on_after(self._limits.broadcast_timeout_s) as scope:
-            while True:
-                size |= (byte[0] & 0x7F) << shift
-                shift += 7
-                if byte[0] < 0x80:
-                    break
-                if shift > 28:
-                    raise _BrokenRuleError(BroadcastDrop.MALFORMED)
-                byte = await _exactly(stream, 1)
-            if size > ENVELOPE_BYTES_MAX:
-                raise _BrokenRuleError(BroadcastDrop.SIZE)
-            data = await _exactly(stream, size)
-        if scope.cancelled_caught:
-            raise _BrokenRuleError(BroadcastDrop.SLOW)
+        """Return the next envelope; of one that exceeds the rate no more than its size is read before its time."""
+        byte = await _exactly(stream, 1)
+        with self._in_time():
+            size = await _size(stream, byte[0])
+        if size > ENVELOPE_BYTES_MAX:
+            raise _BrokenRuleError(BroadcastDrop.SIZE)
         cost = max(size, _LEAST_BYTES)
         wait_us = self._bytes.wait_us(name, cost, _now_us())
         if wait_us:
             self._refused.note(BroadcastDrop.RATE, name)
             await trio.sleep(wait_us / 1_000_000)
         self._bytes.take(name, cost, _now_us())
-        return data
+        with self._in_time():
+            return await _exactly(stream, size)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            with trio.fail_after(self._limits.broadcast_timeout_s):
+                yield
+        except trio.TooSlowError:
+            raise _BrokenRuleError(BroadcastDrop.SLOW) from None
 
     async def _take(self, envelope: Any, peer_id: ID, name: str) -> None:
         if sieve(envelope, self._topics, bytes_max=BROADCAST_BYTES_MAX):
@@ -218,6 +218,18 @@ def _is_signed(message: Any) -> bool:
     except Exception:  # a stranger wrote the key, and libp2p raises many kinds
         return False
     return signed
+
+
+async def _size(stream: Any, byte: int) -> int:
+    """Return the length of an envelope, whose first byte was read."""
+    size, shift = byte & 0x7F, 7
+    while byte >= 0x80:
+        if shift > 21:
+            raise _BrokenRuleError(BroadcastDrop.MALFORMED)
+        (byte,) = await _exactly(stream, 1)
+        size |= (byte & 0x7F) << shift
+        shift += 7
+    return size
 
 
 async def _exactly(stream: Any, size: int) -> bytes:
