@@ -141,7 +141,7 @@ async def _carry_out(attack: Attack, peer: RawPeer) -> None:
 
 
 async def _drain(peer: RawPeer) -> None:
-    await peer.drain()
+    await (peer.sink() if peer.secured else peer.drain())  # frames tell of windows
     raise ConnectionError("the node hung up")
 
 

@@ -18,7 +18,7 @@ async def _flood(peer: RawPeer, rpc: Callable[[int], bytes]) -> None:
     number = await peer.open_stream(MESH)
     for turn in count():
         message = rpc(turn)
-        await peer.send_frame(DATA, 0, number, varint(len(message)) + message)
+        await peer.send_paced(number, varint(len(message)) + message)
 
 
 def _subscription(topic: bytes) -> bytes:

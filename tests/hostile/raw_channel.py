@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable
 from struct import Struct
 
@@ -15,9 +14,6 @@ CHANNEL, BULK = "/swarmharness/channel/1", "/swarmharness/bulk/1"
 HELLO, REQUEST, RESPONSE, ERROR, CANCEL, CHANNEL_WINDOW, PING, PONG, BULK_REQUEST, BULK_RESPONSE, CLOSE = range(1, 12)
 VERSION_1 = b"\x91\x01"
 """The message without fields: what `registry.advert` takes."""
-_FIRST_WINDOW = 256 * 1024 - 128
-"""Yamux's, less what asks for a protocol."""
-_CHUNK = 65_000
 _HEADER = Struct(">IBI")
 _BULK = Struct(">IBQ")
 _REQUEST = Struct(">IB")
@@ -36,8 +32,6 @@ class RawChannel:
         self._next_request = 1
         self._heard: set[int] = set()
         self._sending = trio.StrictFIFOLock()
-        self._credit: defaultdict[int, int] = defaultdict(lambda: _FIRST_WINDOW)
-        self._credit_grew = trio.lowlevel.ParkingLot()
 
     @classmethod
     async def open(cls, peer: RawPeer) -> RawChannel:
@@ -49,7 +43,7 @@ class RawChannel:
     async def send(self, data: bytes) -> None:
         """Send bytes, whole frames or not, within Yamux's window: beyond that, somebody must `attend`."""
         async with self._sending:
-            await self._send_paced(self.number, data)
+            await self.peer.send_paced(self.number, data)
 
     async def request(self, method: str, payload: bytes, *, timeout_ms: int = 30_000, kind: int = REQUEST) -> int:
         """Send a request and return its number."""
@@ -65,24 +59,13 @@ class RawChannel:
         request = await self.request(method, size.to_bytes(8, "big"), kind=BULK_REQUEST)
         stream = await self.peer.open_stream(BULK)
         digest, sent = hashlib.sha256(), 0
-        await self._send_paced(stream, _BULK.pack(request, 0, size))
+        await self.peer.send_paced(stream, _BULK.pack(request, 0, size))
         for part in parts:
             digest.update(part)
             sent += len(part)
-            await self._send_paced(stream, part)
+            await self.peer.send_paced(stream, part)
         if sent == size:
-            await self._send_paced(stream, digest.digest())
-
-    async def _send_paced(self, stream: int, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            most = min(_CHUNK, self._credit[stream], len(view))
-            if most > 0:
-                self._credit[stream] -= most
-                await self.peer.send_frame(DATA, 0, stream, bytes(view[:most]))
-                view = view[most:]
-            else:
-                await self._credit_grew.park()
+            await self.peer.send_paced(stream, digest.digest())
 
     async def next(self) -> tuple[int, int, bytes]:
         """Return kind, request and body of the next frame; gives the window back. ConnectionError at the end."""
@@ -92,12 +75,9 @@ class RawChannel:
 
     async def _frame(self) -> None:
         """Take in one frame of Yamux."""
-        kind, flags, stream, length, body = await self.peer.read_frame()
+        kind, flags, stream, _, body = await self.peer.read_frame()
         if kind == DATA and body:
             await self.peer.send_frame(WINDOW, 0, stream, length=len(body))
-        elif kind == WINDOW:
-            self._credit[stream] += length
-            self._credit_grew.unpark_all()
         if stream == self.number:
             self._received += body if kind == DATA else b""
         if flags & (FIN | RST):

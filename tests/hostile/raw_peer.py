@@ -6,6 +6,7 @@ identity costs one Ed25519 key and one signature.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from struct import Struct
 from types import TracebackType
@@ -21,6 +22,8 @@ SYN, ACK, FIN, RST = 1, 2, 4, 8
 YAMUX = Struct("!BBHII")
 SIGNED_PREFIX = b"noise-libp2p-static-key:"
 _NOISE_BYTES_MAX = 65_519
+_FIRST_WINDOW = 256 * 1024
+_CHUNK_BYTES = 65_000
 _PIECE_BYTES = 4 * _NOISE_BYTES_MAX
 
 
@@ -34,6 +37,8 @@ class RawPeer:
         self._data = bytearray()
         self._plain = bytearray()
         self._writing = trio.StrictFIFOLock()
+        self._credit: defaultdict[int, int] = defaultdict(lambda: _FIRST_WINDOW)
+        self._credit_grew = trio.lowlevel.ParkingLot()
         self._send: Cipher | None = None
         self._receive: Cipher | None = None
 
@@ -72,6 +77,11 @@ class RawPeer:
         await trio.aclose_forcefully(self.stream)
 
     @property
+    def secured(self) -> bool:
+        """Whether Noise is agreed."""
+        return self._receive is not None
+
+    @property
     def public_key(self) -> bytes:
         """The identity's key as libp2p writes keys: a protobuf with type 1 (Ed25519) and the bytes."""
         return b"\x08\x01\x12\x20" + self.identity.public_key().public_bytes_raw()
@@ -108,6 +118,7 @@ class RawPeer:
         """Open a stream, ask for `protocol` on it or else say `first`, and return its number; waits for no answer."""
         number, self.next_stream = self.next_stream, self.next_stream + 2
         greeting = line("/multistream/1.0.0") + line(protocol) if protocol else first
+        self._credit[number] -= len(greeting)
         await self.send_frame(DATA, SYN, number, greeting)
         return number
 
@@ -125,9 +136,24 @@ class RawPeer:
         """Send one frame; `length` replaces the length of the body, as it must for all kinds but DATA."""
         await self.write(frame(kind, flags, number, body, length=length))
 
+    async def send_paced(self, number: int, data: bytes) -> None:
+        """Send data within the stream's window, which grows only while somebody reads frames."""
+        view = memoryview(data)
+        while view:
+            most = min(_CHUNK_BYTES, self._credit[number], len(view))
+            if most > 0:
+                self._credit[number] -= most
+                await self.send_frame(DATA, 0, number, bytes(view[:most]))
+                view = view[most:]
+            else:
+                await self._credit_grew.park()
+
     async def read_frame(self) -> tuple[int, int, int, int, bytes]:
         """Return kind, flags, stream, length and body of the next frame."""
         _, kind, flags, number, length = YAMUX.unpack(await self.read(YAMUX.size))
+        if kind == WINDOW:
+            self._credit[number] += length
+            self._credit_grew.unpark_all()
         return kind, flags, number, length, await self.read(length) if kind == DATA else b""
 
     async def read_stream(self, number: int) -> bytes:
