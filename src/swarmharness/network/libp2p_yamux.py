@@ -255,7 +255,9 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
                 await turn.begin()
                 count = await self._take_all(frames.read(data), turn)
                 if not self._node.may_go_on(self, count):
-                    await self._slow_down(count)
+                    self._node.refuse(MuxerFault.FRAMES, self.peer)
+                    pause_s = count / self._node.frames.per_s
+                    await self._wait_until(partial(self._node.may_go_on, frames=count), pause_s)
         except MuxerEndError as end:
             if end.fault is not None:
                 self._refuse(end.fault)
@@ -271,8 +273,9 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         for event in events:
             self._intake.take(event, now_s)
             count += 1
-            if self._intake.delay_s:
-                await self._let_wait()
+            if self._intake.too_fast:
+                self._intake.too_fast = False
+                await self._wait_until(self._node.may_open, 1 / self._node.opens.per_s)
             elif count % _LOOK_FRAMES:
                 continue
             else:
@@ -283,20 +286,13 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         turn.pause()
         return count
 
-    async def _slow_down(self, frames: int) -> None:
-        """Wait until so many frames more may be read."""
-        self._node.refuse(MuxerFault.FRAMES, self.peer)
-        while not self._node.may_go_on(self, frames):
-            self._intake.delay_s = frames / self._node.frames.per_s
-            await self._let_wait()
-
-    async def _let_wait(self) -> None:
-        """Keep a peer waiting that is too fast; raises MuxerEndError when it has hung up, which nobody would read."""
-        delay_s, self._intake.delay_s = self._intake.delay_s, 0.0
-        await trio.sleep(delay_s)
+    async def _wait_until(self, may: Callable[[YamuxConnection], bool], pause_s: float) -> None:
+        """Let a peer wait that is too fast; raises MuxerEndError when it has hung up, which nobody would read."""
         link = getattr(self.secured_conn, "link", None)
-        if link is not None and link.hung_up():
-            raise MuxerEndError(None)
+        while not may(self):
+            await trio.sleep(pause_s)
+            if link is not None and link.hung_up():
+                raise MuxerEndError(None)
 
     def _refuse(self, fault: MuxerFault) -> None:
         self._code = PROTOCOL_ERROR

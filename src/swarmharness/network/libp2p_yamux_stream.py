@@ -99,11 +99,12 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
         self._writers.unpark_all()
 
     def fail(self, failure: type[MuxedStreamReset | MuxedConnUnavailable]) -> None:
-        """End both directions, and forget what was not read."""
+        """End both directions; what had come before the connection ended can still be read, and counts no more."""
         if self._failure is None:
             self._failure = failure
-            self._pieces.clear()
             self._held_bytes = 0
+            if failure is MuxedStreamReset:
+                self._pieces.clear()
             self._readers.unpark_all()
             self._writers.unpark_all()
 
@@ -119,7 +120,7 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             if self._ended_there:
                 return b""
             if self._first_flags == SYN:
-                await self._send_window(0)
+                await self._say_that_it_is_open()
                 continue
             await self._readers.park()
         self.unread_s = trio.current_time()
@@ -213,24 +214,26 @@ class YamuxStream(IMuxedStream):  # type: ignore[misc]
             return piece[start:end]
         self._pieces.popleft()
         self._first_taken = 0
-        size = self.cost_bytes(piece)
-        self._held_bytes -= size
-        self._connection.release(size)
+        if self._failure is None:
+            size = self.cost_bytes(piece)
+            self._held_bytes -= size
+            self._connection.release(size)
         return piece[start:] if start else piece
 
     async def _grant_again(self) -> None:
         """Grant what was read since the last time, and more if that did not take long."""
-        if self._failure is not None or self._ended_there:
-            return
-        now_s, grown = trio.current_time(), self._window_bytes
-        if now_s - self._granted_s < _GROW_S:
-            grown = min(2 * self._window_bytes, self._connection.window_bytes_max)
-        size = self._read_bytes + grown - self._window_bytes
-        self._window_bytes, self._granted_s, self._read_bytes = grown, now_s, 0
-        self._receive_bytes += size
-        await self._send_window(size)
+        async with self._connection.writing:  # whoever is cancelled while it waits has granted nothing
+            if self._failure is not None or self._ended_there:
+                return
+            now_s, grown = trio.current_time(), self._window_bytes
+            if now_s - self._granted_s < _GROW_S:
+                grown = min(2 * self._window_bytes, self._connection.window_bytes_max)
+            size = self._read_bytes + grown - self._window_bytes
+            self._window_bytes, self._granted_s, self._read_bytes = grown, now_s, 0
+            self._receive_bytes += size
+            await self._connection.write(header(WINDOW, self._take_flags(), self.number, size))
 
-    async def _send_window(self, size: int) -> None:
+    async def _say_that_it_is_open(self) -> None:
         async with self._connection.writing:
-            if self._failure is None:
-                await self._connection.write(header(WINDOW, self._take_flags(), self.number, size))
+            if self._failure is None and self._first_flags:
+                await self._connection.write(header(WINDOW, self._take_flags(), self.number))

@@ -39,8 +39,8 @@ class YamuxIntake:
         """Whose body comes; None for one that is gone."""
         self._missing_bytes = 0
         self._ends = False
-        self.delay_s = 0.0
-        """How long the peer has to wait, after which whoever reads sets it to 0."""
+        self.too_fast = False
+        """Whether the peer has to wait before it may open another stream; whoever reads sees to it."""
 
     @property
     def silent_streams(self) -> int:
@@ -122,9 +122,8 @@ class YamuxIntake:
         connection = self._connection
         if not number or number % 2 == connection.parity or connection.stream(number) is not None:
             raise MuxerEndError(MuxerFault.FRAME)
-        opens = self._node.opens
-        if not opens.take(connection.group, 1, int(now_s * 1_000_000)):
-            self.delay_s += 1 / opens.per_s
+        if not self._node.may_open(connection):
+            self.too_fast = True
             self._node.refuse(MuxerFault.OPENS, connection.peer)
         if not self._has_place(now_s):
             self._node.refuse(MuxerFault.STREAMS, connection.peer)

@@ -68,6 +68,10 @@ class YamuxNode:
         """What arrived on all streams and was not read."""
         return self._held_bytes
 
+    def may_open(self, connection: YamuxConnection) -> bool:
+        """Count a stream that is opened; returns whether that is not too fast."""
+        return self.opens.take(connection.group, 1, int(trio.current_time() * 1_000_000))
+
     def may_go_on(self, connection: YamuxConnection, frames: int) -> bool:
         """Count frames that were read; returns whether more may be read at once."""
         return self.frames.take(connection.group, frames, int(trio.current_time() * 1_000_000))
