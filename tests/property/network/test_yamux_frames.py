@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def read(reader: FrameReader, data: bytes, cuts: list[int]) -> list[Header | byt
     """Return the events of data that comes in pieces, pieces of one body joined."""
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     joined: list[Header | bytes] = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         for event in reader.read(data[start:end]):
             if isinstance(event, bytes) and joined and isinstance(joined[-1], bytes):
                 joined[-1] += event
@@ -29,7 +31,8 @@ def read(reader: FrameReader, data: bytes, cuts: list[int]) -> list[Header | byt
 
 @given(st.lists(FRAMES, max_size=12), st.lists(st.integers(0, 2000), max_size=20))
 def test_frames_are_the_same_however_they_are_cut(frames: list[tuple[int, int, int, object]], cuts: list[int]) -> None:
-    data, expected = b"", []
+    data = b""
+    expected: list[Header | bytes] = []
     for kind, flags, number, rest in frames:
         body = rest if isinstance(rest, bytes) else b""
         length = rest if isinstance(rest, int) else len(body)
