@@ -6,7 +6,8 @@ On the stream: `u32 request id | u8 direction | u64 size | payload | SHA-256 of 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from enum import IntEnum
 from struct import Struct
 from typing import Protocol
@@ -14,12 +15,17 @@ from typing import Protocol
 import trio
 
 from swarmharness.errors import InputError, PeerLostError, ProtocolError, RefusedError, SwarmError
+from swarmharness.network.budgets import Share
 from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
 from swarmharness.network.settings import BulkSettings
 
 _HEADER = Struct(">IBQ")
 _DIGEST_BYTES = 32
 _READ_BYTES = 1024 * 1024
+_NO_MEMORY = (
+    "too many large payloads are under way there: try again when some are done, or with fewer items at a time "
+    "(its owner can give you a credit line, or raise limits.strangers_payload_mib)"
+)
 WRITE_BYTES = 65_507
 """What fits one Yamux frame (12 bytes of header) inside one Noise message (65,519 bytes): no runt is sent."""
 
@@ -55,39 +61,17 @@ class _Arrival:
 _Key = tuple[int, Direction]
 
 
-class BulkMemory:
-    """The bytes of large payloads that a node may be receiving at a time, shared among its peers."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._free_bytes = bytes_max
-
-    def take(self, size: int, have: int) -> bool:
-        """Set `size` bytes aside for a peer that has `have` already; returns whether it may have them.
-
-        With them, no peer holds more than is left free, so that something is left for one more, however many hold
-        theirs: the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. Netw. 6(2), 1998), with a factor of 1.
-        """
-        if have + size > self._free_bytes - size:
-            return False
-        self._free_bytes -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        """Free what was taken."""
-        self._free_bytes += size
-
-
 class BulkExchange:
     """The large payloads of one peer, both ways. `refuse` is told the reason of every refusal.
 
-    `memory` is shared by all peers of a node.
+    `memory` is the peer's share of what all peers of a node may hold.
     """
 
     def __init__(
         self,
         open_stream: Callable[[], Awaitable[BulkStream]],
         settings: BulkSettings,
-        memory: BulkMemory,
+        memory: Share,
         refuse: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._open_stream = open_stream
@@ -95,16 +79,10 @@ class BulkExchange:
         self._memory = memory
         self._refuse = refuse
         self._arrivals: dict[_Key, _Arrival] = {}
-        self._memory_bytes = 0
         self._due_bytes = max(1, int(settings.least_bytes_per_s * settings.rate_period_s))
         self._announced = trio.Event()
         self._streams = 0
         self._closed = ""
-
-    @property
-    def memory_bytes(self) -> int:
-        """Announced bytes that are arriving or waiting to be taken."""
-        return self._memory_bytes
 
     def check_size(self, size: int) -> None:
         """Raise InputError if a payload is larger than anybody accepts."""
@@ -114,28 +92,41 @@ class BulkExchange:
             ).for_peers()
 
     async def receive(self, request_id: int, direction: Direction, size: int) -> bytes:
-        """Return a payload that the peer announced.
+        """Return a payload that the peer announced, which is held against nobody then; raises as `receiving`."""
+        async with self.receiving(request_id, direction, size) as payload:
+            return payload
+
+    @asynccontextmanager
+    async def receiving(self, request_id: int, direction: Direction, size: int) -> AsyncIterator[bytes]:
+        """Give a payload that the peer announced; until the end of the context its memory is the peer's.
 
         Raises InputError or RefusedError before anything is kept (invariant N-2), ProtocolError for a wrong digest
         or size, and PeerLostError, also when it comes more slowly than the least rate.
         """
-        arrival = self._expect((request_id, direction), size)
+        awaited = direction is Direction.RESPONSE
+        arrival = self._expect((request_id, direction), size, awaited=awaited)
         try:
-            with trio.move_on_after(self._settings.announce_timeout_s):
-                await arrival.found.wait()
-            if not arrival.found.is_set():
-                raise PeerLostError("the announced payload did not come")
-            await arrival.done.wait()
-            if arrival.error is not None:
-                raise arrival.error
-            return arrival.payload
+            try:
+                payload = await self._arrived(arrival)
+            finally:
+                del self._arrivals[request_id, direction]
+                arrival.reading.cancel()
+            yield payload
         finally:
-            del self._arrivals[request_id, direction]
-            self._memory_bytes -= size
-            self._memory.give_back(size)
-            arrival.reading.cancel()
+            self._memory.give_back(size, awaited=awaited)
 
-    def _expect(self, key: _Key, size: int) -> _Arrival:
+    async def _arrived(self, arrival: _Arrival) -> bytes:
+        with trio.move_on_after(self._settings.announce_timeout_s):
+            await arrival.found.wait()
+        if not arrival.found.is_set():
+            raise PeerLostError("the announced payload did not come")
+        await arrival.done.wait()
+        if arrival.error is not None:
+            raise arrival.error
+        payload, arrival.payload = arrival.payload, b""
+        return payload
+
+    def _expect(self, key: _Key, size: int, *, awaited: bool) -> _Arrival:
         if self._closed:
             raise PeerLostError(f"the channel ended: {self._closed}")
         if size > self._settings.payload_bytes_max:
@@ -143,10 +134,9 @@ class BulkExchange:
             self.check_size(size)
         if key in self._arrivals:
             raise ProtocolError(f"payload {key[0]} was announced twice")
-        if not self._memory.take(size, self._memory_bytes):
+        if not self._memory.take(size, awaited=awaited):
             self._refuse("bulk memory")
-            raise RefusedError("too many large payloads are under way: try again when some are done")
-        self._memory_bytes += size
+            raise RefusedError(_NO_MEMORY).for_peers()
         arrival = self._arrivals[key] = _Arrival(size)
         self._announced.set()
         self._announced = trio.Event()

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 import trio
 
-from swarmharness.errors import DeadlineError, InputError, ProtocolError, SwarmError, cause_text, error_from_kind
+from swarmharness.errors import (
+    DeadlineError,
+    InputError,
+    ProtocolError,
+    RefusedError,
+    SwarmError,
+    cause_text,
+    error_from_kind,
+)
 from swarmharness.identity import PeerId
 from swarmharness.network.bulk import BulkExchange, Direction
 from swarmharness.network.byte_stream import STREAM_ERRORS, ByteStream
@@ -18,11 +26,13 @@ from swarmharness.network.greeting import greet
 from swarmharness.network.handlers import Handlers, check_answer
 from swarmharness.network.heartbeat import Heartbeat
 from swarmharness.network.outbox import Outbox
+from swarmharness.network.reading import LOOK_US, READ_BYTES, Reading, cost_us
+from swarmharness.network.room import PeerRoom, private_room
 from swarmharness.network.serving import Announced, Serving
 from swarmharness.network.settings import ChannelSettings
+from swarmharness.network.work_turns import FRAME_US
 from swarmharness.protocol.frame import (
     Frame,
-    FrameDecoder,
     FrameKind,
     encode_frame,
     encode_u64,
@@ -37,7 +47,6 @@ from swarmharness.protocol.handshake import Hello
 
 DUPLICATE = "duplicate"
 """The farewell on a channel to a peer that has another one."""
-_READ_BYTES = 64 * 1024
 _REQUEST, _BULK_REQUEST = int(FrameKind.REQUEST), int(FrameKind.BULK_REQUEST)
 _RESPONSE = int(FrameKind.RESPONSE)
 _ECHO = 2**63
@@ -59,6 +68,7 @@ class Channel:
     `handlers` is looked up for every call, so it may grow until peers connect. `refuse` is told the reason of every
     message that was refused. `bulk` carries payloads above `inline_bytes_max`; without it they raise InputError.
     `heard_s` returns when anything came from the peer last, also beside this channel.
+    `room` is the peer's part of what all channels of the node share.
     """
 
     def __init__(
@@ -69,6 +79,7 @@ class Channel:
         settings: ChannelSettings | None = None,
         *,
         bulk: BulkExchange | None = None,
+        room: PeerRoom | None = None,
         refuse: Callable[[str], None] = lambda reason: None,
         heard_s: Callable[[], float] = lambda: -math.inf,
         first_request_id: int = 1,
@@ -82,16 +93,18 @@ class Channel:
         self._settings = settings or ChannelSettings()
         self._inline_bytes_max = self._settings.inline_bytes_max
         self._refuse = refuse
-        self._decoder = FrameDecoder(self._settings.frame_bytes_max)
         self._early: list[Frame] = []
+        self._room = room or private_room()
+        self._reading = Reading(stream, self._settings.frame_bytes_max, self._room, refuse)
         self._outbox = Outbox(
             stream,
             self._settings.queue_bytes_max,
+            self._room.bytes,
             broken=lambda: self._finish(ChannelEnd("the connection broke", farewell=False)),
-            overfull=lambda: self._finish(ChannelEnd("the peer does not read what it asked for", farewell=False)),
+            overfull=self._end_unread,
         )
         self._calls = Calls(self._outbox, self._settings.calls_max, first_request_id, self.expire_at)
-        self._serving = Serving(peer_id, handlers, self._settings, self, refuse)
+        self._serving = Serving(peer_id, handlers, self._settings, self, refuse, self._room)
         self._heartbeat = Heartbeat(self._settings.heartbeat_s)
         self._heard_s = heard_s
         self._expiry = trio.CancelScope()
@@ -108,7 +121,7 @@ class Channel:
     async def handshake(self) -> Hello:
         """Exchange HELLOs; raises ProtocolError, PeerLostError or DeadlineError, and then the stream is closed."""
         try:
-            theirs, self._early = await greet(self._stream, self._decoder, self._settings, self._refuse)
+            theirs, self._early = await greet(self._stream, self._reading.decoder, self._settings, self._refuse)
         except BaseException as error:
             self._finish(ChannelEnd(cause_text(error), farewell=False))
             raise
@@ -132,6 +145,8 @@ class Channel:
                 finally:
                     self._finish(ChannelEnd("the other node is stopping", farewell=True))
         finally:
+            self._serving.end()
+            self._reading.end()
             await self._part()
         assert self.end is not None
         return self.end
@@ -235,28 +250,39 @@ class Channel:
     # -- tasks --------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Dispatch what arrives; apart from reading, it never waits."""
-        answer, feed, receive = self._calls.answer, self._decoder.feed, self._stream.receive_some
+        """Dispatch what arrives; apart from reading, it waits only for its turn when it did much."""
+        answer, reading, work_us = self._calls.answer, self._reading, 0
+        frames: list[Frame] | None
         frames, self._early = self._early, []
         try:
             while True:
                 for kind, request_id, body in frames:
                     if kind == _RESPONSE:
                         answer(request_id, body)
+                        work_us += FRAME_US
                     else:
                         self._dispatch(kind, request_id, body)
+                        work_us += cost_us(kind, len(body))
+                    if work_us >= LOOK_US:
+                        await reading.rest(work_us)
+                        work_us = 0
                 if self.end is not None:
                     return
-                data = await receive(_READ_BYTES)
-                if not data:
+                frames = await reading.frames()
+                if frames is None:
                     self._finish(ChannelEnd("the peer closed the connection", farewell=False))
                     return
-                frames = feed(data)
+        except RefusedError as error:
+            self._finish(ChannelEnd(str(error), farewell=False))
         except ProtocolError as error:
             self._refuse("frame")
             self._finish(ChannelEnd(f"the peer broke the protocol: {error}", farewell=False))
         except STREAM_ERRORS:
             self._finish(ChannelEnd("the connection broke", farewell=False))
+
+    def _end_unread(self) -> None:
+        self._refuse("not read")
+        self._finish(ChannelEnd("the peer does not read what it asked for", farewell=False))
 
     def _dispatch(self, kind: int, request_id: int, body: bytes) -> None:
         match kind:
@@ -295,11 +321,9 @@ class Channel:
         if bulk is None:
             raise ProtocolError("a bulk payload on a channel without bulk streams")
 
-        async def receive() -> bytes:
-            return await bulk.receive(request_id, Direction.REQUEST, size)
-
         assert self._nursery is not None
-        self._serving.begin(self._nursery, request_id, method, Announced(size, receive), timeout_ms, len(body))
+        announced = Announced(size, lambda: bulk.receiving(request_id, Direction.REQUEST, size))
+        self._serving.begin(self._nursery, request_id, method, announced, timeout_ms, len(body))
 
     async def _expire(self) -> None:
         """End what is past its deadline, ours and theirs (invariant N-3)."""
@@ -317,6 +341,7 @@ class Channel:
                 self._finish(ChannelEnd("the peer stopped answering", farewell=False))
                 return
             self.send(encode_u64(FrameKind.PING, 0, number))
+            self._room.look()
             await trio.sleep(self._settings.heartbeat_s)
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -336,7 +361,7 @@ class Channel:
         """Close the stream; after a farewell, once the peer has had time to read it and closed its side."""
         with trio.CancelScope(shield=True) as scope, contextlib.suppress(*STREAM_ERRORS):
             scope.deadline = trio.current_time() + self._settings.close_timeout_s
-            while self._outbox.said_goodbye and await self._stream.receive_some(_READ_BYTES):
+            while self._outbox.said_goodbye and await self._stream.receive_some(READ_BYTES):
                 pass
         with trio.CancelScope(shield=True) as scope, contextlib.suppress(*STREAM_ERRORS):
             scope.deadline = trio.current_time() + self._settings.close_timeout_s

@@ -15,6 +15,8 @@ from swarmharness.protocol.frame import Frame, FrameDecoder, FrameKind, encode_c
 from swarmharness.protocol.handshake import CHANNEL_VERSION, Hello, agree
 
 _READ_BYTES = 64 * 1024
+HELLO_BYTES_MAX = 16 * 1024
+"""More is not waited for: whoever sends it has not said hello yet."""
 
 
 async def greet(
@@ -50,6 +52,8 @@ async def _exchange(stream: ByteStream, decoder: FrameDecoder, settings: Channel
         if not data:
             raise PeerLostError("the peer closed the stream instead of saying hello: it may refuse us")
         frames = decoder.feed(data)
+        if not frames and decoder.buffered_bytes > HELLO_BYTES_MAX:
+            raise ProtocolError(f"the peer's hello has more than {HELLO_BYTES_MAX} bytes")
     first = frames.pop(0)
     if first.kind == FrameKind.CLOSE:
         raise PeerLostError(f"the peer hung up: {parse_close(first.body)}")

@@ -13,7 +13,7 @@ from swarmharness.errors import DeadlineError, PeerLostError, ProtocolError, Ref
 from swarmharness.identity import PeerId
 from swarmharness.log_lines import by_peers
 from swarmharness.network.background import Background
-from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
+from swarmharness.network.bulk import BulkExchange, BulkStream
 from swarmharness.network.channel import DUPLICATE, Channel
 from swarmharness.network.handlers import Handlers, Refuse
 from swarmharness.network.libp2p_dial import Dialler
@@ -21,6 +21,7 @@ from swarmharness.network.libp2p_links import Links
 from swarmharness.network.libp2p_muxing import PeerStream
 from swarmharness.network.libp2p_streams import BULK_PROTOCOL, CHANNEL_PROTOCOL
 from swarmharness.network.peers import Peers
+from swarmharness.network.room import PeerRoom, Room
 from swarmharness.network.settings import NetworkSettings
 from swarmharness.network.turns import Turns
 from swarmharness.ports import Randomness
@@ -47,6 +48,7 @@ class Sessions:
         randomness: Randomness,
         *,
         permits: Callable[[str], bool],
+        known: Callable[[str], bool],
         refused: Refusals,
         links: Links,
         cut: Callable[[PeerId], Awaitable[None]],
@@ -59,12 +61,13 @@ class Sessions:
         self._handlers = handlers
         self._randomness = randomness
         self._permits = permits
+        self._known = known
         self._refused = refused
         self._links = links
         self._cut = cut
         self._left_until_s: dict[PeerId, float] = {}
         self._bulk: dict[PeerId, _SharedBulk] = {}
-        self._bulk_memory = BulkMemory(settings.bulk.memory_bytes_max)
+        self._room = Room(settings.limits, settings.bulk.memory_bytes_max)
         self._dials: dict[PeerId, _Dial] = {}
         self._dialling = Turns(settings.limits.dials_max)
         self._reconnecting = Turns(settings.limits.reconnects_max)
@@ -144,7 +147,9 @@ class Sessions:
         self, stream: Any, peer_id: PeerId, *, opened_here: bool, started: Callable[[Channel], None]
     ) -> None:
         """Shake hands, tell `started`, and serve until the channel ends; raises what the handshake raises."""
-        shared = self._bulk.setdefault(peer_id, _SharedBulk(self._new_bulk(peer_id)))
+        shared = self._bulk.get(peer_id)
+        if shared is None:
+            shared = self._bulk[peer_id] = self._new_bulk(peer_id)
         shared.users += 1
         byte_stream = PeerStream(stream)
         channel = Channel(
@@ -153,6 +158,7 @@ class Sessions:
             self._handlers,
             self._settings.channel,
             bulk=shared.bulk,
+            room=shared.room,
             refuse=self._refuse_of(peer_id),
             heard_s=byte_stream.heard_s,
             first_request_id=self._randomness.below(2**32),
@@ -239,14 +245,16 @@ class Sessions:
 
     # -- bulk -------------------------------------------------------------------------------------------------------
 
-    def _new_bulk(self, peer_id: PeerId) -> BulkExchange:
+    def _new_bulk(self, peer_id: PeerId) -> _SharedBulk:
         async def open_stream() -> BulkStream:
             try:
                 return PeerStream(await self.dialler.open_beside(peer_id, BULK_PROTOCOL))
             except PeerLostError as error:
                 raise trio.BrokenResourceError(str(error)) from error
 
-        return BulkExchange(open_stream, self._settings.bulk, self._bulk_memory, self._refuse_of(peer_id))
+        room = self._room.peer(lambda: self._known(peer_id))
+        bulk = BulkExchange(open_stream, self._settings.bulk, room.bytes, self._refuse_of(peer_id))
+        return _SharedBulk(bulk, room)
 
     async def on_bulk_stream(self, stream: Any) -> None:
         """Give a payload's stream to whoever expects it; runs in a task of libp2p, so no exception may escape."""
@@ -270,10 +278,11 @@ class Sessions:
 
 
 class _SharedBulk:
-    """What moves large payloads to and from a peer: one for all its channels, which may be two for a moment."""
+    """A peer's room and what moves its large payloads: one for all its channels, which may be two for a moment."""
 
-    def __init__(self, bulk: BulkExchange) -> None:
+    def __init__(self, bulk: BulkExchange, room: PeerRoom) -> None:
         self.bulk = bulk
+        self.room = room
         self.users = 0
 
 

@@ -44,6 +44,12 @@ class Limits:
     dht_records_max: int = 16_384
     dht_records_per_key_max: int = 64
     dht_records_per_peer_max: int = 256
+    strangers_payload_mib: int = 64
+    calls_max: int = 8192
+    calls_of_strangers_max: int = 4096
+    work_known_percent: float = 50.0
+    work_stranger_percent: float = 5.0
+    work_strangers_percent: float = 25.0
 
 
 class Drop(StrEnum):

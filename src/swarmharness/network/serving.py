@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import NoReturn, Protocol
 
 import trio
@@ -14,11 +15,17 @@ from swarmharness.identity import PeerId
 from swarmharness.log_lines import by_peers
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.ports import Request
+from swarmharness.network.room import PeerRoom, Room
 from swarmharness.network.settings import ChannelSettings
 from swarmharness.protocol.frame import FrameKind, encode_error, encode_frame, encode_window
 
 _LOG = logging.getLogger(__name__)
 _IDLE_WORKERS_MAX = 64
+_IDLE_WORKERS_OF_NODE_MAX = 1024
+"""A sleeping task takes about 3 KiB, and there may be hundreds of channels."""
+_UNCOUNTED_BYTES = 4096
+"""A request of so few bytes is held against nobody: there are not many calls in progress."""
+_OVERLOAD = "the peer has too many calls in progress: try again later"
 MALFORMED = "malformed"
 """A handler was given what is no message of its method."""
 
@@ -42,11 +49,11 @@ class Answering(Protocol):
 class Announced:
     """A payload that comes on a stream of its own, and of which the length is known."""
 
-    __slots__ = ("_size", "receive")
+    __slots__ = ("_size", "receiving")
 
-    def __init__(self, size: int, receive: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, size: int, receiving: Callable[[], AbstractAsyncContextManager[bytes]]) -> None:
         self._size = size
-        self.receive = receive
+        self.receiving = receiving
 
     def __len__(self) -> int:
         return self._size
@@ -71,15 +78,17 @@ class _Job:
 class _Worker:
     """A task that waits for its next call."""
 
-    __slots__ = ("_idle", "job", "task")
+    __slots__ = ("_idle", "_room", "job", "task")
 
-    def __init__(self, task: trio.lowlevel.Task, idle: list[_Worker], job: _Job) -> None:
+    def __init__(self, task: trio.lowlevel.Task, idle: list[_Worker], room: Room, job: _Job) -> None:
         self.task = task
         self.job = job
         self._idle = idle
+        self._room = room
 
     def abort(self, _raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
         self._idle.remove(self)
+        self._room.idle_workers -= 1
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -96,8 +105,10 @@ class Serving:
         settings: ChannelSettings,
         outbox: Answering,
         refuse: Callable[[str], None],
+        room: PeerRoom,
     ) -> None:
         self._peer_id = peer_id
+        self._bytes, self._calls, self._room = room.bytes, room.calls, room.room
         self._handlers = handlers
         self._settings = settings
         self._outbox = outbox
@@ -133,9 +144,7 @@ class Serving:
             raise ProtocolError("the peer sent more request bytes than its window allows")
         if request_id in self._jobs:
             raise ProtocolError(f"request {request_id} is already in progress")
-        if len(self._jobs) >= self._settings.handlers_max:
-            self._refuse("overload")
-            self._fail(request_id, RefusedError("the peer has too many calls in progress: try again later"))
+        if not self._take_room(request_id, size):
             self._finished(size)
             return
         job = _Job(request_id, method, payload, timeout_ms / 1000, size)
@@ -143,10 +152,35 @@ class Serving:
         self._outbox.expire_at(job.deadline)
         if self._idle:
             worker = self._idle.pop()
+            self._room.idle_workers -= 1
             worker.job = job
             trio.lowlevel.reschedule(worker.task)
         else:
             nursery.start_soon(self._work, job)
+
+    def _take_room(self, request_id: int, size: int) -> bool:
+        """Set aside what a call takes; tells the caller if there is not so much."""
+        if len(self._jobs) >= self._settings.handlers_max or not self._calls.take(1):
+            self._refuse("overload")
+            self._fail(request_id, RefusedError(_OVERLOAD).for_peers())
+            return False
+        if size > _UNCOUNTED_BYTES and not self._bytes.take(size):
+            self._calls.give_back(1)
+            self._refuse("call memory")
+            self._fail(request_id, RefusedError(_OVERLOAD).for_peers())
+            return False
+        return True
+
+    def _leave_room(self, job: _Job) -> None:
+        self._calls.give_back(1)
+        if job.size > _UNCOUNTED_BYTES:
+            self._bytes.give_back(job.size)
+
+    def end(self) -> None:
+        """Free what calls took that were cut off by the end of the channel."""
+        for job in self._jobs.values():
+            self._leave_room(job)
+        self._jobs.clear()
 
     def cancel(self, request_id: int) -> None:
         """The caller gave up."""
@@ -168,7 +202,7 @@ class Serving:
         return earliest
 
     async def _work(self, job: _Job) -> None:
-        worker = _Worker(trio.lowlevel.current_task(), self._idle, job)
+        worker, room = _Worker(trio.lowlevel.current_task(), self._idle, self._room, job), self._room
         while True:
             job = worker.job
             with job.scope:
@@ -176,25 +210,30 @@ class Serving:
             if job.expired and job.scope.cancelled_caught:
                 self._fail(job.request_id, DeadlineError(f"{job.method}: the deadline passed before the answer"))
             del self._jobs[job.request_id]
+            self._leave_room(job)
             self._finished(job.size)
             self.left()
-            if len(self._idle) >= _IDLE_WORKERS_MAX:
+            if len(self._idle) >= _IDLE_WORKERS_MAX or room.idle_workers >= _IDLE_WORKERS_OF_NODE_MAX:
                 return
             self._idle.append(worker)
+            room.idle_workers += 1
             await trio.lowlevel.wait_task_rescheduled(worker.abort)
 
     async def _answer(self, job: _Job) -> None:
         try:
             handler = self._handlers.take(job.method, len(job.payload), self._refuse)
-            payload = job.payload if isinstance(job.payload, bytes) else await job.payload.receive()
-            answer = await handler(Request(self._peer_id, job.method, payload, job.timeout_s))
+            if isinstance(job.payload, bytes):
+                answer = await handler(Request(self._peer_id, job.method, job.payload, job.timeout_s))
+            else:
+                async with job.payload.receiving() as payload:
+                    answer = await handler(Request(self._peer_id, job.method, payload, job.timeout_s))
             if len(answer) > self._settings.inline_bytes_max:
                 await self._outbox.send_bulk(job.request_id, answer)
             else:
                 self._outbox.send(encode_frame(FrameKind.RESPONSE, job.request_id, answer))
-            await self._outbox.drained()
         except Exception as error:
             self._fail(job.request_id, error, method=job.method)
+        await self._outbox.drained()
 
     def _fail(self, request_id: int, error: BaseException, *, method: str = "") -> None:
         cause = leaf(error)

@@ -150,6 +150,30 @@ class LimitsConfig(StreamsConfig):
         least=1,
         most=65_536,
     )
+    strangers_payload_mib: int = key(
+        _LIMITS.strangers_payload_mib,
+        "Memory in MiB for what all strangers together send in calls, wait to be answered, and do not read; one may\n"
+        "have two thirds of what the others leave. Nodes that this one knows share twice network.bulk_max_mib.",
+        least=1,
+        most=1_048_576,
+    )
+    calls_max: int = key(_LIMITS.calls_max, "Calls of others in progress here.", least=16, most=1_048_576)
+    calls_of_strangers_max: int = key(
+        _LIMITS.calls_of_strangers_max, "How many of them strangers may have together.", least=16, most=1_048_576
+    )
+    work_known_percent: float = key(
+        _LIMITS.work_known_percent,
+        "Share of the processor's time that one known node's calls may take before it waits for others that wait;\n"
+        "alone it may have all. What calls cost is estimated.",
+        least=0.1,
+        most=100,
+    )
+    work_stranger_percent: float = key(
+        _LIMITS.work_stranger_percent, "The same for one stranger.", least=0.1, most=100
+    )
+    work_strangers_percent: float = key(
+        _LIMITS.work_strangers_percent, "The same for all strangers together.", least=0.1, most=100
+    )
 
     @property
     def settings(self) -> Limits:

@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from struct import pack
 
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from swarmharness.errors import DeadlineError, InputError, PeerLostError, ProtocolError, RefusedError
-from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream, Direction
+from swarmharness.network.budgets import Budget
+from swarmharness.network.bulk import BulkExchange, BulkStream, Direction
 from swarmharness.network.channel import Channel
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.ports import Request
@@ -59,11 +59,12 @@ class Stream:
 class Side:
     """One side's exchange, whose streams are accepted by the other."""
 
-    def __init__(self, nursery: trio.Nursery, settings: BulkSettings, memory: BulkMemory | None = None) -> None:
+    def __init__(self, nursery: trio.Nursery, settings: BulkSettings, budget: Budget | None = None) -> None:
         self._nursery = nursery
         self.refusals: list[str] = []
-        memory = memory or BulkMemory(settings.memory_bytes_max)
-        self.exchange = BulkExchange(self.open, settings, memory, self.refusals.append)
+        budget = budget or Budget(settings.memory_bytes_max, 0)
+        self.memory = budget.share(known=True)
+        self.exchange = BulkExchange(self.open, settings, self.memory, self.refusals.append)
         self.other: Side | None = None
 
     async def open(self) -> BulkStream:
@@ -103,7 +104,7 @@ async def test_a_payload_arrives_whole(size: int) -> None:
     async with sides() as (left, right), trio.open_nursery() as nursery:
         nursery.start_soon(left.exchange.send, 1, Direction.RESPONSE, payload[:size])
         assert await right.exchange.receive(1, Direction.RESPONSE, size) == payload[:size]
-    assert right.exchange.memory_bytes == 0
+    assert right.memory.held == 0
 
 
 async def test_a_stream_that_is_faster_than_its_announcement_waits_for_it() -> None:
@@ -127,7 +128,7 @@ async def test_a_wrong_digest_is_refused_and_counted() -> None:
         message = await group_free(ProtocolError, right, wire(1, b"abc", digest=bytes(32)), 3)
     assert "wrong digest" in message
     assert right.refusals == ["digest"]
-    assert right.exchange.memory_bytes == 0
+    assert right.memory.held == 0
 
 
 async def test_a_size_other_than_announced_is_refused() -> None:
@@ -150,7 +151,7 @@ async def test_n2_an_oversized_announcement_is_refused_before_anything_is_kept()
         with pytest.raises(InputError):
             await right.exchange.receive(1, Direction.REQUEST, 2**64 - 1)
     assert right.refusals == ["oversized", "oversized"]
-    assert right.exchange.memory_bytes == 0
+    assert right.memory.held == 0
 
 
 async def test_n2_the_announced_bytes_of_one_peer_are_bounded_together() -> None:
@@ -159,17 +160,17 @@ async def test_n2_the_announced_bytes_of_one_peer_are_bounded_together() -> None
         await wait_all_tasks_blocked()
         with pytest.raises(RefusedError, match="too many large payloads"):
             await right.exchange.receive(2, Direction.REQUEST, 600_000)
-        assert right.exchange.memory_bytes == 1_000_000
+        assert right.memory.held == 1_000_000
         nursery.cancel_scope.cancel()
     assert right.refusals == ["bulk memory"]
-    assert right.exchange.memory_bytes == 0
+    assert right.memory.held == 0
 
 
 async def test_four_peers_that_announce_and_stall_leave_room_and_are_given_up(autojump_clock: MockClock) -> None:
     """D5: what a crowd may make a node hold is bounded for all of them together, and for a time."""
-    memory = BulkMemory(SETTINGS.memory_bytes_max)
+    budget = Budget(SETTINGS.memory_bytes_max, 0)
     async with trio.open_nursery() as nursery:
-        crowd = [Side(nursery, SETTINGS, memory) for _ in range(4)]
+        crowd = [Side(nursery, SETTINGS, budget) for _ in range(4)]
         errors: list[Exception] = []
 
         async def stall(side: Side) -> None:
@@ -184,9 +185,9 @@ async def test_four_peers_that_announce_and_stall_leave_room_and_are_given_up(au
         for side in crowd:
             nursery.start_soon(stall, side)
             await wait_all_tasks_blocked()
-        assert sum(side.exchange.memory_bytes for side in crowd) == 700_000
-        assert memory.take(600_000, 0), "room for an honest peer"
-        assert memory.take(300_000, 0), "and for another one"
+        assert sum(side.memory.held for side in crowd) == 700_000
+        assert budget.share(known=True).take(600_000), "room for an honest peer"
+        assert budget.share(known=True).take(300_000), "and for another one"
         await trio.sleep(2 * SETTINGS.rate_period_s)
         nursery.cancel_scope.cancel()
     assert [type(error) for error in errors] == [RefusedError, RefusedError, RefusedError, PeerLostError]
@@ -196,7 +197,7 @@ async def test_four_peers_that_announce_and_stall_leave_room_and_are_given_up(au
         "bulk stream": 3,  # of those who had no room
         "bulk rate": 1,
     }
-    assert sum(side.exchange.memory_bytes for side in crowd) == 0
+    assert sum(side.memory.held for side in crowd) == 0
 
 
 async def test_a_payload_on_a_slow_link_arrives(autojump_clock: MockClock) -> None:
@@ -216,19 +217,20 @@ async def test_a_payload_on_a_slow_link_arrives(autojump_clock: MockClock) -> No
     assert right.refusals == []
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100)), max_size=60))
-def test_no_peer_holds_more_than_it_leaves_free(wishes: list[tuple[int, int]]) -> None:
-    memory, held = BulkMemory(100), dict.fromkeys(range(6), 0)
-    for peer, size in wishes:
-        left = 100 - sum(held.values()) - size
-        taken = memory.take(size, held[peer])
-        assert taken == (held[peer] + size <= left)
-        if taken:
-            held[peer] += size
-        else:
-            memory.give_back(held[peer])
-            held[peer] = 0
-    assert memory.take((100 - sum(held.values())) // 2, 0), "half of what is free is there for a newcomer"
+async def test_the_memory_of_a_request_is_its_peers_until_its_handler_ends() -> None:
+    done = trio.Event()
+
+    async def work(request: Request) -> bytes:
+        await done.wait()
+        return b"%d" % len(request.payload)
+
+    async with channels(work=work) as (caller, _, right), trio.open_nursery() as nursery:
+        nursery.start_soon(partial(caller.call, "work", bytes(300_000), timeout_s=5))
+        await wait_all_tasks_blocked(0.01)
+        assert right.memory.held == 300_000
+        done.set()
+        await wait_all_tasks_blocked(0.01)
+        assert right.memory.held == 0
 
 
 async def test_an_announced_payload_that_never_comes_is_given_up(autojump_clock: MockClock) -> None:
@@ -319,7 +321,7 @@ async def test_cancelling_a_call_stops_its_payload_and_its_handler() -> None:
         with trio.move_on_after(0.05):
             await caller.call("echo", bytes(500_000), timeout_s=60)
         await wait_all_tasks_blocked()
-        assert right.exchange.memory_bytes == 0
+        assert right.memory.held == 0
 
 
 async def test_a_deadline_passes_while_the_answer_arrives(autojump_clock: MockClock) -> None:

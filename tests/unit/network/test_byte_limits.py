@@ -12,7 +12,8 @@ import trio
 from trio.testing import memory_stream_pair
 
 from swarmharness.errors import InputError, ProtocolError
-from swarmharness.network.bulk import BulkExchange, BulkMemory, BulkStream
+from swarmharness.network.budgets import Budget
+from swarmharness.network.bulk import BulkExchange, BulkStream
 from swarmharness.network.channel import Channel
 from swarmharness.network.handlers import Handlers
 from swarmharness.network.memory import MemoryNetwork
@@ -55,7 +56,7 @@ async def bulk_channel(handlers: Handlers) -> AsyncIterator[tuple[Channel, Peer,
     """A channel that can carry large payloads, its hand-driven peer, what it refused, and its bulk exchange."""
     here, there = memory_stream_pair()
     refusals: list[str] = []
-    bulk = BulkExchange(no_stream, BulkSettings(), BulkMemory(BulkSettings().memory_bytes_max), refusals.append)
+    bulk = BulkExchange(no_stream, BulkSettings(), Budget(2**29, 2**29).share(), refusals.append)
     channel = Channel(here, RIGHT, handlers, QUIET, bulk=bulk, refuse=refusals.append)
     peer = Peer(there)
     async with trio.open_nursery() as nursery:
@@ -91,7 +92,7 @@ async def test_a_large_request_is_refused_when_it_is_announced() -> None:
         kind, request_id, body = await peer.hear()
         assert (kind, request_id) == (FrameKind.ERROR, 7)
         assert "ask: a request of 200000000 bytes" in parse_error(body)[1]
-        assert bulk.memory_bytes == 0
+        assert bulk._memory.held == 0
     assert refusals == ["oversized"]
 
 
@@ -119,7 +120,7 @@ async def test_a_large_answer_is_refused_when_it_is_announced_and_its_sender_nee
         asked = await peer.hear()
         await peer.say(encode_u64(FrameKind.BULK_RESPONSE, asked.request_id, 200_000_000))
         assert await peer.hear() == (FrameKind.CANCEL, asked.request_id, b"")
-        assert bulk.memory_bytes == 0
+        assert bulk._memory.held == 0
     assert refusals == ["oversized"]
 
 
