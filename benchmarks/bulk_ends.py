@@ -101,7 +101,7 @@ async def ours_server() -> None:
     async def take(request: Request) -> bytes:
         return len(request.payload).to_bytes(8, "big")
 
-    async with Libp2pTransport(NetworkSettings(), _SERVER) as transport:
+    async with Libp2pTransport(NetworkSettings(configured=frozenset({_CLIENT.peer_id})), _SERVER) as transport:
         transport.handle("take", take)
         print(transport.addresses[0], flush=True)
         await trio.sleep_forever()

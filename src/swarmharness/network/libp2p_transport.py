@@ -70,7 +70,7 @@ class Libp2pTransport:
             self._handlers,
             randomness or SystemRandomness(),
             permits=self._permits,
-            known=self._is_known,
+            known=self.is_known,
             refused=self.refused,
             links=self._links,
             cut=self._gate.cut,

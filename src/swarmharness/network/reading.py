@@ -14,7 +14,7 @@ from swarmharness.network.work_turns import BYTES_PER_US, FRAME_US, PING_US, REQ
 from swarmharness.protocol.frame import Frame, FrameDecoder, FrameKind
 
 READ_BYTES = 64 * 1024
-LOOK_US = 500
+LOOK_US = 2_500
 """So much work passes between two looks at whether it is somebody else's turn."""
 _UNCOUNTED_BYTES = 16 * 1024
 """So much of a frame that is not whole is held against nobody."""

@@ -168,9 +168,7 @@ class LimitsConfig(StreamsConfig):
         least=0.1,
         most=100,
     )
-    work_stranger_percent: float = key(
-        _LIMITS.work_stranger_percent, "The same for one stranger.", least=0.1, most=100
-    )
+    work_stranger_percent: float = key(_LIMITS.work_stranger_percent, "The same for one stranger.", least=0.1, most=100)
     work_strangers_percent: float = key(
         _LIMITS.work_strangers_percent, "The same for all strangers together.", least=0.1, most=100
     )

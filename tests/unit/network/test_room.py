@@ -58,7 +58,7 @@ def request(number: int, method: bytes = b"hang", size: int = 0) -> bytes:
 
 async def test_strangers_calls_are_bounded_together_and_known_peers_have_room() -> None:
     async with trio.open_nursery() as nursery:
-        ends = Ends(nursery, calls_max=100, calls_of_strangers_max=30)
+        ends = Ends(nursery, turn_ms=1000, calls_max=100, calls_of_strangers_max=30)
         crowd = [await ends.meet() for _ in range(10)]
         for _, peer in crowd:
             await peer.say(b"".join(map(request, range(1, 41))))
