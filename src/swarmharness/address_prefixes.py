@@ -19,3 +19,16 @@ def prefixes(host: str, *, loopback: bool) -> tuple[str, str]:
         return "", ""
     network = ipaddress.ip_network((address, 24 if address.version == 4 else 56), strict=False)
     return f"{address}/{address.max_prefixlen}", str(network)
+
+
+def shared_network(host: str, *, loopback: bool) -> str:
+    """Return the network whose strangers share what one stranger may take up; empty where each has its own share.
+
+    In a private network (RFC 1918, RFC 4193) nearly all know each other, and many are behind few addresses.
+    """
+    try:
+        address = ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return ""
+    address = getattr(address, "ipv4_mapped", None) or address
+    return prefixes(host, loopback=loopback)[1] if address.is_global or address.is_loopback else ""

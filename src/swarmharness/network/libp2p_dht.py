@@ -18,7 +18,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStoreError
 from multiaddr import Multiaddr
 
-from swarmharness.address_prefixes import prefixes
+from swarmharness.address_prefixes import shared_network
 from swarmharness.errors import ProtocolError
 from swarmharness.identity import PeerId, parse_peer_id, peer_id_from
 from swarmharness.network import libp2p_kad_wire as wire
@@ -32,7 +32,7 @@ from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.network.provider_records import Provider, ProviderRecords, RecordLimits
 from swarmharness.network.token_buckets import TokenBuckets
-from swarmharness.network.told_addresses import ADDRESSES_MAX, Scope, scope_of
+from swarmharness.network.told_addresses import ADDRESSES_MAX
 
 _NAMESPACE = b"/swarmharness/"
 _QUERY_TIMEOUT_S = 4.0
@@ -244,9 +244,7 @@ class Libp2pDht:
     def _asker_of(self, peer: ID) -> Asker:
         peer_id = peer.to_base58()
         host = self._transport.host_of(peer_id)
-        counted = scope_of(host) is Scope.PUBLIC or self._transport.limits.loopback
-        network = prefixes(host, loopback=True)[1] if host and counted else ""
-        return Asker(peer, peer_id, host, network)
+        return Asker(peer, peer_id, host, shared_network(host, loopback=self._transport.limits.loopback))
 
     def _host_of(self, peer: bytes) -> str:
         return self._transport.host_of(ID(peer).to_base58())

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from swarmharness.address_prefixes import prefixes
+from swarmharness.address_prefixes import shared_network
 from swarmharness.network.fair_turns import FairTurns
 from swarmharness.network.libp2p_link import Link, remote_host
 from swarmharness.network.limits import Drop, Limits, Places
@@ -49,7 +49,9 @@ class Links:
             self._refused.note(drop, host=host)
         try:
             if drop is None:
-                await self._turns.take(prefixes(host, loopback=self._loopback)[1], known=False, turns=_HANDSHAKE_TURNS)
+                await self._turns.take(
+                    shared_network(host, loopback=self._loopback), known=False, turns=_HANDSHAKE_TURNS
+                )
             yield drop is None
         finally:
             self._streams.pop(stream, None)

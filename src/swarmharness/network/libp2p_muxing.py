@@ -16,7 +16,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from libp2p.transport.exceptions import MuxerUpgradeFailure
 from libp2p.transport.upgrader import TransportUpgrader
 
-from swarmharness.address_prefixes import prefixes
+from swarmharness.address_prefixes import shared_network
 from swarmharness.network.libp2p_yamux import YamuxConnection
 from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.yamux_node import YamuxNode
@@ -42,7 +42,7 @@ class YamuxUpgrader(TransportUpgrader):  # type: ignore[misc]
         known = self._known(peer)
         link = getattr(conn, "link", None)
         host = link.remote_host if link is not None and not known else ""
-        _, network = prefixes(host, loopback=self._node.limits.loopback)
+        network = shared_network(host, loopback=self._node.limits.loopback)
         return YamuxConnection(conn, peer_id, self._node, group=network or peer, known=known)
 
 

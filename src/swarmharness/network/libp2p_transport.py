@@ -12,7 +12,7 @@ import trio
 from libp2p.host.basic_host import BasicHost
 from multiaddr import Multiaddr
 
-from swarmharness.address_prefixes import prefixes
+from swarmharness.address_prefixes import shared_network
 from swarmharness.errors import ConfigurationError, leaf
 from swarmharness.identity import Identity, PeerId
 from swarmharness.network.addresses import check_listen, without_peer
@@ -172,7 +172,7 @@ class Libp2pTransport:
     async def turn(self, peer_id: str) -> None:
         """Wait until something may be worked out for a peer, while others ask for much."""
         known = self.is_known(peer_id)
-        network = "" if known else prefixes(self.host_of(peer_id), loopback=self.limits.loopback)[1]
+        network = "" if known else shared_network(self.host_of(peer_id), loopback=self.limits.loopback)
         await self._built.turns.take(network or peer_id, known=known)
 
     def connections(self) -> dict[str, int]:

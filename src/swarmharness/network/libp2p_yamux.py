@@ -67,6 +67,8 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         self._streams: dict[int, YamuxStream] = {}
         self._intake = YamuxIntake(self, node)
         self._opened: deque[YamuxStream] = deque()
+        self._handed_up = 0
+        """Streams, since somebody paid for them with a turn."""
         self._acceptors = trio.lowlevel.ParkingLot()
         self._controls = bytearray()
         self._controls_due = trio.lowlevel.ParkingLot()
@@ -179,6 +181,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         """Hand a stream up on which the peer has said something; a silent one costs nobody anything."""
         self._opened.append(stream)
         self._acceptors.unpark()
+        self._handed_up += 1
 
     def hold(self, stream: YamuxStream, piece: bytes) -> bool:
         """Give a stream what has arrived for it; returns whether there was room, and if not, it has been reset."""
@@ -275,7 +278,11 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
             count += 1
             if self._intake.too_fast:
                 self._intake.too_fast = False
-                await self._wait_until(self._node.may_open, 1 / self._node.opens.per_s)
+                await self._wait_until(self._node.may_open, self._node.open_pause_s)
+            elif self._handed_up:
+                turn.pay(self._handed_up)
+                self._handed_up = 0
+                await turn.go_on()
             elif count % _LOOK_FRAMES:
                 continue
             else:
@@ -334,6 +341,10 @@ class _Turn:
     def pause(self) -> None:
         """Count the time since `begin`."""
         self._left_s -= self._turns.clock_s() - self._began_s
+
+    def pay(self, turns: int) -> None:
+        """Count what others have to do for this connection."""
+        self._left_s -= turns * self._turns.turn_s
 
     async def go_on(self) -> None:
         """Let others have their turn if this one is used up."""

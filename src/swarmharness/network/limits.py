@@ -33,7 +33,7 @@ class Limits:
     reconnects_max: int = 16
     silent_streams_max: int = 4096
     streams_per_connection_max: int = 256
-    stream_opens_per_s: int = 256
+    stream_opens_per_s: int = 64
     stream_window_bytes_max: int = 4 * 1024 * 1024
     unread_bytes_max: int = 64 * 1024 * 1024
     unread_bytes_per_connection_max: int = 16 * 1024 * 1024

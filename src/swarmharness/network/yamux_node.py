@@ -20,6 +20,9 @@ _STALE_S = 1.0
 """Bytes that nobody read for so long are given up first; whoever reads at all, reads sooner."""
 
 
+_BURST_S = 2
+_KNOWN = 16
+"""Times as many streams as all strangers of a network may be opened by each peer that is known."""
 FRAMES_MAX = 2 * 65_536 // 12
 """Of one piece that is read."""
 
@@ -49,11 +52,13 @@ class YamuxNode:
         self.limits = limits
         self.turns = turns
         self.refuse = refuse
-        self.opens = TokenBuckets(per_s=limits.stream_opens_per_s, burst=2 * limits.stream_opens_per_s)
+        opens, frames = limits.stream_opens_per_s, limits.muxer_frames_per_s
+        self._opens = TokenBuckets(per_s=opens, burst=_BURST_S * opens)
+        self._opens_known = TokenBuckets(per_s=_KNOWN * opens, burst=_BURST_S * _KNOWN * opens)
         """By group, so that who connects again has no more."""
-        self.frames = TokenBuckets(
-            per_s=limits.muxer_frames_per_s, burst=2 * max(limits.muxer_frames_per_s, FRAMES_MAX)
-        )
+        self.open_pause_s = 1 / opens
+        """How long to wait before trying again."""
+        self.frames = TokenBuckets(per_s=frames, burst=2 * max(frames, FRAMES_MAX))
         self.connections: set[YamuxConnection] = set()
         self._silent = 0
         self._held_bytes = 0
@@ -70,7 +75,8 @@ class YamuxNode:
 
     def may_open(self, connection: YamuxConnection) -> bool:
         """Count a stream that is opened; returns whether that is not too fast."""
-        return self.opens.take(connection.group, 1, int(trio.current_time() * 1_000_000))
+        opens = self._opens_known if connection.known else self._opens
+        return opens.take(connection.group, 1, int(trio.current_time() * 1_000_000))
 
     def may_go_on(self, connection: YamuxConnection, frames: int) -> bool:
         """Count frames that were read; returns whether more may be read at once."""

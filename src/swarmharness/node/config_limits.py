@@ -86,7 +86,8 @@ class LimitsConfig(StreamsConfig):
     )
     stream_opens_per_s: int = key(
         _LIMITS.stream_opens_per_s,
-        "Streams that another node may open a second over one connection; whoever is faster waits.",
+        "Streams that strangers of one network may open a second, twice as many at once; a node that is known\n"
+        "may open 16 times as many. Whoever is faster waits.",
         least=1,
         most=65_536,
     )
