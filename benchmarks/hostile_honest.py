@@ -17,8 +17,7 @@ from tests.hostile.raw_peer import RawPeer
 from swarmharness.errors import SwarmError
 from swarmharness.identity import PeerId
 from swarmharness.node.api import NodeApi
-from swarmharness.protocol.codec import encode
-from swarmharness.routing.load_messages import METHOD_PROBE, ProbeRequest
+from swarmharness.registry.messages import METHOD_ADVERT
 
 SKILL = "file-type"
 CALL_EVERY_S, TASK_EVERY_S, NEWCOMER_EVERY_S = 0.05, 0.5, 1.0
@@ -105,7 +104,7 @@ class Honest:
 
     async def _call(self) -> None:
         transport = self._api.parts.ports.transport
-        await transport.call(self._node, METHOD_PROBE, encode(ProbeRequest(SKILL)), timeout_s=CALL_TIMEOUT_S)
+        await transport.call(self._node, METHOD_ADVERT, VERSION_1, timeout_s=CALL_TIMEOUT_S)
 
     async def _task(self) -> None:
         self._turn += 1

@@ -14,7 +14,7 @@ from tests.hostile.raw_channel import VERSION_1, RawChannel
 from tests.hostile.raw_noise import Handshake
 from tests.hostile.raw_peer import DATA, FIN, RawPeer, field, line, tcp_address, varint
 
-HALF_OPEN_EACH = 50
+HALF_OPEN_EACH = 10
 _STAY_S = 2.5
 
 
