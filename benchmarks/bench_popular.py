@@ -6,6 +6,7 @@ skill and for the nearest nodes in the DHT, stays a little, and leaves.
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import statistics
@@ -57,6 +58,20 @@ class _Met:
     failed: dict[str, int] = field(default_factory=dict)
 
 
+_options = argparse.Namespace(within=WITHIN_S)
+
+
+def add_options(parser: argparse._ArgumentGroup) -> None:
+    """Add what can be chosen here to the command line."""
+    parser.add_argument("--within", type=float, default=WITHIN_S, help="seconds in which all come; default: 900")
+
+
+def configure(options: argparse.Namespace) -> None:
+    """Take the choices of the command line."""
+    global _options
+    _options = options
+
+
 def run(quick: bool) -> list[Row]:
     """See the harness; the quick form has as many peers a second, for a shorter time."""
     peers = 150 if quick else PEERS
@@ -89,7 +104,7 @@ async def _crowd(address: tuple[str, int], peers: int, met: _Met, gauges: Gauges
         async with trio.open_nursery() as nursery:
             began_s = trio.current_time()
             for number, source in enumerate(sources(peers, per_prefix=_PER_NETWORK)):
-                await trio.sleep_until(began_s + number * WITHIN_S / PEERS)
+                await trio.sleep_until(began_s + number * _options.within / PEERS)
                 nursery.start_soon(_peer, address, source, draw.uniform(*STAY_S), met)
         await trio.sleep(settle_s)
         watching.cancel_scope.cancel()
