@@ -90,7 +90,7 @@ class Outcome:
     def rows(self) -> list[Row]:
         """Judge it by the goals of the suite."""
         quiet, during = self.phases["quiet"], self.phases["during"]
-        lost = sum(len_lost.lost for phase in self.phases.values() for len_lost in (phase.calls, phase.tasks))
+        lost = sum(series.lost for phase in self.phases.values() for series in (phase.calls, phase.tasks))
         return [
             judge(f"{self.title}: alive", float(self.alive), "", at_least=1),
             judge(f"{self.title}: memory, most", self.peak_mib - self.before_mib, "MiB", at_most=RSS_GROWTH_MIB_MAX),
