@@ -132,6 +132,18 @@ async def test_who_thinks_better_of_a_stream_has_done_nothing_wrong(flags: int) 
         assert not node.refusals()
 
 
+async def test_of_who_is_refused_without_end_no_stream_is_looked_at() -> None:
+    limits = replace(LIMITS, refused_streams_burst=3, refused_streams_per_minute=1)
+    async with node_with(limits) as node, attacker_of(node) as peer:
+        answers = []
+        for _ in range(6):
+            number = await peer.open_stream()
+            await peer.send_frame(DATA, 0, number, line("/multistream/1.0.0") + line("/no") * LINES_MAX)
+            answers.append(await peer.read_stream(number))
+        assert [line("na") in answer for answer in answers] == [True] * 3 + [False] * 3
+        assert node.refusals()["stream: too often (negotiating)"] == 3
+
+
 async def test_who_asks_too_often_who_this_is_gets_no_answer() -> None:
     async with node_with(replace(LIMITS, identify_burst=2)) as node, attacker_of(node) as peer:
         answers = [await peer.read_stream(await peer.open_stream(IDENTIFY)) for _ in range(4)]
@@ -162,7 +174,7 @@ async def test_what_is_no_identify_message_is_counted() -> None:
         number = await peer.open_stream(PUSH)
         await peer.send_frame(DATA, 0, number, varint(100) + bytes([0xFF] * 100))
         await peer.read_stream(number)
-        assert node.refusals()["malformed"] == 1
+        assert node.refusals()["stream: malformed (push)"] == 1
 
 
 async def test_half_a_message_is_not_waited_for() -> None:

@@ -32,14 +32,20 @@ class FencedHost(BasicHost):  # type: ignore[misc]
     """Use as libp2p's; `limits` are those of the streams that peers open."""
 
     def __init__(
-        self, swarm: Swarm, fence: Fence, links: Links, limits: StreamLimits, refused: Refusals, **more: Any
+        self,
+        swarm: Swarm,
+        fence: Fence,
+        links: Links,
+        limits: StreamLimits,
+        refused: Refusals,
+        **more: Any,
     ) -> None:
         self._fence = fence
         self._all = links
         self.streams = StreamServer(limits, refused, self._negotiate)
         self._handle = fence.stream_handler(self.streams.serve)
         super().__init__(swarm, **more)
-        self._introductions = Introductions(self, limits, refused)
+        self._introductions = Introductions(self, limits, self.streams.refuse)
         self._identify_timeout_s = limits.identify_timeout_s
         for protocol_id, handler in self._introductions.handlers().items():
             self.set_stream_handler(protocol_id, handler)

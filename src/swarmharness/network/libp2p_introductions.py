@@ -28,7 +28,6 @@ from swarmharness.network.libp2p_peer_store import ADDRESS_BYTES_MAX
 from swarmharness.network.peer_book import ADDRESSES_MAX
 from swarmharness.network.stream_places import Kind, StreamDrop, StreamLimits
 from swarmharness.network.token_buckets import TokenBuckets
-from swarmharness.refusals import Refusals
 
 MESSAGE_BYTES_MAX = 16 * 1024
 """Of a peer about itself: those of other implementations reach 4 KiB, with all their protocols and addresses."""
@@ -40,10 +39,10 @@ _PING_IDLE_S = 10.0
 class Introductions:
     """One for each host, which knows by `handlers` what to serve."""
 
-    def __init__(self, host: Any, limits: StreamLimits, refused: Refusals) -> None:
+    def __init__(self, host: Any, limits: StreamLimits, refuse: Callable[[StreamDrop, Kind, str], None]) -> None:
         self._peerstore = host.get_peerstore()
         self._answer = identify_handler_for(host, use_varint_format=True)
-        self._refused = refused
+        self._refuse = refuse
         self._asked = TokenBuckets(per_s=limits.identify_per_s, burst=limits.identify_burst)
         self._told = TokenBuckets(per_s=limits.identify_per_s, burst=limits.identify_burst)
         self._pinged = TokenBuckets(per_s=limits.ping_per_s, burst=limits.ping_burst)
@@ -58,10 +57,10 @@ class Introductions:
             data = await read_varint_prefixed_bytes_limited(stream, MESSAGE_BYTES_MAX)
             message = Identify.FromString(data)
         except MessageTooLarge:
-            self._refused.note(f"{StreamDrop.SIZE} ({kind})", peer_id.to_base58())
+            self._refuse(StreamDrop.SIZE, kind, peer_id.to_base58())
             return False
         except DecodeError:
-            self._refused.note("malformed", peer_id.to_base58())
+            self._refuse(StreamDrop.MALFORMED, kind, peer_id.to_base58())
             return False
         cut_down(message)
         await update_peerstore_from_identify(self._peerstore, peer_id, message)
@@ -85,7 +84,7 @@ class Introductions:
                     ping = await read_exactly(stream, PING_LENGTH)
                     wait_us = self._pinged.wait_us(peer_id, 1, _now_us())
                     if wait_us:
-                        self._refused.note(f"{StreamDrop.OFTEN} ({Kind.PING})", peer_id)
+                        self._refuse(StreamDrop.OFTEN, Kind.PING, peer_id)
                         await trio.sleep(wait_us / 1_000_000)
                     self._pinged.take(peer_id, 1, _now_us())
                     await stream.write(ping)
@@ -97,7 +96,7 @@ class Introductions:
         peer_id = stream.muxed_conn.peer_id.to_base58()
         if buckets.take(peer_id, 1, _now_us()):
             return True
-        self._refused.note(f"{StreamDrop.OFTEN} ({kind})", peer_id)
+        self._refuse(StreamDrop.OFTEN, kind, peer_id)
         await stream.reset()
         return False
 

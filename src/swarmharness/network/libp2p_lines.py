@@ -13,8 +13,8 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 
 LINE_BYTES_MAX = 1024
 """As in other implementations; the longest of ours has 30."""
-LINES_MAX = 24
-"""Proposals of one side until they agree."""
+LINES_MAX = 8
+"""Of one side until both agree: libp2p's implementations propose five protocols at most."""
 
 
 class Lines(MultiselectCommunicator):  # type: ignore[misc]

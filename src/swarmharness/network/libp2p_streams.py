@@ -5,6 +5,7 @@ What has no place, names no protocol or takes too long is reset and counted, wit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from libp2p.protocol_muxer.exceptions import MultiselectError
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11 as MESHSUB_PROTOCOL
 
 from swarmharness.network.stream_places import Kind, StreamDrop, StreamLimits, StreamPlaces
+from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.refusals import Refusals
 
 CHANNEL_PROTOCOL = TProtocol("/swarmharness/channel/1")
@@ -35,6 +37,7 @@ _KINDS = {
 }
 _IN_A_MOMENT = frozenset({Kind.IDENTIFY, Kind.PUSH})
 """Streams that carry one message, and are over within `identify_timeout_s`."""
+_OF_NO_KIND = frozenset({StreamDrop.PEER, StreamDrop.UNNAMED})
 _RESET_S = 1.0
 
 Negotiated = tuple[TProtocol | None, Callable[[Any], Awaitable[None]] | None]
@@ -57,10 +60,17 @@ class StreamServer:
         self._refused = refused
         self._negotiate = negotiate
         self._served: dict[Hashable, _Served] = {}
+        per_minute, burst = limits.refused_streams_per_minute, limits.refused_streams_burst
+        self._patience = TokenBuckets(per_s=per_minute, burst=60 * burst)
 
     def counts(self) -> dict[str, int]:
         """Return how many streams of others are open, by kind."""
         return self._places.counts()
+
+    def refuse(self, drop: StreamDrop, kind: Kind, peer_id: str) -> None:
+        """Count that a stream was refused; of a peer that has too many refused, none is looked at for a while."""
+        self._patience.take(peer_id, 60, _now_us())
+        self._refused.note(drop if drop in _OF_NO_KIND else f"{drop} ({kind})", peer_id)
 
     async def serve(self, stream: Any) -> None:
         """Serve a stream until its handler returns; it is not told why if it ends before."""
@@ -78,6 +88,9 @@ class StreamServer:
 
     async def _run(self, stream: Any, peer_id: str) -> bool:
         """Return whether a handler had the stream until it returned."""
+        if not self._patience.has(peer_id, 60, _now_us()):
+            self._refused.note(f"{StreamDrop.OFTEN} ({Kind.NEGOTIATING})", peer_id)
+            return False
         if not self._admit(*self._places.enter(stream, peer_id), peer_id, Kind.NEGOTIATING):
             return False
         agreed: Negotiated = (None, None)
@@ -86,7 +99,7 @@ class StreamServer:
         protocol, handler = agreed
         kind = _KINDS.get(protocol) if protocol is not None else None
         if handler is None or kind is None:
-            self._refused.note(StreamDrop.UNNAMED, peer_id)
+            self.refuse(StreamDrop.UNNAMED, Kind.NEGOTIATING, peer_id)
             return False
         if not self._admit(*self._places.move(stream, kind), peer_id, kind):
             return False
@@ -97,15 +110,19 @@ class StreamServer:
         with trio.move_on_after(self._limits.identify_timeout_s) as scope:
             await handler(stream)
         if scope.cancelled_caught:
-            self._refused.note(f"{StreamDrop.SLOW} ({kind})", peer_id)
+            self.refuse(StreamDrop.SLOW, kind, peer_id)
         return not scope.cancelled_caught
 
     def _admit(self, drop: StreamDrop | None, victim: Hashable | None, peer_id: str, kind: Kind) -> bool:
         if drop is not None:
-            self._refused.note(drop if drop is StreamDrop.PEER else f"{drop} ({kind})", peer_id)
+            self.refuse(drop, kind, peer_id)
         if victim is not None:
             other = self._served[victim]
             self._refused.note(f"{StreamDrop.FULL} ({kind})", other.peer_id)
             self._places.leave(victim)
             other.scope.cancel()
         return drop is None
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1_000

@@ -35,9 +35,11 @@ class StreamLimits:
 
     streams_max: int = 4096
     streams_per_peer_max: int = 128
-    negotiating_max: int = 512
+    negotiating_max: int = 256
     negotiating_per_peer_max: int = 80
     negotiating_timeout_s: float = 10.0
+    refused_streams_per_minute: int = 15
+    refused_streams_burst: int = 6
     channel_streams_max: int = 1024
     channel_streams_per_peer_max: int = 4
     bulk_streams_max: int = 1024
@@ -77,6 +79,8 @@ class StreamDrop(StrEnum):
     """It was there for a question or an answer, and that did not pass in time."""
     OFTEN = "stream: too often"
     """Its peer opens streams of this kind faster than anybody needs."""
+    MALFORMED = "stream: malformed"
+    """It brought what is no message of its kind."""
     SIZE = "stream: too large"
     """It announced more bytes than a message of its kind can have."""
 

@@ -32,6 +32,15 @@ class StreamsConfig(BroadcastConfig):
     negotiating_timeout_s: float = key(
         _STREAMS.negotiating_timeout_s, "Seconds in which a stream must say what it is for.", least=1, most=600
     )
+    refused_streams_per_minute: int = key(
+        _STREAMS.refused_streams_per_minute,
+        "Streams of one node that may be refused a minute, for whatever reason; beyond it none is looked at.",
+        least=1,
+        most=10_000,
+    )
+    refused_streams_burst: int = key(
+        _STREAMS.refused_streams_burst, "So many at once, after a pause.", least=1, most=100_000
+    )
     channel_streams_max: int = key(
         _STREAMS.channel_streams_max, "Streams that carry a channel: one for each node.", least=8, most=65_536
     )
