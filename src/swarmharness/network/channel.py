@@ -30,7 +30,7 @@ from swarmharness.network.reading import LOOK_US, READ_BYTES, Reading, cost_us
 from swarmharness.network.room import PeerRoom, private_room
 from swarmharness.network.serving import Announced, Serving
 from swarmharness.network.settings import ChannelSettings
-from swarmharness.network.work_turns import FRAME_US
+from swarmharness.network.work_turns import FRAME_US, REFUSAL_US
 from swarmharness.protocol.frame import (
     Frame,
     FrameKind,
@@ -92,7 +92,9 @@ class Channel:
         self._stream = stream
         self._settings = settings or ChannelSettings()
         self._inline_bytes_max = self._settings.inline_bytes_max
-        self._refuse = refuse
+        self._count_refusal = refuse
+        self._refused_us = 0
+        """Work for refusals, since it was last looked at."""
         self._early: list[Frame] = []
         self._room = room or private_room()
         self._reading = Reading(stream, self._settings.frame_bytes_max, self._room, refuse)
@@ -104,7 +106,7 @@ class Channel:
             overfull=self._end_unread,
         )
         self._calls = Calls(self._outbox, self._settings.calls_max, first_request_id, self.expire_at)
-        self._serving = Serving(peer_id, handlers, self._settings, self, refuse, self._room)
+        self._serving = Serving(peer_id, handlers, self._settings, self, self._refuse, self._room)
         self._heartbeat = Heartbeat(self._settings.heartbeat_s)
         self._heard_s = heard_s
         self._expiry = trio.CancelScope()
@@ -266,6 +268,7 @@ class Channel:
                     if work_us >= LOOK_US:
                         await reading.rest(work_us)
                         work_us = 0
+                work_us, self._refused_us = work_us + self._refused_us, 0
                 if self.end is not None:
                     return
                 frames = await reading.frames()
@@ -279,6 +282,10 @@ class Channel:
             self._finish(ChannelEnd(f"the peer broke the protocol: {error}", farewell=False))
         except STREAM_ERRORS:
             self._finish(ChannelEnd("the connection broke", farewell=False))
+
+    def _refuse(self, reason: str) -> None:
+        self._refused_us += REFUSAL_US
+        self._count_refusal(reason)
 
     def _end_unread(self) -> None:
         self._refuse("not read")

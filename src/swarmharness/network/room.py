@@ -30,7 +30,8 @@ class Room:
             strangers_share=limits.work_strangers_percent / 100,
         )
         self.strangers_work = LeakyBucket(self.work_limits.strangers_share, _COMMON_TURNS * self.work_limits.turn_us)
-        self.line = Turns()
+        self.line_of_known = Turns()
+        self.line_of_strangers = Turns()
 
     def peer(self, known: Callable[[], bool]) -> PeerRoom:
         """Return the room of one more peer; `known` tells whether this node knows it by now."""
@@ -60,10 +61,14 @@ class PeerRoom:
         """Note work that was done for the peer, and wait if others come first; returns whether somebody else waits."""
         if self._work.goes_on(work_us, trio.current_time()):
             return False
-        line = self.room.line
+        room = self.room
+        line = room.line_of_known if self.is_known else room.line_of_strangers
         crowded = line.full
         async with line:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            if self.is_known:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:  # so that those who do little find the event loop free
+                await trio.sleep(work_us / 1e6 / room.work_limits.strangers_share)
         return crowded
 
 

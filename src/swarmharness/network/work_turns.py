@@ -1,8 +1,8 @@
 """Whose channel reads on now: what one costs the processor is estimated, and who costs much waits for its turn; pure.
 
 Leaky buckets: a peer pays for what it sends at the rate of its class, strangers also all together. Who owes no more
-than one turn reads on at once. The others take turns, one in each pass of the event loop, so that a pass is short
-however many there are, and who is alone is hardly slowed.
+than one turn reads on at once. The others take turns: known peers one in each pass of the event loop, so that a pass is
+short however many there are, strangers at the pace of the share that they have all together, so that the rest is free.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 REQUEST_US = 40
 """About what a call costs beyond its bytes: a task woken, a handler, an answer."""
+REFUSAL_US = 100
+"""About what it costs more to refuse one, to count it and to say so."""
 PING_US = 5
 FRAME_US = 2
 BYTES_PER_US = 256

@@ -76,14 +76,14 @@ async def test_strangers_calls_are_bounded_together_and_known_peers_have_room() 
         nursery.cancel_scope.cancel()
 
 
-async def test_the_bytes_of_strangers_calls_are_bounded_together() -> None:
+async def test_the_bytes_of_strangers_calls_are_bounded_together(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         ends = Ends(nursery, strangers_payload_mib=1)
         crowd = [await ends.meet() for _ in range(10)]
         for number in range(1, 11):
             for _, peer in crowd:
                 await peer.say(request(number, size=50_000))
-                await wait_all_tasks_blocked()  # whole frames, one at a time
+                await trio.sleep(1)  # whole frames, one at a time
         assert MIB - 100_000 < MIB - ends.room.bytes.strangers_free <= MIB
         assert ends.refused == {"call memory": 100 - (MIB - ends.room.bytes.strangers_free) // 50_000}
         for channel, _ in crowd:
@@ -128,7 +128,7 @@ async def test_a_hello_that_does_not_end_is_refused_early() -> None:
     assert refused == ["hello"]
 
 
-async def test_who_reads_nothing_is_bounded_with_all_strangers() -> None:
+async def test_who_reads_nothing_is_bounded_with_all_strangers(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         ends = Ends(nursery, strangers_payload_mib=1)
         crowd = [await ends.meet() for _ in range(10)]
@@ -136,9 +136,9 @@ async def test_who_reads_nothing_is_bounded_with_all_strangers() -> None:
             channel._stream.send_stream.send_all_hook = trio.sleep_forever  # type: ignore[attr-defined]
         pings = encode_u64(FrameKind.PING, 0, 7) * 40_000
         for _, peer in crowd:
-            with trio.move_on_after(1):
+            with trio.move_on_after(60):
                 await peer.say(pings)
-        await wait_all_tasks_blocked()
+        await trio.sleep(60)
         assert all(channel.end and "does not read" in channel.end.reason for channel, _ in crowd)
         assert ends.refused["not read"] == 10
         nursery.cancel_scope.cancel()
