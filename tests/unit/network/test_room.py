@@ -83,7 +83,7 @@ async def test_the_bytes_of_strangers_calls_are_bounded_together(autojump_clock:
         for number in range(1, 11):
             for _, peer in crowd:
                 await peer.say(request(number, size=50_000))
-                await trio.sleep(1)  # whole frames, one at a time
+                await trio.sleep(0.1)  # whole frames, one at a time
         assert MIB - 100_000 < MIB - ends.room.bytes.strangers_free <= MIB
         assert ends.refused == {"call memory": 100 - (MIB - ends.room.bytes.strangers_free) // 50_000}
         for channel, _ in crowd:
