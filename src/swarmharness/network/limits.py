@@ -35,8 +35,8 @@ class Limits:
     streams_per_connection_max: int = 256
     stream_opens_per_s: int = 64
     stream_window_bytes_max: int = 4 * 1024 * 1024
-    unread_bytes_max: int = 64 * 1024 * 1024
-    unread_bytes_per_connection_max: int = 16 * 1024 * 1024
+    unread_bytes_max: int = 32 * 1024 * 1024
+    unread_bytes_per_connection_max: int = 8 * 1024 * 1024
     muxer_frames_per_s: int = 10_000
     muxer_pings_per_s: int = 16
     turn_ms: float = 1.0
@@ -50,6 +50,10 @@ class Limits:
     work_known_percent: float = 50.0
     work_stranger_percent: float = 5.0
     work_strangers_percent: float = 25.0
+
+
+_PATIENCE_S = 3.0
+"""What a handshake may take when others wait for its place; one over a slow mobile link takes two."""
 
 
 class Drop(StrEnum):
@@ -117,7 +121,7 @@ class Places:
         """Note a connection that was accepted.
 
         Returns why it has to go, or else which other one has to, if any: the oldest half-open one of the network that
-        has the most.
+        has the most. It has to have more than the newcomer's, or that one has had its time: who has begun shall finish.
         """
         limits, networks = self._limits, self._networks(host)
         address, network = networks
@@ -127,13 +131,19 @@ class Places:
             return Drop.HALF_OPEN_NETWORK, None
         victim = None
         if self._half_open_inbound >= limits.half_open_max:
-            victim = self._stalest()
+            victim = self._stalest(network, now_s)
             if victim is None:
                 return Drop.HALF_OPEN, None
         self._places[key] = _Place(host, networks, True, now_s, now_s)
         self._half_open_inbound += 1
         self._count(self._half_open, networks, 1)
         return None, victim
+
+    def begun(self, key: Hashable, now_s: float) -> None:
+        """Note that a handshake begins only now: it had to wait for its turn."""
+        place = self._places.get(key)
+        if place is not None and place.half_open:
+            place.since_s = now_s
 
     def dialled(self, key: Hashable, host: str, now_s: float) -> None:
         """Note a connection that this node opened: it is not held against the other side's address."""
@@ -234,11 +244,13 @@ class Places:
         """Return what tells how useful a connection is; the smallest goes first."""
         return place.peer_id in self._channels, place.known, place.used, place.used_s
 
-    def _stalest(self) -> Hashable | None:
-        """Return the oldest inbound half-open connection of the network that has the most of them."""
+    def _stalest(self, newcomers: str, now_s: float) -> Hashable | None:
+        """Return the oldest inbound half-open connection of the network that has the most, if it may be dropped."""
         waiting = [(key, place) for key, place in self._places.items() if place.half_open and place.inbound]
         shares = Counter(place.networks[1] for _, place in waiting)
-        return min(waiting, key=lambda item: (-shares[item[1].networks[1]], item[1].since_s), default=(None, None))[0]
+        key, oldest = min(waiting, key=lambda item: (-shares[item[1].networks[1]], item[1].since_s))
+        crowded = shares[oldest.networks[1]] > shares[newcomers] + 1
+        return key if crowded or now_s - oldest.since_s >= _PATIENCE_S else None
 
     def _networks(self, host: str) -> tuple[str, str]:
         return prefixes(host, loopback=self._limits.loopback)

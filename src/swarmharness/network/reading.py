@@ -14,6 +14,8 @@ from swarmharness.network.work_turns import BYTES_PER_US, FRAME_US, PING_US, REQ
 from swarmharness.protocol.frame import Frame, FrameDecoder, FrameKind
 
 READ_BYTES = 64 * 1024
+_PIECE_BYTES = 16 * 1024
+"""Of what was read, that is cut into frames at a time: small frames take ten times the memory of their bytes."""
 LOOK_US = 2_500
 """So much work passes between two looks at whether it is somebody else's turn."""
 _UNCOUNTED_BYTES = 16 * 1024
@@ -32,6 +34,7 @@ class Reading:
         self._frame_bytes_max = frame_bytes_max
         self._room = room
         self._refuse = refuse
+        self._data: bytes | bytearray = b""
         self._held_bytes = 0
         self._slowed_s = -math.inf
 
@@ -40,11 +43,15 @@ class Reading:
 
         Raises ProtocolError, what a stream raises, and RefusedError if there is no memory for a frame.
         """
-        data = await self._stream.receive_some(READ_BYTES)
-        if not data:
-            return None
+        if not self._data:
+            self._data = await self._stream.receive_some(READ_BYTES)
+            if not self._data:
+                return None
+        piece, self._data = self._data[:_PIECE_BYTES], self._data[_PIECE_BYTES:]
         decoder = self.decoder
-        frames = decoder.feed(data)
+        frames = decoder.feed(piece)
+        if self._data:
+            return frames
         if self._held_bytes or decoder.buffered_bytes > _UNCOUNTED_BYTES:
             self._hold(self._frame_bytes_max if decoder.buffered_bytes > _UNCOUNTED_BYTES else 0)
         return frames

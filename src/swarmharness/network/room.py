@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import trio
@@ -12,6 +13,7 @@ from swarmharness.network.turns import Turns
 from swarmharness.network.work_turns import LeakyBucket, WorkLimits, Workload
 
 MIB = 2**20
+_SHARED_S = 0.25
 _COMMON_TURNS = 8
 """How many turns' worth of work all strangers together may owe before they wait for each other."""
 
@@ -32,6 +34,20 @@ class Room:
         self.strangers_work = LeakyBucket(self.work_limits.strangers_share, _COMMON_TURNS * self.work_limits.turn_us)
         self.line_of_known = Turns()
         self.line_of_strangers = Turns()
+        self._last: tuple[PeerRoom | None, float] = (None, -math.inf)
+        self._before: tuple[PeerRoom | None, float] = (None, -math.inf)
+        """Who asked last, and somebody else who asked before, with the times."""
+
+    def asked(self, peer: PeerRoom, now_s: float) -> None:
+        """Note that a peer asks for something."""
+        if self._last[0] is not peer:
+            self._before = self._last
+        self._last = (peer, now_s)
+
+    def is_shared(self, peer: PeerRoom, now_s: float) -> bool:
+        """Tell whether others ask, too, at this time."""
+        other_s = self._before[1] if self._last[0] is peer else self._last[1]
+        return now_s - other_s < _SHARED_S
 
     def peer(self, known: Callable[[], bool]) -> PeerRoom:
         """Return the room of one more peer; `known` tells whether this node knows it by now."""
@@ -65,7 +81,7 @@ class PeerRoom:
         line = room.line_of_known if self.is_known else room.line_of_strangers
         crowded = line.full
         async with line:
-            if self.is_known:
+            if self.is_known or not room.is_shared(self, trio.current_time()):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             else:  # so that those who do little find the event loop free
                 await trio.sleep(work_us / 1e6 / room.work_limits.strangers_share)

@@ -109,6 +109,7 @@ class Serving:
     ) -> None:
         self._peer_id = peer_id
         self._bytes, self._calls, self._room = room.bytes, room.calls, room.room
+        self._peers_room = room
         self._handlers = handlers
         self._settings = settings
         self._outbox = outbox
@@ -150,6 +151,7 @@ class Serving:
         job = _Job(request_id, method, payload, timeout_ms / 1000, size)
         self._jobs[request_id] = job
         self._outbox.expire_at(job.deadline)
+        self._room.asked(self._peers_room, job.deadline - job.timeout_s)
         if self._idle:
             worker = self._idle.pop()
             self._room.idle_workers -= 1

@@ -2,7 +2,8 @@
 
 Leaky buckets: a peer pays for what it sends at the rate of its class, strangers also all together. Who owes no more
 than one turn reads on at once. The others take turns: known peers one in each pass of the event loop, so that a pass is
-short however many there are, strangers at the pace of the share that they have all together, so that the rest is free.
+short however many there are, strangers, while others ask too, at the pace of
+the share that they have all together, so that the rest is free.
 """
 
 from __future__ import annotations
