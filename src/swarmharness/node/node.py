@@ -37,6 +37,7 @@ from swarmharness.node.config_changes import InForce
 from swarmharness.node.control import serve_control
 from swarmharness.node.data_dir import DataDir, cache_dir
 from swarmharness.node.device import describe_device
+from swarmharness.node.free_memory import give_back_memory
 from swarmharness.node.machine_watch import watch_machine
 from swarmharness.node.offered_skills import Offer, OfferedSkills, keep_offering
 from swarmharness.node.parts import NodeParts, NodePorts, NodeSettings, run_services
@@ -96,6 +97,7 @@ async def run_node(
             )
             nursery.start_soon(keep_offering, node.skills, node.offer, node.parts, node.executor)
             nursery.start_soon(watch_machine, node.parts, node.executor)
+            nursery.start_soon(give_back_memory)
             nursery.start_soon(watch_config, config_file, config, node.apply)
             await stopping.wait()
             on_stopping()
