@@ -7,33 +7,23 @@ fast waits, and one that has too many streams open or too much unread loses stre
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 from libp2p.abc import ConnectionType, IMuxedConn, ISecureConn
-from libp2p.io.exceptions import IOException
-from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamReset
 
-from swarmharness.errors import ProtocolError
+from swarmharness.network.libp2p_yamux_reading import BROKEN, YamuxReading
 from swarmharness.network.libp2p_yamux_stream import YamuxStream
 from swarmharness.network.turns import Turns
-from swarmharness.network.yamux_frames import GO_AWAY, NORMAL, PROTOCOL_ERROR, RST, WINDOW, FrameReader, Header, header
-from swarmharness.network.yamux_intake import MuxerEndError, YamuxIntake
-from swarmharness.network.yamux_node import MuxerFault, YamuxNode
+from swarmharness.network.yamux_frames import GO_AWAY, NORMAL, PROTOCOL_ERROR, RST, WINDOW, header
+from swarmharness.network.yamux_intake import YamuxIntake
+from swarmharness.network.yamux_node import YamuxNode
 
-_LOG = logging.getLogger(__name__)
-_READ_BYTES = 65_536
 _CLOSE_S = 0.5
-_LOOK_FRAMES = 32
-"""Frames between two looks at the clock."""
-_BROKEN = (IOException, RawConnError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""What a connection that is gone looks like."""
 
 
 class YamuxConnection(IMuxedConn):  # type: ignore[misc]
@@ -67,7 +57,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         self._streams: dict[int, YamuxStream] = {}
         self._intake = YamuxIntake(self, node)
         self._opened: deque[YamuxStream] = deque()
-        self._handed_up = 0
+        self.handed_up = 0
         """Streams, since somebody paid for them with a turn."""
         self._acceptors = trio.lowlevel.ParkingLot()
         self._controls = bytearray()
@@ -81,6 +71,11 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
     def is_initiator(self) -> bool:
         """See `IMuxedConn`."""
         return bool(self.parity)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended, or is about to."""
+        return self._ended
 
     @property
     def is_established(self) -> bool:
@@ -99,7 +94,10 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_controls)
-                await self._read()
+                fault = await YamuxReading(self, self._intake, self._node).run()
+                if fault is not None:
+                    self._code = PROTOCOL_ERROR
+                    self._node.refuse(fault, self.peer)
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
@@ -116,7 +114,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
                 if not broken:
                     async with self.writing:
                         await self.secured_conn.write(header(GO_AWAY, 0, 0, self._code))
-        except _BROKEN:
+        except BROKEN:
             pass
         finally:
             await self._close_below()
@@ -181,7 +179,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         """Hand a stream up on which the peer has said something; a silent one costs nobody anything."""
         self._opened.append(stream)
         self._acceptors.unpark()
-        self._handed_up += 1
+        self.handed_up += 1
 
     def hold(self, stream: YamuxStream, piece: bytes) -> bool:
         """Give a stream what has arrived for it; returns whether there was room, and if not, it has been reset."""
@@ -225,7 +223,7 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
             self._controls.clear()
         try:
             await self.secured_conn.write(frame)
-        except _BROKEN as error:
+        except BROKEN as error:
             self._end()
             await self._close_below()  # which wakes whoever reads
             raise MuxedConnUnavailable("the connection broke") from error
@@ -249,62 +247,6 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
                     except MuxedConnUnavailable:
                         return
 
-    async def _read(self) -> None:
-        """Take what comes until the connection ends, in turns with all others."""
-        read = getattr(self.secured_conn, "read_message", None) or partial(self.secured_conn.read, _READ_BYTES)
-        frames, turn = FrameReader(), _Turn(self._node, self.group, self.known)
-        try:
-            while not self._ended and (data := await read()):
-                await turn.begin()
-                count = await self._take_all(frames.read(data), turn)
-                if not self._node.may_go_on(self, count):
-                    self._node.refuse(MuxerFault.FRAMES, self.peer)
-                    pause_s = count / self._node.frames.per_s
-                    await self._wait_until(partial(self._node.may_go_on, frames=count), pause_s)
-        except MuxerEndError as end:
-            if end.fault is not None:
-                self._refuse(end.fault)
-        except ProtocolError:
-            self._refuse(MuxerFault.FRAME)
-        except _BROKEN as error:
-            _LOG.debug("a connection ended: %r", error)
-
-    async def _take_all(self, events: Iterator[Header | bytes], turn: _Turn) -> int:
-        """Take what was read, unless the connection ends meanwhile; returns how many headers and pieces it was."""
-        count = 0
-        now_s = self.heard_s = trio.current_time()
-        for event in events:
-            self._intake.take(event, now_s)
-            count += 1
-            if self._intake.too_fast:
-                self._intake.too_fast = False
-                await self._wait_until(self._node.may_open, self._node.open_pause_s)
-            elif self._handed_up:
-                turn.pay(self._handed_up)
-                self._handed_up = 0
-                await turn.go_on()
-            elif count % _LOOK_FRAMES:
-                continue
-            else:
-                await turn.go_on()
-            if self._ended:
-                break
-            now_s = trio.current_time()
-        turn.pause()
-        return count
-
-    async def _wait_until(self, may: Callable[[YamuxConnection], bool], pause_s: float) -> None:
-        """Let a peer wait that is too fast; raises MuxerEndError when it has hung up, which nobody would read."""
-        link = getattr(self.secured_conn, "link", None)
-        while not may(self):
-            await trio.sleep(pause_s)
-            if link is not None and link.hung_up():
-                raise MuxerEndError(None)
-
-    def _refuse(self, fault: MuxerFault) -> None:
-        self._code = PROTOCOL_ERROR
-        self._node.refuse(fault, self.peer)
-
     def _end(self) -> None:
         self._ended = True
         self._node.connections.discard(self)
@@ -318,35 +260,5 @@ class YamuxConnection(IMuxedConn):  # type: ignore[misc]
         try:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
                 await self.secured_conn.close()
-        except _BROKEN:
+        except BROKEN:
             pass
-
-
-class _Turn:
-    """The processor time that a reader was granted."""
-
-    def __init__(self, node: YamuxNode, group: str, known: bool) -> None:
-        self._turns = node.turns
-        self._group, self._known = group, known
-        self._left_s = 0.0
-        self._began_s = 0.0
-
-    async def begin(self) -> None:
-        """Wait for a turn if the last one is used up."""
-        if self._left_s <= 0:
-            await self._turns.take(self._group, known=self._known)
-            self._left_s = self._turns.turn_s
-        self._began_s = self._turns.clock_s()
-
-    def pause(self) -> None:
-        """Count the time since `begin`."""
-        self._left_s -= self._turns.clock_s() - self._began_s
-
-    def pay(self, turns: int) -> None:
-        """Count what others have to do for this connection."""
-        self._left_s -= turns * self._turns.turn_s
-
-    async def go_on(self) -> None:
-        """Let others have their turn if this one is used up."""
-        self.pause()
-        await self.begin()
