@@ -187,7 +187,7 @@ class Submission:
             try:
                 answer = await control.call("job.feed", params, FEED_TIMEOUT_S)
             except SwarmError as error:
-                self._refusal = error
+                self._refusal = self._refusal or error  # what ended the job says more than that it has ended
                 return
             if "differs" in answer:
                 index = answer["differs"]

@@ -24,16 +24,16 @@ class EndedBeforeTheBatch:
 
     def __init__(self, *results: Mapping[str, Any]) -> None:
         self._results = list(results)
-        self._refused = trio.Event()
+        self.refused = trio.Event()
 
     async def call(self, method: str, params: Mapping[str, Any], timeout_s: float = 60.0) -> Any:
         if method == "job.open":
             return OPENED
         if method == "job.feed":
-            self._refused.set()
+            self.refused.set()
             raise InputError("this node holds no such job")
         assert method == "job.results"
-        await self._refused.wait()
+        await self.refused.wait()
         await trio.testing.wait_all_tasks_blocked()
         return {
             "results": self._results,
@@ -51,6 +51,18 @@ async def test_the_command_names_the_deadline() -> None:
         submission = Submission(inputs, None, bar, as_json=False)
         kind = await submission.begin(OPENED["kind"])
         await submission.run(EndedBeforeTheBatch(), OPENED, kind)
+    with pytest.raises(DeadlineError, match=r"the job's deadline of 0\.1 s passed"):
+        submission.conclude()
+
+
+async def test_the_command_names_the_deadline_also_when_the_batch_is_refused_after_it() -> None:
+    inputs, node = Inputs(["a text"], []), EndedBeforeTheBatch()
+    node.refused.set()
+    with progress_bar("a-skill", "none") as bar:
+        submission = Submission(inputs, None, bar, as_json=False)
+        kind = await submission.begin(OPENED["kind"])
+        await submission._take(node, kind)
+        await submission._feed(node, inputs, kind)
     with pytest.raises(DeadlineError, match=r"the job's deadline of 0\.1 s passed"):
         submission.conclude()
 
