@@ -13,6 +13,7 @@ from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ProtocolError, SwarmError, UnavailableError
 from swarmharness.execution.parameters import decode_parameters
 from swarmharness.identity import PeerId
+from swarmharness.jobs.digesting import digest_of_inputs, digest_of_outputs
 from swarmharness.jobs.messages import (
     METHOD_REVEAL,
     METHOD_RUN,
@@ -22,8 +23,6 @@ from swarmharness.jobs.messages import (
     Reveal,
     RevealRequest,
     commitment_of,
-    input_digest,
-    output_digest,
 )
 from swarmharness.network.ports import Transport
 from swarmharness.ports import Clock, Randomness
@@ -95,7 +94,7 @@ class TaskRequester:
             parameters=parameters,
         )
         commitment, reveal = await self._exchange(peer_id, proposal, timeout_s)
-        digest = output_digest(proposal.salt, reveal.outputs)
+        digest = await digest_of_outputs(proposal, reveal.outputs)
         self._check(peer_id, proposal, commitment, reveal, digest)
         elapsed_us = self._clock.monotonic_us() - started_us
         paid = peer_id != self._transport.peer_id
@@ -106,7 +105,7 @@ class TaskRequester:
             queued_items=commitment.queued_items,
             elapsed_us=elapsed_us,
             receipt=proposal.task_id.hex() if paid else "",
-            terms=self._terms(peer_id, proposal, commitment, digest) if paid else None,
+            terms=await self._terms(peer_id, proposal, commitment, digest) if paid else None,
             verified=not paid,
         )
 
@@ -165,7 +164,7 @@ class TaskRequester:
         if len(reveal.outputs) != len(proposal.items):
             raise ProtocolError(f"{peer_id} answered {len(reveal.outputs)} of {len(proposal.items)} items")
 
-    def _terms(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> TaskTerms:
+    async def _terms(self, peer_id: PeerId, proposal: Proposal, commitment: Commitment, digest: bytes) -> TaskTerms:
         return TaskTerms(
             task=proposal.task_id,
             requester=self._transport.peer_id,
@@ -173,7 +172,7 @@ class TaskRequester:
             epoch=commitment.epoch,
             share_microcredits=proposal.price_microcredits,
             model_digest=proposal.model_digest,
-            input_digest=input_digest(proposal.salt, proposal.items, proposal.parameters),
+            input_digest=await digest_of_inputs(proposal),
             output_digest=digest,
             skill=proposal.skill,
             items=len(proposal.items),

@@ -23,6 +23,7 @@ from swarmharness.errors import InputError, RefusedError, SwarmError, Unavailabl
 from swarmharness.execution.parameters import read_parameters
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId
+from swarmharness.jobs.digesting import digest_of_inputs, digest_of_outputs
 from swarmharness.jobs.messages import (
     METHOD_REVEAL,
     METHOD_RUN,
@@ -32,8 +33,6 @@ from swarmharness.jobs.messages import (
     Reveal,
     RevealRequest,
     commitment_of,
-    input_digest,
-    output_digest,
 )
 from swarmharness.network.ports import Request, Transport
 from swarmharness.ports import Clock, Randomness
@@ -232,6 +231,7 @@ class TaskServer:
         self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task
     ) -> None:
         started_us, found_items = self._clock.monotonic_us(), self._executor.queued_items(skill.name)
+        inputs_digest = await digest_of_inputs(proposal)
         self.began()
         try:
             self._offered(proposal)  # skills may have been replaced while it was admitted
@@ -251,7 +251,8 @@ class TaskServer:
             for output in execution.outputs
         )
         nonce = self._randomness.token(_NONCE_BYTES)
-        digest = output_digest(proposal.salt, outputs)
+        with trio.CancelScope(shield=True):  # it is done, and shall be paid
+            digest = await digest_of_outputs(proposal, outputs)
         epoch = epoch_of(self._clock.unix_us())
         commitment = commitment_of(proposal.task_id, self._own_id, nonce, digest)
         if request.peer_id != self._own_id:
@@ -263,7 +264,7 @@ class TaskServer:
                     epoch=epoch,
                     share_microcredits=proposal.price_microcredits,
                     model_digest=proposal.model_digest,
-                    input_digest=input_digest(proposal.salt, proposal.items, proposal.parameters),
+                    input_digest=inputs_digest,
                     output_digest=digest,
                     skill=skill.name,
                     items=len(proposal.items),
