@@ -47,6 +47,7 @@ class Limits:
     strangers_payload_mib: int = 64
     calls_max: int = 8192
     calls_of_strangers_max: int = 4096
+    call_time_max_s: float = 21_600.0
     work_known_percent: float = 50.0
     work_stranger_percent: float = 5.0
     work_strangers_percent: float = 25.0

@@ -148,7 +148,8 @@ class Serving:
         if not self._take_room(request_id, size):
             self._finished(size)
             return
-        job = _Job(request_id, method, payload, timeout_ms / 1000, size)
+        timeout_s = min(timeout_ms / 1000, self._settings.call_time_max_s)
+        job = _Job(request_id, method, payload, timeout_s, size)
         self._jobs[request_id] = job
         self._outbox.expire_at(job.deadline)
         self._room.asked(self._peers_room, job.deadline - job.timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from swarmharness.identity import PeerId
@@ -32,6 +33,8 @@ class ChannelSettings:
     heartbeat_s: float = 3.0
     """0 switches the heartbeat off (local sockets)."""
     hello_timeout_s: float = 8.0
+    call_time_max_s: float = math.inf
+    """How long a call of the peer may take here, whatever time it gives itself."""
     close_timeout_s: float = 0.5
     """How long a farewell may take to be written."""
     own_user: bool = False

@@ -162,6 +162,12 @@ class LimitsConfig(StreamsConfig):
     calls_of_strangers_max: int = key(
         _LIMITS.calls_of_strangers_max, "How many of them strangers may have together.", least=16, most=1_048_576
     )
+    call_time_max_s: float = key(
+        _LIMITS.call_time_max_s,
+        "Seconds that one call may take here, however long its caller would wait.",
+        least=60,
+        most=2_592_000,
+    )
     work_known_percent: float = key(
         _LIMITS.work_known_percent,
         "Share of the processor's time that one known node's calls may take before it waits for others that wait;\n"

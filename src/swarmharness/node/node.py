@@ -235,7 +235,7 @@ def _network_settings(config: Config, listen: tuple[str, ...], psk: bytes | None
         limits=config.limits.settings,
         streams=config.limits.streams,
         broadcast=config.limits.broadcast,
-        channel=ChannelSettings(heartbeat_s=network.heartbeat_s),
+        channel=ChannelSettings(heartbeat_s=network.heartbeat_s, call_time_max_s=config.limits.call_time_max_s),
         bulk=BulkSettings(
             payload_bytes_max=network.bulk_max_mib * MIB, memory_bytes_max=2 * network.bulk_max_mib * MIB
         ),

@@ -516,3 +516,20 @@ async def test_a_retired_channel_finishes_what_is_under_way() -> None:
         await wait_all_tasks_blocked()
         assert answers == [b"done"]
         assert caller.end == ChannelEnd("duplicate", farewell=True)
+
+
+async def test_a_call_has_no_more_time_than_the_server_gives(autojump_clock: MockClock) -> None:
+    times: list[float] = []
+
+    async def handler(request: Request) -> bytes:
+        times.append(request.timeout_s)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    short = ChannelSettings(heartbeat_s=0, call_time_max_s=60)
+    async with two_channels({"hang": handler}, right=short) as (caller, _):
+        began_s = trio.current_time()
+        with pytest.raises(DeadlineError):
+            await caller.call("hang", b"", timeout_s=1_000_000)
+        assert times == [60]
+        assert trio.current_time() - began_s < 100
