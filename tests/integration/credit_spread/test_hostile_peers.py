@@ -45,8 +45,8 @@ SETTINGS = SpreadSettings(requests_burst=40, requests_per_s=1, session_requests_
 class World:
     """An honest node, and a transport in the hands of its partner Mallory."""
 
-    def __init__(self, node: Node, mallory: Transport) -> None:
-        self.node, self.mallory = node, mallory
+    def __init__(self, network: MemoryNetwork, node: Node, mallory: Transport) -> None:
+        self.network, self.node, self.mallory = network, node, mallory
         self.calls = 0
 
     @property
@@ -80,7 +80,7 @@ async def world(nursery: trio.Nursery, autojump_clock: MockClock) -> AsyncIterat
         friendship = receipt(1, node.who, MALLORY)
         await node.store.commit([entry_of(friendship)])
         node.spread.add_own(friendship)
-        yield World(node, mallory)
+        yield World(network, node, mallory)
         await node.down()
 
 
@@ -167,6 +167,33 @@ async def test_a_peer_that_asks_without_end_is_refused_and_may_ask_again_later(
     await trio.sleep(2)
     answer = decode(RangesAnswer, await world.call(RANGES_METHOD, request))
     assert len(answer.contents[0].ids) == 16  # the one receipt
+
+
+async def test_strangers_who_compare_without_end_are_refused_and_a_partner_is_answered(world: World) -> None:
+    node, many = world.node, short_ids(identity(number).peer_id for number in range(70, 100)) * 200
+    opening = encode(Opening(0, many, b"", ()))
+    asked_each, refused = SETTINGS.requests_burst - 8, 0
+
+    async def ask(number: int) -> None:
+        async with world.network.node(identity(number).peer_id) as stranger:
+            stranger.add_addresses(PeerAddress(node.peer_id, node.transport.addresses))
+            async with trio.open_nursery() as asking:
+                for _ in range(asked_each):
+                    asking.start_soon(ask_once, stranger)
+
+    async def ask_once(stranger: Transport) -> None:
+        nonlocal refused
+        try:
+            await stranger.call(node.peer_id, OPEN_METHOD, opening, timeout_s=30)
+        except RefusedError:
+            refused += 1
+
+    async with trio.open_nursery() as crowd:
+        for number in range(70, 82):
+            crowd.start_soon(ask, number)
+        await world.call(OPEN_METHOD, Opening(0, short_ids(world.interests), b"", ()))
+    assert refused == node.spread.refused[SpreadProblem.STRANGERS_BUSY] > 0
+    assert node.spread.refused[SpreadProblem.TOO_MANY_REQUESTS] == 0
 
 
 @pytest.mark.parametrize("method", [GOSSIP_METHOD, OPEN_METHOD, CHAINS_METHOD, RANGES_METHOD, FETCH_METHOD])

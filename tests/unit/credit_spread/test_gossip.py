@@ -4,8 +4,8 @@ import trio
 from trio.testing import MockClock
 
 from swarmharness.credit.receipt import Receipt, body_digest
-from swarmharness.credit.spread.gossip import Gossiper
-from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, Gossip, GossipAnswer
+from swarmharness.credit.spread.gossip import INTERESTS_KEPT_MAX, Gossiper
+from swarmharness.credit.spread.messages import BATCH_MAX, GOSSIP_METHOD, INTERESTS_MAX, Gossip, GossipAnswer
 from swarmharness.credit.spread.neighbourhood import short_id
 from swarmharness.credit.spread.settings import SpreadSettings
 from swarmharness.identity import PeerId
@@ -112,3 +112,14 @@ async def test_a_queue_is_bounded(nursery: trio.Nursery, autojump_clock: MockClo
     await trio.sleep(120)
     assert [len(message) for message in peer.messages] == [3]
     assert gossip.lost == 2
+
+
+async def test_of_a_peer_that_names_thousands_few_are_kept_and_this_node_among_them() -> None:
+    wire = Wire()
+    crowd = gossiper(wire, {})
+    own = short_id(ALICE.peer_id)
+    names_of_many = frozenset(number.to_bytes(8, "big") for number in range(INTERESTS_MAX - 1)) | {own}
+    for number in range(20, 24):
+        crowd.heard(identity(number).peer_id, names_of_many)
+    assert crowd.kept == 4 * INTERESTS_KEPT_MAX
+    assert crowd.follows(own) == {identity(number).peer_id for number in range(20, 24)}

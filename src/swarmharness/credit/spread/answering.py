@@ -32,6 +32,7 @@ from swarmharness.credit.spread.messages import (
 from swarmharness.credit.spread.neighbourhood import Scope, scope_name, split_ids
 from swarmharness.credit.spread.ranges import ID_BYTES, Interval, expand
 from swarmharness.credit.spread.session import SpreadParts, ready_index, whole
+from swarmharness.credit.spread.strangers import StrangersBudget
 from swarmharness.errors import RefusedError, UnavailableError
 from swarmharness.identity import PeerId
 from swarmharness.network.ports import Request
@@ -61,6 +62,7 @@ class Answerer:
         self._scopes: OrderedDict[PeerId, Scope] = OrderedDict()
         settings = parts.settings
         self._requests = TokenBuckets(per_s=settings.requests_per_s, burst=settings.requests_burst)
+        self._strangers = StrangersBudget(settings, parts.clock)
         for method, handler in (
             (GOSSIP_METHOD, self._gossip),
             (OPEN_METHOD, self._open),
@@ -79,8 +81,8 @@ class Answerer:
         return encode(GossipAnswer(len(stored), self._parts.near.interest_ids))
 
     async def _open(self, request: Request) -> bytes:
+        await self._charge(request)
         theirs = decode(Opening, request.payload)
-        self._charge(request.peer_id)
         if not self.ready:
             problem = "this node has just started and still reads its receipts: try again in a moment"
             raise UnavailableError(problem).for_peers()
@@ -98,8 +100,8 @@ class Answerer:
         return encode(Opening(parts.near.oldest_epoch, parts.near.interest_ids, parts.bans.forkers(), lacking))
 
     async def _chains(self, request: Request) -> bytes:
+        await self._charge(request)
         message = decode(ChainsRequest, request.payload)
-        self._charge(request.peer_id)
         found: dict[bytes, Entry] = {}
         for place in message.frontiers:
             left = BATCH_MAX - len(found)
@@ -114,8 +116,8 @@ class Answerer:
         return encode(Gossip(whole(list(found.values()))))
 
     async def _ranges(self, request: Request) -> bytes:
+        await self._charge(request)
         message = decode(RangesRequest, request.payload)
-        self._charge(request.peer_id)
         index = await self._index(request.peer_id, message.scope)
         contents = []
         for number, bounds in enumerate(message.ranges):
@@ -126,16 +128,16 @@ class Answerer:
         return encode(RangesAnswer(tuple(contents)))
 
     async def _fetch(self, request: Request) -> bytes:
+        await self._charge(request)
         message = decode(FetchRequest, request.payload)
-        self._charge(request.peer_id)
         index = await self._index(request.peer_id, message.scope)
         ids = [message.ids[at : at + ID_BYTES] for at in range(0, len(message.ids), ID_BYTES)]
         digests = self._parts.near.digests(index, ids)
         return encode(Gossip(whole(await self._parts.store.entries(digests))))
 
     async def _show(self, request: Request) -> bytes:
+        await self._charge(request)
         message = decode(ShowRequest, request.payload)
-        self._charge(request.peer_id)
         near, most = self._parts.near, self._parts.settings.shown_receipts_max
         digests = near.earned(split_ids(message.requesters), min(most, BATCH_MAX))
         return encode(Gossip(whole(await self._parts.store.entries(digests))))
@@ -147,7 +149,14 @@ class Answerer:
             raise RefusedError(f"{SpreadProblem.UNKNOWN_SCOPE}: open a new comparison")
         return await ready_index(self._parts.near, scope)
 
-    def _charge(self, peer: PeerId) -> None:
-        if not self._requests.take(peer, 1, self._parts.clock.monotonic_us()):
+    async def _charge(self, request: Request) -> None:
+        """Have a peer pay for its request before it is decoded; strangers may have to wait for each other."""
+        parts, peer = self._parts, request.peer_id
+        if not self._requests.take(peer, 1, parts.clock.monotonic_us()):
             self._refused.note(SpreadProblem.TOO_MANY_REQUESTS, peer, mild=True)
             raise RefusedError(f"{SpreadProblem.TOO_MANY_REQUESTS}: try again in a minute")
+        if parts.near.is_partner(peer):
+            return
+        if not await self._strangers.spend(peer, request.method, len(request.payload)):
+            self._refused.note(SpreadProblem.STRANGERS_BUSY, peer, mild=True)
+            raise RefusedError(f"{SpreadProblem.STRANGERS_BUSY}: try again in a minute")

@@ -26,6 +26,8 @@ GATHERED_MOST = 1.5
 """Receipts wait for company for half to one and a half times `gossip_batch_s`."""
 SENDS_AT_ONCE = 16
 FOLLOWERS_MAX = 256
+INTERESTS_KEPT_MAX = 64
+"""Of one peer: it follows about as many as this node does, and 8,192 for each of 256 peers took a gigabyte."""
 
 
 class Gossiper:
@@ -44,8 +46,20 @@ class Gossiper:
         self.lost = 0
         """Receipts that a peer did not get: no room in its queue, or it was gone."""
 
+    @property
+    def kept(self) -> int:
+        """How many interests of all peers are remembered."""
+        return sum(map(len, self._interests.values()))
+
+    def follows(self, short: bytes) -> frozenset[PeerId]:
+        """Return who keeps the receipts of the peer with this short id."""
+        return frozenset(self._followers.get(short, ()))
+
     def heard(self, peer: PeerId, interests: frozenset[bytes]) -> None:
-        """Hear whose receipts a peer keeps, by short ids."""
+        """Hear whose receipts a peer keeps, by short ids; of many, this node's own and some others count."""
+        if len(interests) > INTERESTS_KEPT_MAX:
+            own = interests & {short_id(self._transport.peer_id)}
+            interests = own | frozenset(sorted(interests)[: INTERESTS_KEPT_MAX - len(own)])
         if self._interests.get(peer) != interests:
             self.forget(peer)
             self._interests[peer] = interests

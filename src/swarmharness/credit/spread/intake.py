@@ -42,6 +42,7 @@ class SpreadProblem(StrEnum):
     BUSY = "too many receipts wait to be checked"
     NOT_STORED = "the receipt could not be stored"
     TOO_MANY_REQUESTS = "the peer asks more often than it may"
+    STRANGERS_BUSY = "too many requests of nodes without receipts here wait"
     UNKNOWN_SCOPE = "the peer asks about a set of peers that was not agreed"
     BROKEN_ANSWER = "the answer of a reconciliation makes no sense"
     INVALID_PROOF = "a fork proof does not hold"

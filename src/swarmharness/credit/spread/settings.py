@@ -40,6 +40,12 @@ class SpreadSettings:
     requests_per_s: int = 4
     requests_burst: int = 512
     """Requests of reconciliation that one peer may make."""
+    strangers_us_per_s: int = 100_000
+    strangers_us_burst: int = 500_000
+    """Microseconds of this node's time that such requests of all who are no partners may take, estimated."""
+    strangers_waiting_max: int = 32
+    stranger_waiting_max: int = 2
+    """Requests above it wait, so many of all and of one; further ones are refused."""
     batches_waiting_max: int = 32
     """Gossip messages that wait to be checked; further ones are refused."""
     receipts_waiting_max: int = 16_384
