@@ -156,7 +156,7 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
 
     def hung_up(self) -> bool:
         """Tell whether the other side has closed, also while what it sent before is not read yet."""
-        descriptor = self._socket.fileno() if self._socket is not None else -1
+        descriptor = self._stream.socket.fileno() if isinstance(self._stream, trio.SocketStream) else -1
         if descriptor < 0 or not hasattr(select, "POLLRDHUP"):
             return False
         poll = select.poll()
