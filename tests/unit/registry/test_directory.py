@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
 
 from swarmharness.errors import RefusedError
@@ -8,7 +11,7 @@ from swarmharness.registry.advert import Advert
 from swarmharness.registry.directory import Directory, DirectorySettings
 from swarmharness.registry.entry import Learned
 from swarmharness.registry.settings import RegistrySettings
-from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, signed
+from tests.unit.registry.samples import NOW_UNIX_S, advert, identity, offer, signed
 
 S = 1_000_000
 SKILL = "text-embedding"
@@ -247,3 +250,18 @@ def test_a_node_that_may_remember_few_knows_enough_when_it_remembers_those() -> 
     """Found by `simulate --random 16`: with room for 2 of 8 it searched for 24 for ever, and never was at peace."""
     assert RegistrySettings(peers_per_skill_max=2).directory.enough == 2
     assert RegistrySettings(enough_peers=5).directory.enough == 5
+
+
+def test_adverts_of_ten_thousand_nodes_fill_what_is_bounded_and_no_more() -> None:
+    directory = Directory(DirectorySettings(peers_per_skill_max=8, peers_max=16))
+    body, envelope = signed(identity(1))
+    for number in range(10_000):
+        skills = (offer(f"skill-{number}"), offer(f"other-{number}"))
+        told = replace(body, peer_id=f"peer-{number}", skills=skills)
+        with suppress(RefusedError):
+            directory.learn(
+                told, envelope, direct=False, now_us=number, due_us=number, expires_us=number + 1_000_000_000
+            )
+    assert len(directory) == 16
+    assert len(directory.skills()) == 32
+    assert sum(bool(directory.highest(f"peer-{number}")) for number in range(10_000)) <= 8 * 16
