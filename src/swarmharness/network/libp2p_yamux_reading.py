@@ -62,6 +62,8 @@ class YamuxReading:
         count = 0
         now_s = connection.heard_s = trio.current_time()
         for event in events:
+            if connection.ended:  # while this waited: whatever is opened now, nobody would close
+                break
             intake.take(event, now_s)
             count += 1
             if intake.too_fast:
@@ -75,8 +77,6 @@ class YamuxReading:
                 continue
             else:
                 await turn.go_on()
-            if connection.ended:
-                break
             now_s = trio.current_time()
         turn.pause()
         return count

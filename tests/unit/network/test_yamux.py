@@ -22,6 +22,7 @@ from swarmharness.network.yamux_frames import (
     WINDOW,
     WINDOW_BYTES_FIRST,
     Header,
+    header,
 )
 from swarmharness.network.yamux_node import MuxerFault
 from tests.unit.network.yamux_ends import attacked, received, two
@@ -330,3 +331,15 @@ async def test_all_of_what_came_before_the_end_is_read() -> None:
         await stream.send(b"all of it")
         await stream.close()
         assert await received(await right.accept_stream()) == b"all of it"
+
+
+async def test_what_comes_after_the_end_opens_nothing() -> None:
+    async with attacked() as (end, connection, peer):
+        for _ in range(8):
+            await end.turns.take("others", known=False)
+        connection._node.turns._spare_s = 0.0
+        end.turns.clock_s = lambda: 0.0
+        await peer.stream.send_all(b"".join(header(WINDOW, SYN, number) for number in range(1, 101, 2)))
+        await connection.close()
+        await trio.testing.wait_all_tasks_blocked()
+        assert end.node.silent_streams == 0
