@@ -2,8 +2,8 @@
 
 Whoever sends without end would otherwise have as much of the loop as the kernel hands over, many connections together
 all of it. Here each takes a turn, which is a moment of processor time, and takes the next when it is used up. While
-the readers together need less than half of the time, nobody waits. When they need more, each pass of the event loop
-grants one turn: to known peers and to strangers in alternation, and among strangers to one network after the other.
+the readers together need less than half of the time, nobody waits. When they need more, one turn is granted at a time:
+to known peers and to strangers in alternation, and among strangers to one network after the other.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class FairTurns:
             self._waiting -= 1
 
     async def run(self) -> None:
-        """Grant one turn at each pass of the event loop, until cancelled."""
+        """Grant one turn after the other, until cancelled."""
         known = False
         while True:
             await self._wanted.wait()
@@ -63,7 +63,11 @@ class FairTurns:
                 known = not known
                 if not self._rings[known].grant():
                     self._rings[not known].grant()
-                await trio.lowlevel.checkpoint()
+                    known = not known
+                if known:
+                    await trio.lowlevel.checkpoint()
+                else:  # half of the time is nobody's, so that those who do little find the event loop free
+                    await trio.sleep(self.turn_s)
 
 
 class _Ring:

@@ -14,7 +14,7 @@ from swarmharness.network.limits import Drop, Limits, Places
 from swarmharness.refusals import Refusals
 
 _WATCH_S = 1.0
-_HANDSHAKE_TURNS = 4
+_HANDSHAKE_TURNS = 2
 """What a handshake costs: a crowd that comes and goes is let in as fast as others are read."""
 
 
