@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import trio
 
+from swarmharness.network import libp2p_kad_server
 from swarmharness.network.libp2p_dht import Libp2pDht
 from swarmharness.network.limits import Limits
 from swarmharness.network.ports import PeerAddress
@@ -86,6 +88,19 @@ async def test_values_and_records_of_others_and_keys_of_any_length_are_refused()
         assert len(dht._records) == 0
         refused = node.refusals()
         assert (refused["DHT: value"], refused["DHT: record"], refused["DHT: message"]) == (1, 1, 3)
+
+
+async def test_a_stream_on_which_nothing_comes_is_counted_unless_something_was_asked_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(libp2p_kad_server, "_STREAM_S", 0.5)
+    async with attacked() as (_, node, _), await RawPeer.meet(address_of(node.addresses)) as peer:
+        asked = await peer.open_stream(KAD)
+        await peer.send_frame(DATA, 0, asked, kad_message(FIND_NODE, KEY))
+        await peer.read_stream(asked)
+        assert "DHT: silent" not in node.refusals()
+        await peer.read_stream(await peer.open_stream(KAD))
+        assert node.refusals()["DHT: silent"] == 1
 
 
 async def test_who_asks_faster_than_anybody_needs_gets_no_answer() -> None:

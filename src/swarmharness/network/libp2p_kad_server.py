@@ -64,6 +64,7 @@ class KadServer:
         """Answer what comes on a stream, until it ends, errs, or nothing comes for too long."""
         asker = self._asker_of(stream.muxed_conn.peer_id)
         self._met(asker)
+        answered = False
         try:
             while True:
                 with trio.fail_after(_STREAM_S):
@@ -73,11 +74,13 @@ class KadServer:
                 await self._turn(asker)
                 with trio.fail_after(_STREAM_S):
                     await wire.write_message(stream, self._answer(message, asker))
+                answered = True
         except wire.EndedError:
             await stream.close()
             return
         except trio.TooSlowError:
-            self._refused.note("DHT: silent", asker.peer_id)
+            if not answered:  # others keep a stream for their next question
+                self._refused.note("DHT: silent", asker.peer_id)
         except ProtocolError:
             self._refused.note("DHT: message", asker.peer_id)
         except _RefusedError as error:
