@@ -13,7 +13,7 @@ from swarmharness.credit.terms import TaskTerms
 from swarmharness.errors import ProtocolError, SwarmError, UnavailableError
 from swarmharness.execution.parameters import decode_parameters
 from swarmharness.identity import PeerId
-from swarmharness.jobs.digesting import digest_of_inputs, digest_of_outputs
+from swarmharness.jobs.digesting import Digests
 from swarmharness.jobs.messages import (
     METHOD_REVEAL,
     METHOD_RUN,
@@ -61,8 +61,16 @@ class TaskAnswer:
 class TaskRequester:
     """The requester's side of every task."""
 
-    def __init__(self, transport: Transport, credit: CreditService, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        credit: CreditService,
+        clock: Clock,
+        randomness: Randomness,
+        digests: Digests | None = None,
+    ) -> None:
         self._transport = transport
+        self._digests = digests or Digests()
         self._credit = credit
         self._clock = clock
         self._randomness = randomness
@@ -94,7 +102,7 @@ class TaskRequester:
             parameters=parameters,
         )
         commitment, reveal = await self._exchange(peer_id, proposal, timeout_s)
-        digest = await digest_of_outputs(proposal, reveal.outputs)
+        digest = await self._digests.of_outputs(proposal, reveal.outputs)
         self._check(peer_id, proposal, commitment, reveal, digest)
         elapsed_us = self._clock.monotonic_us() - started_us
         paid = peer_id != self._transport.peer_id
@@ -172,7 +180,7 @@ class TaskRequester:
             epoch=commitment.epoch,
             share_microcredits=proposal.price_microcredits,
             model_digest=proposal.model_digest,
-            input_digest=await digest_of_inputs(proposal),
+            input_digest=await self._digests.of_inputs(proposal),
             output_digest=digest,
             skill=proposal.skill,
             items=len(proposal.items),

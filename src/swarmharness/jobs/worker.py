@@ -23,7 +23,7 @@ from swarmharness.errors import InputError, RefusedError, SwarmError, Unavailabl
 from swarmharness.execution.parameters import read_parameters
 from swarmharness.execution.ports import Executor, SkillInfo
 from swarmharness.identity import PeerId
-from swarmharness.jobs.digesting import digest_of_inputs, digest_of_outputs
+from swarmharness.jobs.digesting import Digests
 from swarmharness.jobs.messages import (
     METHOD_REVEAL,
     METHOD_RUN,
@@ -94,8 +94,10 @@ class TaskServer:
         randomness: Randomness,
         *,
         price_of: Callable[[SkillInfo], int],
+        digests: Digests | None = None,
     ) -> None:
         self._executor = executor
+        self._digests = digests or Digests()
         self._credit = credit
         self._clock = clock
         self._randomness = randomness
@@ -231,7 +233,7 @@ class TaskServer:
         self, request: Request, proposal: Proposal, skill: SkillInfo, ticket: Ticket, task: _Task
     ) -> None:
         started_us, found_items = self._clock.monotonic_us(), self._executor.queued_items(skill.name)
-        inputs_digest = await digest_of_inputs(proposal)
+        inputs_digest = await self._digests.of_inputs(proposal)
         self.began()
         try:
             self._offered(proposal)  # skills may have been replaced while it was admitted
@@ -252,7 +254,7 @@ class TaskServer:
         )
         nonce = self._randomness.token(_NONCE_BYTES)
         with trio.CancelScope(shield=True):  # it is done, and shall be paid
-            digest = await digest_of_outputs(proposal, outputs)
+            digest = await self._digests.of_outputs(proposal, outputs)
         epoch = epoch_of(self._clock.unix_us())
         commitment = commitment_of(proposal.task_id, self._own_id, nonce, digest)
         if request.peer_id != self._own_id:

@@ -18,6 +18,7 @@ from swarmharness.identity import PeerId, Signer
 from swarmharness.jobs.alarms import Alarms
 from swarmharness.jobs.asking import RoutedTasks, TaskRunner
 from swarmharness.jobs.context import JobContext
+from swarmharness.jobs.digesting import Digests
 from swarmharness.jobs.hedging import HedgedTasks
 from swarmharness.jobs.journal import Journal
 from swarmharness.jobs.requester import TaskAnswer, TaskRequester
@@ -87,6 +88,8 @@ class NodePorts:
     """The owner's machine and pauses; None serves always."""
     refusals: Refusals = field(default_factory=Refusals)
     """What the transport refused, and what the services do."""
+    digests: Digests = field(default_factory=Digests)
+    """Works out digests of large messages beside the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +204,19 @@ async def run_services(
         shunned=standings.shunned,
     )
     redemption = Redemption(ports.transport, ports.clock, grant=credit.redeem)
-    tasks = TaskServer(ports.executor, credit, ports.transport, ports.clock, ports.randomness, price_of=price_of)
+    tasks = TaskServer(
+        ports.executor,
+        credit,
+        ports.transport,
+        ports.clock,
+        ports.randomness,
+        price_of=price_of,
+        digests=ports.digests,
+    )
     if owner is not None:
         owner.attach(OwnerGate(tasks, registry))
     unix_offset_us = ports.clock.unix_us() - ports.clock.monotonic_us()
-    requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness)
+    requester = TaskRequester(ports.transport, credit, ports.clock, ports.randomness, ports.digests)
 
     def trusts(peer: PeerId) -> bool:
         return peer in credit.policy.own

@@ -11,6 +11,7 @@ from swarmharness.credit.memory_store import MemoryReceiptStore
 from swarmharness.execution.memory import MemoryExecutor, MemorySkill
 from swarmharness.execution.ports import ItemOutput
 from swarmharness.identity import Identity, PeerId
+from swarmharness.jobs.digesting import Digests, at_once
 from swarmharness.jobs.service import ItemResult
 from swarmharness.network.memory import MemoryNetwork
 from swarmharness.network.memory_dht import MemoryDht
@@ -89,6 +90,7 @@ async def _node(
             peers=MemoryPeerStore(),
             sequence=MemorySequenceStore(),
             refusals=transport.refused,
+            digests=Digests(at_once),
         )
         async with run_services(ports, settings) as parts:
             yield MemoryNode(identity.peer_id, parts, network)

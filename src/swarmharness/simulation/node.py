@@ -11,6 +11,7 @@ import trio
 
 from swarmharness.credit.admission import Policy
 from swarmharness.identity import PeerId
+from swarmharness.jobs.digesting import Digests, at_once
 from swarmharness.jobs.service import JobSettings
 from swarmharness.jobs.verification.standings import MemoryReputationStore
 from swarmharness.network.memory_dht import MemoryDht
@@ -114,6 +115,7 @@ class SimulatedNode:
                     sequence=SimulatedSequence(self.disk),
                     reputations=self.reputations,
                     refusals=transport.refused,
+                    digests=Digests(at_once),
                 )
                 await self._serve(ports)
         self.parts = None

@@ -8,7 +8,7 @@ import pytest
 
 from swarmharness.credit import receipt
 from swarmharness.jobs import messages
-from swarmharness.jobs.digesting import LARGE_BYTES, digest_of_inputs, digest_of_outputs
+from swarmharness.jobs.digesting import LARGE_BYTES, Digests
 from swarmharness.jobs.messages import Output, Proposal
 
 
@@ -30,6 +30,7 @@ async def test_large_ones_are_worked_out_in_a_thread(size: int, apart: bool, mon
         messages.input_digest(asked.salt, asked.items, asked.parameters),
         messages.output_digest(asked.salt, outputs),
     )
+    digests = Digests()
     monkeypatch.setattr(messages, "salted_digest", salted)
-    assert (await digest_of_inputs(asked), await digest_of_outputs(asked, outputs)) == expected
+    assert (await digests.of_inputs(asked), await digests.of_outputs(asked, outputs)) == expected
     assert threads == [apart, apart]
