@@ -22,6 +22,7 @@ from swarmharness.network.ports import BROADCAST_BYTES_MAX, BroadcastHandler
 
 HEARTBEAT_S = 1
 DEGREE, DEGREE_LOW, DEGREE_HIGH = 6, 4, 12
+_FIRST_LOOKS = 25
 _LEAVE_S = 1.0
 
 
@@ -65,7 +66,19 @@ class Libp2pBroadcast:
             return  # it rests after a failure, and nobody is sure to hear a broadcast
         with self._fence.around("broadcast", "publish"):
             await self._pubsub.wait_until_ready()
-            await self._pubsub.publish(topic, data)
+            if await self._is_heard(self._pubsub, topic):
+                await self._pubsub.publish(topic, data)
+
+    async def _is_heard(self, pubsub: LimitedPubsub, topic: str) -> bool:
+        """Wait a moment for the first neighbours; tells whether there are any.
+
+        libp2p would give a message to nobody then, and take it for said: to say it again would do nothing.
+        """
+        for _ in range(_FIRST_LOOKS):
+            if pubsub.router.mesh.get(topic) or not pubsub.peer_topics.get(topic):
+                break
+            await trio.sleep(HEARTBEAT_S / 10)
+        return bool(pubsub.router.mesh.get(topic))
 
     def _build(self) -> LimitedPubsub:
         router = LimitedGossip(

@@ -17,6 +17,7 @@ import trio
 from swarmharness.errors import ConfigurationError, DeadlineError, PeerLostError
 from swarmharness.identity import PeerId
 from swarmharness.network import libp2p_transport
+from swarmharness.network.libp2p_broadcast import Libp2pBroadcast
 from swarmharness.network.libp2p_streams import CHANNEL_PROTOCOL
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.limits import Limits
@@ -33,6 +34,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the socket options a
 
 _SERVER = """
 import sys, trio
+from swarmharness.network.libp2p_broadcast import Libp2pBroadcast
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.settings import NetworkSettings
 from tests.integration.network.worlds import identity
@@ -438,3 +440,29 @@ async def test_however_many_peers_are_lost_few_are_dialled_at_a_time(monkeypatch
 async def expect_lost(node: Any, peer_id: PeerId) -> None:
     with pytest.raises(PeerLostError):
         await node.connect(peer_id, timeout_s=10)
+
+
+async def test_what_was_broadcast_before_anybody_heard_it_can_be_said_again() -> None:
+    heard = trio.Event()
+
+    async def hear(sender: object, data: bytes) -> bool:
+        heard.set()
+        return True
+
+    settings = NetworkSettings(listen=("/ip4/127.0.0.1/tcp/0",))
+    async with (
+        Libp2pTransport(settings, identity("left")) as left,
+        Libp2pTransport(settings, identity("right")) as right,
+        Libp2pBroadcast(left) as speaker,
+        Libp2pBroadcast(right) as listener,
+    ):
+        speaker.subscribe("topic", hear)
+        listener.subscribe("topic", hear)
+        await speaker.publish("topic", b"a word")
+        left.add_addresses(PeerAddress(right.peer_id, right.addresses))
+        await left.connect(right.peer_id, timeout_s=5)
+        with trio.fail_after(30):
+            while not heard.is_set():
+                await speaker.publish("topic", b"a word")
+                with trio.move_on_after(0.2):
+                    await heard.wait()
