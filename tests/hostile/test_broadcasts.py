@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from swarmharness.identity import Identity
 from swarmharness.network.broadcast_limits import BroadcastLimits
 from swarmharness.network.libp2p_broadcast import Libp2pBroadcast
-from swarmharness.network.libp2p_gossip import ENVELOPE_BYTES_MAX
+from swarmharness.network.libp2p_gossip import AUTHOR_BURST, ENVELOPE_BYTES_MAX
 from swarmharness.network.libp2p_transport import Libp2pTransport
 from swarmharness.network.ports import PeerAddress
 from swarmharness.network.settings import NetworkSettings
@@ -96,13 +97,13 @@ async def parted(peer: RawPeer, number: int) -> None:
             return
 
 
-def forged(count: int) -> Any:
-    """Messages of authors who never signed them."""
+def forged(count: int, author: bytes = b"") -> Any:
+    """Messages of authors who never signed them, or of one."""
     envelope = rpc_pb2.RPC()
     for _ in range(count):
-        author = b"\x00\x24\x08\x01\x12\x20" + os.urandom(32)
+        name = author or b"\x00\x24\x08\x01\x12\x20" + os.urandom(32)
         envelope.publish.add(
-            from_id=author, data=os.urandom(8), seqno=bytes(8), topicIDs=[TOPIC], signature=os.urandom(64)
+            from_id=name, data=os.urandom(8), seqno=bytes(8), topicIDs=[TOPIC], signature=os.urandom(64)
         )
     return envelope
 
@@ -170,6 +171,15 @@ async def test_who_passes_on_what_nobody_signed_is_soon_not_checked() -> None:
         await heard.refuses("too many", 50)
         assert heard.transport.refusals()["broadcast: forged"] <= 8
         assert not heard.data
+
+
+async def test_what_others_write_in_the_name_of_an_author_is_not_held_against_it() -> None:
+    limits = replace(LIMITS, broadcast_messages_burst=2_000)
+    async with listener(limits) as heard, neighbour_of(heard) as (peer, number):
+        author = b"\x00\x24\x08\x01\x12\x20" + os.urandom(32)
+        await say(peer, number, forged(60, author))
+        await heard.refuses("forged", 60)
+        assert heard.pubsub._authors.has(author.hex(), AUTHOR_BURST, time.monotonic_ns() // 1_000)
 
 
 async def test_strangers_together_are_checked_no_more_than_so_often() -> None:

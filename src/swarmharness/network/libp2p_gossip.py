@@ -152,8 +152,8 @@ class LimitedPubsub(Pubsub):  # type: ignore[misc]
                 return
             name, now_us = msg_forwarder.to_base58(), _now_us()
             if not (
-                self._forwarders.take(name, 1, now_us)
-                and self._authors.take(msg.from_id.hex(), 1, now_us)
+                self._authors.has(author := msg.from_id.hex(), 1, now_us)
+                and self._forwarders.take(name, 1, now_us)
                 and (self._is_known(PeerId(name)) or self._strangers.take(_STRANGERS, 1, now_us))
             ):
                 self._refused.note(BroadcastDrop.MANY, name)
@@ -162,6 +162,7 @@ class LimitedPubsub(Pubsub):  # type: ignore[misc]
                 self._refused.note(BroadcastDrop.FORGED, name)
                 self._forwarders.take(name, _FORGED_AS_MANY, now_us)
                 return
+            self._authors.take(author, 1, now_us)  # only now: anybody can write a message in its name
         await super().push_msg(msg_forwarder, msg)
 
     # -- who leaves -------------------------------------------------------------------------------------------------
