@@ -54,6 +54,8 @@ MILD = (
     "bulk rate",
     "connection: broken handshake",
     "connection: no place",
+    "DHT: no address",  # behind NAT
+    "DHT: no place",
     "muxer: stream",  # too many, or opened too fast
     "muxer: unread bytes",
     "overload",
@@ -70,6 +72,8 @@ ACTIONS = {
     "bulk size": Action.STREAM,
     "bulk stream": Action.STREAM,
     "DHT: message": Action.STREAM,
+    "DHT: no address": Action.STREAM,
+    "DHT: no place": Action.STREAM,
     "DHT: record": Action.STREAM,
     "DHT: requests": Action.STREAM,
     "DHT: silent": Action.STREAM,

@@ -46,9 +46,9 @@ async def ask(peer: RawPeer, message: bytes) -> bytes:
     return await peer.read_stream(number)
 
 
-def own_record(peer: RawPeer) -> bytes:
+def own_record(peer: RawPeer, port: int = 4001) -> bytes:
     identity = b"\x00" + bytes([len(peer.public_key)]) + peer.public_key
-    return field(9, kad_peer(identity, [tcp_address("127.200.0.1", 4001)]))
+    return field(9, kad_peer(identity, [tcp_address("127.200.0.1", port)]))
 
 
 async def test_streams_that_say_nothing_or_half_a_message_keep_nobody_waiting() -> None:
@@ -88,6 +88,18 @@ async def test_values_and_records_of_others_and_keys_of_any_length_are_refused()
         assert len(dht._records) == 0
         refused = node.refusals()
         assert (refused["DHT: value"], refused["DHT: record"], refused["DHT: message"]) == (1, 1, 3)
+
+
+async def test_who_cannot_be_dialled_and_who_comes_to_a_full_key_are_refused_and_are_no_attackers() -> None:
+    async with attacked() as (_, node, dht):
+        for number in range(LIMITS.dht_records_per_key_max + 1):
+            async with await RawPeer.meet(address_of(node.addresses), source=f"127.1.{number}.1") as peer:
+                assert await ask(peer, kad_message(ADD_PROVIDER, KEY, more=own_record(peer, port=0))) == HELLO_ONLY
+                await ask(peer, kad_message(ADD_PROVIDER, KEY, more=own_record(peer)))
+        assert len(dht._records) == LIMITS.dht_records_per_key_max
+        refused = node.refusals()
+        assert (refused["DHT: no address"], refused["DHT: no place"]) == (LIMITS.dht_records_per_key_max + 1, 1)
+        assert "DHT: record" not in refused
 
 
 async def test_a_stream_on_which_nothing_comes_is_counted_unless_something_was_asked_before(

@@ -15,7 +15,7 @@ from libp2p.peer.id import ID
 
 from swarmharness.errors import ProtocolError
 from swarmharness.network import libp2p_kad_wire as wire
-from swarmharness.network.kad_table import KadTable
+from swarmharness.network.kad_table import K, KadTable
 from swarmharness.network.provider_records import KEY_BYTES_MAX, Provider, ProviderRecords
 from swarmharness.network.token_buckets import TokenBuckets
 from swarmharness.network.told_addresses import ADDRESSES_MAX
@@ -112,13 +112,15 @@ class KadServer:
     def _add_provider(self, key: bytes, message: Any, asker: Asker) -> None:
         """Keep that the asker itself provides a key; nobody can say it of others."""
         own = asker.peer.to_bytes()
-        for peer, addresses in wire.told_peers(message.providerPeers, asker.host):
-            if peer == own and addresses:
-                provider = Provider(peer, tuple(address.to_bytes() for address in addresses))
-                if not self._records.put(key, provider, asker.network, trio.current_time()):
-                    raise _RefusedError("DHT: record")
-                return
-        raise _RefusedError("DHT: record")
+        entry = next((peer for peer in message.providerPeers[:K] if peer.id == own), None)
+        if entry is None:
+            raise _RefusedError("DHT: record")
+        addresses = wire.told_addresses(entry.addrs, asker.host)
+        if not addresses:
+            raise _RefusedError("DHT: no address")
+        provider = Provider(own, tuple(address.to_bytes() for address in addresses))
+        if not self._records.put(key, provider, asker.network, trio.current_time()):
+            raise _RefusedError("DHT: no place")
 
 
 class _RefusedError(Exception):
