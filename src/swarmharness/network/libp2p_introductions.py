@@ -24,7 +24,7 @@ from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
-from swarmharness.network.libp2p_peer_store import ADDRESS_BYTES_MAX
+from swarmharness.network.libp2p_kad_wire import told_addresses
 from swarmharness.network.peer_book import ADDRESSES_MAX
 from swarmharness.network.stream_places import Kind, StreamDrop, StreamLimits
 from swarmharness.network.token_buckets import TokenBuckets
@@ -62,7 +62,8 @@ class Introductions:
         except DecodeError:
             self._refuse(StreamDrop.MALFORMED, kind, peer_id.to_base58())
             return False
-        cut_down(message)
+        link = getattr(getattr(stream.muxed_conn, "secured_conn", None), "link", None)
+        cut_down(message, "" if link is None else link.remote_host)
         await update_peerstore_from_identify(self._peerstore, peer_id, message)
         return True
 
@@ -101,12 +102,13 @@ class Introductions:
         return False
 
 
-def cut_down(message: Any) -> None:
-    """Leave of an identify message what is remembered, before libp2p works it out.
+def cut_down(message: Any, host: str) -> None:
+    """Leave of an identify message what is remembered of a peer connected from `host`, before libp2p works it out.
 
-    The signed record says the same again, under a key of the writer's choice.
+    Who is on the internet has no address in this node's own network (`told_addresses`). The signed record says the
+    same again, under a key of the writer's choice.
     """
-    addresses = [one for one in message.listen_addrs[:ADDRESSES_MAX] if len(one) <= ADDRESS_BYTES_MAX]
+    addresses = [one.to_bytes() for one in told_addresses(message.listen_addrs, host, ADDRESSES_MAX)]
     protocols = [one for one in message.protocols[:PROTOCOLS_MAX] if len(one) <= PROTOCOL_CHARS_MAX]
     del message.listen_addrs[:]
     del message.protocols[:]

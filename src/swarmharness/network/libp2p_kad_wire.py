@@ -83,11 +83,11 @@ def told_peers(peers: Sequence[Any], teller_host: str) -> list[tuple[bytes, list
     return found
 
 
-def told_addresses(addresses: Sequence[bytes], teller_host: str) -> list[Multiaddr]:
-    """Return the first addresses of a peer that are of use."""
+def told_addresses(addresses: Sequence[bytes], teller_host: str, most: int = ADDRESSES_MAX) -> list[Multiaddr]:
+    """Return the first `most` addresses of a peer that are of use."""
     texts = []
-    for data in addresses[: 2 * ADDRESSES_MAX]:
+    for data in addresses[: 2 * most]:
         if len(data) <= ADDRESS_BYTES_MAX:
             with suppress(ValueError):  # the root of every parsing error of the library
                 texts.append(str(Multiaddr(data)))
-    return [Multiaddr(text) for text in of_use(texts, teller_host)]
+    return [Multiaddr(text) for text in of_use(texts, teller_host, most)]

@@ -44,8 +44,8 @@ def scope_of(host: str) -> Scope:
     return Scope.PUBLIC if address.is_global else Scope.PRIVATE
 
 
-def of_use(addresses: Iterable[str], teller_host: str) -> tuple[str, ...]:
-    """Return the first addresses that can be dialled and that a peer connected from `teller_host` can know of.
+def of_use(addresses: Iterable[str], teller_host: str, most: int = ADDRESSES_MAX) -> tuple[str, ...]:
+    """Return the first `most` addresses that can be dialled and that a peer connected from `teller_host` can know of.
 
     An empty `teller_host` is one that nobody knows: nothing but public addresses is taken then.
     """
@@ -58,7 +58,7 @@ def of_use(addresses: Iterable[str], teller_host: str) -> tuple[str, ...]:
         if match["kind"] in ("ip4", "ip6") and not _fits(match["host"], match["kind"], least):
             continue
         found.append(text)
-        if len(found) == ADDRESSES_MAX:
+        if len(found) == most:
             break
     return tuple(found)
 
@@ -68,6 +68,9 @@ def _fits(host: str, kind: str, least: Scope) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    if address.version != int(kind[2]) or address.is_unspecified or address.is_multicast or address.is_reserved:
+    if address.version != int(kind[2]):
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_unspecified or address.is_multicast or address.is_reserved:
         return False
     return scope_of(host) >= least

@@ -38,6 +38,7 @@ def test_a_peer_can_know_of_addresses_as_far_away_as_itself(teller: str, taken: 
         "/ip4/8.8.8.8",
         "/ip6/8.8.8.8/tcp/1",
         "/ip6/::/tcp/1",
+        "/ip6/::ffff:0.0.0.0/tcp/1",
         "/unix/tmp/socket",
         "/ip4/8.8.8.8/tcp/1/p2p-circuit",
         "",
