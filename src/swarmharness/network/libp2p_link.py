@@ -155,9 +155,13 @@ class Link(ReadWriteCloser):  # type: ignore[misc]
             raise ConnectionClosedError(f"the connection broke: {error}") from error
 
     def hung_up(self) -> bool:
-        """Tell whether the other side has closed, also while what it sent before is not read yet."""
-        descriptor = self._stream.socket.fileno() if isinstance(self._stream, trio.SocketStream) else -1
-        if descriptor < 0 or not hasattr(select, "POLLRDHUP"):
+        """Tell whether either side has closed, also while what the other sent before is not read yet."""
+        if not isinstance(self._stream, trio.SocketStream):
+            return False
+        descriptor = self._stream.socket.fileno()
+        if descriptor < 0:
+            return True
+        if not hasattr(select, "POLLRDHUP"):
             return False
         poll = select.poll()
         poll.register(descriptor, select.POLLRDHUP)

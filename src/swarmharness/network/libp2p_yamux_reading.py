@@ -24,6 +24,8 @@ BROKEN = (IOException, OSError, trio.BrokenResourceError, trio.ClosedResourceErr
 _READ_BYTES = 65_536
 _LOOK_FRAMES = 32
 """Frames between two looks at the clock."""
+LOOKS_PER_S = 1000
+"""How often all connections together that were too fast look whether they may go on: hundreds may wait at a time."""
 
 
 class YamuxReading:
@@ -82,12 +84,16 @@ class YamuxReading:
         return count
 
     async def _wait_until(self, may: Callable[[YamuxConnection], bool], pause_s: float) -> None:
-        """Wait for room in a rate; raises MuxerEndError when the peer has hung up, which nobody would read."""
-        link = getattr(self._connection.secured_conn, "link", None)
-        while not may(self._connection):
-            await trio.sleep(pause_s)
-            if link is not None and link.hung_up():
-                raise MuxerEndError(None)
+        """Wait for room in a rate; raises MuxerEndError when either side has closed, which nobody would read."""
+        node, link = self._node, getattr(self._connection.secured_conn, "link", None)
+        node.waiting += 1
+        try:
+            while not may(self._connection):
+                await trio.sleep(max(pause_s, node.waiting / LOOKS_PER_S))
+                if self._connection.ended or (link is not None and link.hung_up()):
+                    raise MuxerEndError(None)
+        finally:
+            node.waiting -= 1
 
 
 class _Turn:

@@ -58,6 +58,8 @@ class YamuxNode:
         """By group, so that who connects again has no more."""
         self.open_pause_s = 1 / opens
         """How long to wait before trying again."""
+        self.waiting = 0
+        """How many connections wait because their peers were too fast."""
         self.frames = TokenBuckets(per_s=frames, burst=2 * max(frames, FRAMES_MAX))
         self.connections: set[YamuxConnection] = set()
         self._silent = 0
