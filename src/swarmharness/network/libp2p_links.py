@@ -49,9 +49,9 @@ class Links:
             self._refused.note(drop, host=host)
         try:
             if drop is None:
-                await self._turns.take(
-                    shared_network(host, loopback=self._loopback), known=False, turns=_HANDSHAKE_TURNS
-                )
+                group = shared_network(host, loopback=self._loopback) or host
+                await self._turns.take(group, known=False, turns=_HANDSHAKE_TURNS)
+                self._places.begun(stream, trio.current_time())
             yield drop is None
         finally:
             self._streams.pop(stream, None)
