@@ -122,11 +122,14 @@ class YamuxNode:
         self._held_bytes -= size
 
     def _give_up(self, streams: list[YamuxStream], wanting: YamuxStream) -> bool:
-        """Reset those that are stale, or else the stalest; returns whether `wanting` is left."""
+        """Reset the stale ones, or else the stalest, those of strangers first; returns whether `wanting` is left."""
         now_s = trio.current_time()
         held = sorted((one for one in streams if one.held_bytes), key=lambda one: one.unread_s)
-        stale = [one for one in held if now_s - one.unread_s > _STALE_S] or held[:1] or [wanting]
-        for stream in stale:
+        strange = [one for one in held if not one.muxed_conn.known]
+        old = [one for one in held if now_s - one.unread_s > _STALE_S]
+        old_strange = [one for one in old if not one.muxed_conn.known]
+        victims = old_strange or old or strange[:1] or held[:1] or [wanting]
+        for stream in victims:
             self.refuse(MuxerFault.UNREAD, stream.muxed_conn.peer)
             stream.muxed_conn.reset(stream)
-        return wanting not in stale
+        return wanting not in victims
