@@ -196,6 +196,15 @@ async def test_pings_are_answered_no_faster_than_anybody_needs() -> None:
         assert received.count(bytes(32)) < 100  # one more for each second that this took
 
 
+async def test_pings_that_are_answered_later_cost_the_peer_none_of_its_other_streams() -> None:
+    limits = replace(LIMITS, ping_burst=1, ping_per_s=1000, refused_streams_burst=1)
+    async with node_with(limits) as node, attacker_of(node) as peer:
+        await peer.send_frame(DATA, 0, await peer.open_stream(PING), bytes(32 * 1000))
+        while node.refusals().get("stream: too often (ping)", 0) < 2:
+            await peer.read_frame()
+        assert b"/swarmharness/channel/1" in await peer.read_stream(await peer.open_stream(IDENTIFY))
+
+
 async def test_twenty_pings_in_a_row_are_no_flood() -> None:
     """As js-libp2p sends them: each on a stream of its own that ends at once; the node ends its side, too."""
     async with node_with() as node, attacker_of(node) as peer:

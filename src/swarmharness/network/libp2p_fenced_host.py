@@ -45,7 +45,7 @@ class FencedHost(BasicHost):  # type: ignore[misc]
         self.streams = StreamServer(limits, refused, self._negotiate)
         self._handle = fence.stream_handler(self.streams.serve)
         super().__init__(swarm, **more)
-        self._introductions = Introductions(self, limits, self.streams.refuse)
+        self._introductions = Introductions(self, limits, self.streams.refuse, self.streams.note)
         self._identify_timeout_s = limits.identify_timeout_s
         for protocol_id, handler in self._introductions.handlers().items():
             self.set_stream_handler(protocol_id, handler)

@@ -35,14 +35,17 @@ PROTOCOLS_MAX = 64
 PROTOCOL_CHARS_MAX = 128
 _PING_IDLE_S = 10.0
 
+_Tell = Callable[[StreamDrop, Kind, str], None]
+
 
 class Introductions:
     """One for each host, which knows by `handlers` what to serve."""
 
-    def __init__(self, host: Any, limits: StreamLimits, refuse: Callable[[StreamDrop, Kind, str], None]) -> None:
+    def __init__(self, host: Any, limits: StreamLimits, refuse: _Tell, note: _Tell) -> None:
+        """`refuse` is told of streams that are refused, `note` of what comes too fast and is answered later."""
         self._peerstore = host.get_peerstore()
         self._answer = identify_handler_for(host, use_varint_format=True)
-        self._refuse = refuse
+        self._refuse, self._note = refuse, note
         self._asked = TokenBuckets(per_s=limits.identify_per_s, burst=limits.identify_burst)
         self._told = TokenBuckets(per_s=limits.identify_per_s, burst=limits.identify_burst)
         self._pinged = TokenBuckets(per_s=limits.ping_per_s, burst=limits.ping_burst)
@@ -85,7 +88,7 @@ class Introductions:
                     ping = await read_exactly(stream, PING_LENGTH)
                     wait_us = self._pinged.wait_us(peer_id, 1, _now_us())
                     if wait_us:
-                        self._refuse(StreamDrop.OFTEN, Kind.PING, peer_id)
+                        self._note(StreamDrop.OFTEN, Kind.PING, peer_id)
                         await trio.sleep(wait_us / 1_000_000)
                     self._pinged.take(peer_id, 1, _now_us())
                     await stream.write(ping)

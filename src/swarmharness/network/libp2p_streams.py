@@ -70,6 +70,10 @@ class StreamServer:
     def refuse(self, drop: StreamDrop, kind: Kind, peer_id: str) -> None:
         """Count that a stream was refused; of a peer that has too many refused, none is looked at for a while."""
         self._patience.take(peer_id, 60, _now_us())
+        self.note(drop, kind, peer_id)
+
+    def note(self, drop: StreamDrop, kind: Kind, peer_id: str) -> None:
+        """Count what is not held against the streams that the peer opens later."""
         self._refused.note(drop if drop in _OF_NO_KIND else f"{drop} ({kind})", peer_id)
 
     async def serve(self, stream: Any) -> None:
