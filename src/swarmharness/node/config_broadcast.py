@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from swarmharness.network.broadcast_limits import BroadcastLimits
+from swarmharness.node.config_dht import DhtConfig
 from swarmharness.node.config_schema import key
 
 _LIMITS = BroadcastLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class BroadcastConfig:
+class BroadcastConfig(DhtConfig):
     """A part of `[limits]`."""
 
     broadcast_bytes_per_s: int = key(

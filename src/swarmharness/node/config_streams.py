@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from swarmharness.network.stream_places import StreamLimits
-from swarmharness.node.config_broadcast import BroadcastConfig
+from swarmharness.node.config_connections import ConnectionsConfig
 from swarmharness.node.config_schema import key
 
 _STREAMS = StreamLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class StreamsConfig(BroadcastConfig):
+class StreamsConfig(ConnectionsConfig):
     """A part of `[limits]`."""
 
     streams_max: int = key(
