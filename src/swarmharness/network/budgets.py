@@ -1,4 +1,7 @@
-"""What the peers of a node may hold of one thing, each and all together, strangers the lesser part; pure: it counts.
+"""What peers may hold of one thing on channels, each and all together, strangers the lesser part; pure: it counts.
+
+Who asks for more than that is refused. Bytes below channels, which nobody has asked for, are `yamux_node.py`'s: whoever
+left them unread for the longest time loses them.
 
 Both parts follow the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. Netw. 6(2), 1998): what one peer holds
 is bounded by what it leaves free, so there is room for one more, however many hold theirs.

@@ -4,6 +4,8 @@ Whoever sends without end would otherwise have as much of the loop as the kernel
 all of it. Here each takes a turn, which is a moment of processor time, and takes the next when it is used up. While
 the readers together need less than half of the time, nobody waits. When they need more, one turn is granted at a time:
 to known peers and to strangers in alternation, and among strangers to one network after the other.
+
+What a connection takes is measured, whatever is on it. What the calls on it cost later is estimated by `work_turns.py`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Whose channel reads on now: what one costs the processor is estimated, and who costs much waits for its turn; pure.
+"""Estimates what the calls on a channel cost the processor, and says whether it has to wait for its turn; pure.
 
-Leaky buckets: a peer pays for what it sends at the rate of its class, strangers also all together. Who owes no more
-than one turn reads on at once. The others take turns: known peers one in each pass of the event loop, so that a pass is
-short however many there are, strangers, while others ask too, at the pace of
-the share that they have all together, so that the rest is free.
+`fair_turns.py` is below it: that measures what it takes to read a connection, whatever is on it.
+
+Each peer has a leaky bucket, strangers also one together. Who owes no more than one turn reads on at once. The others
+wait in a line: of known peers one goes on in each pass of the event loop, so that a pass is short however many there
+are; of strangers, while others ask too, one at a time at the pace of the share that they have together.
 """
 
 from __future__ import annotations
